@@ -1,0 +1,216 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from zoo.common import ops
+
+# batch, height, width, channels, filters, kernel, stride, padding, dilation
+CONVOLUTIONS = {
+    "book's first layer": (2, 32, 32, 3, 4, 5, 1, 1, 1),
+    "book's last layer, map smaller than kernel": (2, 6, 6, 8, 5, 5, 1, 1, 1),
+    "many channels": (2, 9, 8, 16, 5, 3, 1, 1, 1),
+    "one pixel kernel": (2, 5, 6, 3, 2, 1, 1, 0, 1),
+    "stride": (2, 9, 8, 5, 3, 3, 2, 1, 1),
+    "stride leaves a rest, few channels": (2, 10, 9, 3, 2, 3, 3, 0, 1),
+    "dilation": (2, 11, 10, 5, 3, 3, 1, 2, 2),
+    "stride and dilation, few channels": (1, 12, 13, 2, 3, 3, 2, 2, 3),
+    "more padding than kernel": (1, 4, 4, 5, 2, 3, 1, 4, 1),
+    "one row of padding on one side": (2, 7, 7, 6, 2, 2, 1, ((0, 1), (1, 0)), 1),
+}
+
+
+def pads(padding):
+    return ((padding,) * 2,) * 2 if isinstance(padding, int) else padding
+
+
+@pytest.fixture(params=CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def convolution(request, getkey):
+    batch, height, width, channels, filters, size, stride, padding, dilation = request.param
+    x = jax.random.normal(getkey(), (batch, height, width, channels))
+    kernel = jax.random.normal(getkey(), (size, size, channels, filters))
+    return x, kernel, {"stride": stride, "padding": padding, "dilation": dilation}
+
+
+def six_loops(x, kernel, stride, padding, dilation):
+    """Convolution by definition, in float64."""
+    x = np.pad(np.asarray(x, np.float64), ((0, 0), *pads(padding), (0, 0)))
+    kernel = np.asarray(kernel, np.float64)
+    rows, columns, _, filters = kernel.shape
+    height = (x.shape[1] - dilation * (rows - 1) - 1) // stride + 1
+    width = (x.shape[2] - dilation * (columns - 1) - 1) // stride + 1
+    y = np.zeros((x.shape[0], height, width, filters))
+    for b in range(y.shape[0]):
+        for i in range(height):
+            for j in range(width):
+                for f in range(filters):
+                    for r in range(rows):
+                        for c in range(columns):
+                            pixel = x[b, i * stride + r * dilation, j * stride + c * dilation]
+                            y[b, i, j, f] += pixel @ kernel[r, c, :, f]
+    return y
+
+
+def test_conv2d_is_the_six_loops_of_its_definition(convolution):
+    x, kernel, options = convolution
+    y = ops.conv2d(x, kernel, **options)
+    np.testing.assert_allclose(y, six_loops(x, kernel, **options), rtol=1e-4, atol=1e-4)
+
+
+def test_conv2d_and_its_gradients_equal_flax(convolution, getkey):
+    x, kernel, options = convolution
+    twin = nn.Conv(
+        kernel.shape[-1],
+        kernel.shape[:2],
+        strides=options["stride"],
+        padding=pads(options["padding"]),
+        kernel_dilation=options["dilation"],
+        use_bias=False,
+    )
+
+    def flax(x, kernel):
+        return twin.apply({"params": {"kernel": kernel}}, x)
+
+    y, pullback = jax.vjp(lambda x, k: ops.conv2d(x, k, **options), x, kernel)
+    expected, flax_pullback = jax.vjp(flax, x, kernel)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+    g = jax.random.normal(getkey(), y.shape)
+    for ours, theirs in zip(pullback(g), flax_pullback(g), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, (2, 1), 1), (1, 3, 2)])
+def test_conv1d_and_its_gradients_equal_flax(stride, padding, dilation, getkey):
+    x = jax.random.normal(getkey(), (3, 12, 5))
+    kernel = jax.random.normal(getkey(), (4, 5, 6))
+    ends = (padding, padding) if isinstance(padding, int) else padding
+    twin = nn.Conv(6, (4,), stride, padding=[ends], kernel_dilation=dilation, use_bias=False)
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    y, pullback = jax.vjp(lambda x, k: ops.conv1d(x, k, **options), x, kernel)
+    expected, flax_pullback = jax.vjp(
+        lambda x, k: twin.apply({"params": {"kernel": k}}, x), x, kernel
+    )
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(pullback(y), flax_pullback(y), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_conv2d_can_be_differentiated_twice_and_mapped(getkey):
+    x = jax.random.normal(getkey(), (2, 5, 5, 2))
+    kernel = jax.random.normal(getkey(), (3, 3, 2, 2))
+    check_grads(
+        lambda x, k: jnp.sin(ops.conv2d(x, k, padding=1)), (x, kernel), order=2, modes=["rev"]
+    )
+    kernels = jnp.stack([kernel, 2 * kernel])
+    mapped = jax.vmap(jax.grad(lambda k: (ops.conv2d(x, k) ** 2).sum()))(kernels)
+    np.testing.assert_allclose(mapped[1], 2 * mapped[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "message"),
+    [
+        ((2, 8, 8, 3), (3, 3, 4, 5), r"images \(2, 8, 8, 3\) and kernel \(3, 3, 4, 5\) do not fit"),
+        ((8, 8, 3), (3, 3, 3, 5), "expected .batch, height, width, channels"),
+        ((2, 4, 8, 3), (5, 5, 3, 5), "does not fit into 4 pixels"),
+    ],
+)
+def test_conv2d_names_shapes_that_do_not_fit(x, kernel, message):
+    with pytest.raises(ValueError, match=message):
+        ops.conv2d(jnp.zeros(x), jnp.zeros(kernel))
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "stride"),
+    [((6, 6), 2, None), ((13, 15), 2, 2), ((7, 8), 3, 3), ((9, 8), 3, 2), ((5, 5), 5, None)],
+)
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_pooling_and_its_gradient_equal_flax(kind, size, window, stride, getkey):
+    pool = {"max": ops.max_pool2d, "avg": ops.avg_pool2d}[kind]
+    twin = {"max": nn.max_pool, "avg": nn.avg_pool}[kind]
+    x = jax.random.normal(getkey(), (2, *size, 3))
+    y, pullback = jax.vjp(lambda x: pool(x, window, stride), x)
+    strides = (stride or window,) * 2
+    expected, flax_pullback = jax.vjp(lambda x: twin(x, (window, window), strides), x)
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
+    g = jax.random.normal(getkey(), y.shape)
+    np.testing.assert_allclose(pullback(g)[0], flax_pullback(g)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_max_pool2d_gives_the_gradient_to_the_first_of_equal_pixels_as_flax_does():
+    x = jnp.ones((1, 5, 4, 1))
+    ours = jax.grad(lambda x: ops.max_pool2d(x).sum())(x)
+    flax = jax.grad(lambda x: nn.max_pool(x, (2, 2), (2, 2)).sum())(x)
+    np.testing.assert_array_equal(ours, flax)
+    assert ours.sum() == 4
+
+
+def test_pooling_names_images_that_are_too_small():
+    with pytest.raises(ValueError, match="at least 2 rows and columns"):
+        ops.max_pool2d(jnp.zeros((1, 1, 4, 3)))
+
+
+def test_dropout_equals_flax_under_the_same_key(getkey):
+    x, key = jax.random.normal(getkey(), (50, 40)), getkey()
+    twin = nn.Dropout(0.3)
+    expected = twin.apply({}, x, deterministic=False, rng=jax.random.clone(key))
+    np.testing.assert_allclose(ops.dropout(key, x, 0.3), expected, rtol=1e-6)
+
+
+def test_dropout_keeps_the_expectation_and_drops_the_stated_share(getkey):
+    y = ops.dropout(getkey(), jnp.ones(100_000), 0.2)
+    assert abs((y == 0).mean() - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 100_000)
+    np.testing.assert_allclose(y[y != 0], 1 / 0.8, rtol=1e-6)
+
+
+def test_dropout_without_a_key_changes_nothing():
+    x = jnp.arange(4.0)
+    assert ops.dropout(None, x, 0.5) is x
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_and_its_gradients_equal_flax(training, getkey):
+    x = 3 + 2 * jax.random.normal(getkey(), (6, 5, 4, 3))
+    params = {
+        "scale": jax.random.normal(getkey(), (3,)),
+        "bias": jax.random.normal(getkey(), (3,)),
+    }
+    stats = {"mean": jax.random.normal(getkey(), (3,)), "var": jnp.array([1.0, 2.0, 3.0])}
+    twin = nn.BatchNorm(use_running_average=not training, momentum=0.9, epsilon=1e-5)
+
+    def flax(params, x):
+        y, updates = twin.apply({"params": params, "batch_stats": stats}, x, mutable="batch_stats")
+        return y, updates.get("batch_stats", stats)
+
+    def ours(params, x):
+        return ops.batch_norm(params, stats, x, training=training)
+
+    y, pullback, new_stats = jax.vjp(ours, params, x, has_aux=True)
+    expected, flax_pullback, flax_stats = jax.vjp(flax, params, x, has_aux=True)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), new_stats, flax_stats)
+    g = jax.random.normal(getkey(), y.shape)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+        pullback(g),
+        flax_pullback(g),
+    )
+
+
+@pytest.mark.parametrize("operation", ["convolution", "pooling"])
+def test_cpu_formulation_and_plain_xla_agree(operation, getkey, monkeypatch):
+    """The branch for accelerators, run here, gives what the branch for CPUs gives."""
+    x = jax.random.normal(getkey(), (2, 9, 8, 3))
+    kernel = jax.random.normal(getkey(), (3, 3, 3, 4))
+
+    def value(x, kernel):
+        y = ops.max_pool2d(x) if operation == "pooling" else ops.conv2d(x, kernel, padding=1)
+        return (y**2).sum()
+
+    here = jax.value_and_grad(value, argnums=(0, 1))(x, kernel)
+    monkeypatch.setattr(ops.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+    elsewhere = jax.value_and_grad(value, argnums=(0, 1))(x, kernel)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), here, elsewhere
+    )

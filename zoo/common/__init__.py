@@ -1,0 +1,1 @@
+"""What every chapter would otherwise repeat: devices, data, operations, training, the terminal."""
