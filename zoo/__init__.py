@@ -1,1 +1,1 @@
-"""A functional model zoo in JAX: every chapter of *Hands-On Deep Learning with Go*, pure functions only."""
+"""A functional model zoo in JAX after *Hands-On Deep Learning with Go*: pure functions only."""

@@ -1,0 +1,236 @@
+import gzip
+import hashlib
+import http.server
+import io
+import socket
+import tarfile
+import threading
+import time
+
+import pytest
+
+from zoo.common.data import DataError, fetch
+from zoo.common.data.registry import ENTRIES, Download, Entry, File
+
+CONTENT = b"data " * 1000
+HTML = b"<!DOCTYPE html><html>Service unavailable</html>"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """/good/NAME, /html/NAME, /short/NAME (less than promised), /cut/NAME, /slow/NAME; else 404."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        kind, _, name = self.path[1:].partition("/")
+        content = self.server.files.get(name)
+        if content is None or kind not in ("good", "html", "short", "cut", "slow", "long"):
+            self.send_error(404)
+            return
+        body = {"html": HTML, "cut": content[:-1], "long": content * 4000}.get(kind, content)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        try:
+            if kind == "short":
+                self.wfile.write(body[:-10])
+            elif kind == "slow":
+                for i in range(len(body)):
+                    self.wfile.write(body[i : i + 1])
+                    time.sleep(0.1)
+            else:
+                self.wfile.write(body)
+        except OSError:
+            pass  # the client gave up
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.files = {"a.txt": CONTENT}
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        server.daemon_threads = True
+        server.asked = []
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A fresh cache for each test."""
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def sha256(content):
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def entry(*urls, content=CONTENT, name="a.txt"):
+    return Entry(
+        name="test",
+        title="a test",
+        files=(File("a.txt", len(CONTENT), sha256(CONTENT)),),
+        places=("", "sub"),
+        home="sub",
+        downloads=(Download(urls, len(content), sha256(content), name),),
+        licence="none",
+        usable=(("a.txt",),),
+    )
+
+
+def test_a_download_is_checked_kept_in_the_cache_and_not_repeated(server, cache):
+    wanted = entry(f"{server.url}/good/a.txt")
+    found = fetch.resolve(wanted, "real")
+    assert found.source == cache / "sub"
+    assert (cache / "sub" / "a.txt").read_bytes() == CONTENT
+    assert fetch.resolve(wanted, "real") == found
+    fetch.download(wanted)
+    assert server.asked == ["/good/a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("none", ["404"]),
+        ("html", ["HTML page"]),
+        ("short", ["IncompleteRead"]),
+        ("cut", ["hash"]),
+        ("long", ["more than the file's 5,000 bytes"]),
+    ],
+)
+def test_a_bad_answer_is_named_leaves_nothing_and_the_mirror_is_asked(kind, words, server, cache):
+    bad = f"{server.url}/{kind}/a.txt"
+    with pytest.raises(DataError) as caught:
+        fetch.resolve(entry(bad), "real")
+    for word in [*words, bad, "python -m zoo data fetch test", str(cache)]:
+        assert word in str(caught.value)
+    assert not list((cache / "sub").iterdir())
+    assert fetch.resolve(entry(bad), "auto").source is None
+    assert fetch.resolve(entry(bad, f"{server.url}/good/a.txt"), "real").source == cache / "sub"
+    assert (cache / "sub" / "a.txt").read_bytes() == CONTENT
+
+
+def test_without_a_network_auto_gives_up_in_seconds(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        port = free.getsockname()[1]
+        start = time.monotonic()
+        found = fetch.resolve(entry(f"http://127.0.0.1:{port}/a.txt", f"http://127.0.0.1:{port}/b"))
+        assert time.monotonic() - start < 3
+    assert found.source is None
+    assert "could not be downloaded" in found.reason
+
+
+def test_a_server_that_never_answers_and_a_name_that_is_never_found_are_given_up(monkeypatch):
+    monkeypatch.setattr(fetch, "ANSWER_SECONDS", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # accepts and says nothing
+        start = time.monotonic()
+        with pytest.raises(DataError, match=r"no answer within 0\.3 s|[Tt]imed out"):
+            fetch.download(entry(f"http://127.0.0.1:{silent.getsockname()[1]}/a.txt"))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: time.sleep(2))
+    with pytest.raises(DataError, match=r"no answer within 0\.3 s"):
+        fetch.download(entry("http://host.invalid/a.txt"))
+    assert time.monotonic() - start < 2
+
+
+def test_a_download_that_only_drips_is_given_up(server, monkeypatch):
+    real = time.monotonic
+    began = real()
+    monkeypatch.setattr(fetch.time, "monotonic", lambda: began + (real() - began) * 100)
+    server.files["a.txt"] = CONTENT[:20]
+    monkeypatch.setattr(fetch, "SLOWEST", 1e9)
+    with pytest.raises(DataError, match="too slow"):
+        fetch.download(entry(f"{server.url}/slow/a.txt"))
+
+
+def tar_of(files):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_an_archive_is_unpacked_into_the_files_that_are_known_and_no_others(server, cache):
+    packed = tar_of({"x/a.txt": CONTENT, "../evil": b"1", "x/readme.html": HTML})
+    server.files["set.tar.gz"] = packed
+    wanted = entry(f"{server.url}/good/set.tar.gz", content=packed, name="set.tar.gz")
+    fetch.download(wanted)
+    assert [path.name for path in cache.rglob("*") if path.is_file()] == ["a.txt"]
+
+
+def test_a_file_in_an_archive_is_checked_by_its_own_checksum(server, cache):
+    packed = tar_of({"x/a.txt": CONTENT[:-1] + b"!"})
+    server.files["set.tar.gz"] = packed
+    wanted = entry(f"{server.url}/good/set.tar.gz", content=packed, name="set.tar.gz")
+    with pytest.raises(DataError, match=r"x/a\.txt"):
+        fetch.download(wanted)
+    assert not (cache / "sub" / "a.txt").exists()
+
+
+def test_the_order_is_data_dir_then_variable_then_cache(tmp_path, monkeypatch):
+    places = [tmp_path / "named", tmp_path / "variable" / "sub", tmp_path / "cache" / "sub"]
+    for place in places:
+        place.mkdir(parents=True)
+    monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path / "variable"))
+    for place in reversed(places):
+        (place / "a.txt.gz").write_bytes(gzip.compress(CONTENT))
+        assert fetch.resolve(entry(), "real", tmp_path / "named").source == place
+    assert fetch.path(entry(), places[0], "a.txt") == places[0] / "a.txt.gz"
+
+
+def test_the_sample_is_never_looked_for(monkeypatch):
+    monkeypatch.setattr(fetch, "locate", None)
+    monkeypatch.setattr(fetch, "download", None)
+    assert fetch.resolve(entry(), "sample") == fetch.Found(None, (), "asked for")
+
+
+def test_a_named_folder_that_does_not_exist_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        fetch.resolve(entry(), "auto", tmp_path / "none")
+    with pytest.raises(ValueError, match="auto, real, sample"):
+        fetch.resolve(entry(), "reel")
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_and_auto_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file" / "cache"))
+    assert fetch.resolve(entry("http://127.0.0.1:9/a.txt"), "auto").source is None
+
+
+def test_checksums_are_those_of_sha256sum_md5sum_and_git():
+    assert fetch.checksum(b"hello\n", "git") == "ce013625030ba8dba906f756967f9e9ca394464a"
+    assert fetch.checksum(b"hello\n", "md5") == "b1946ac92492d2347c6235b4d2611184"
+    assert fetch.checksum(b"", "sha256").startswith("e3b0c44298fc1c149afbf4c8996fb924")
+
+
+def test_the_registry_is_consistent():
+    lengths = {"sha256": 64, "md5": 32, "git": 40}
+    for name, known in ENTRIES.items():
+        assert known.name == name
+        assert known.home in known.places or known.home == "movielens"
+        names = {file.name for file in known.files}
+        assert all(set(usable) <= names for usable in known.usable)
+        assert known.licence
+        for checked in (*known.files, *known.downloads):
+            algorithm, digest = checked.checksum.split(":")
+            assert len(digest) == lengths[algorithm]
+            assert int(digest, 16) > 0
+        for download in known.downloads:
+            assert all(url.startswith("https://") for url in download.urls)
+
+
+@pytest.mark.realdata
+def test_folder_finds_every_real_set(real):
+    for name in ENTRIES:
+        assert fetch.folder(name, real).exists(), name
+    assert fetch.folder("mnist", real) == real / "mnist"

@@ -1,0 +1,168 @@
+import gzip
+import lzma
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zoo.common.data import DataError, files
+
+PACK = {".gz": gzip.compress, ".xz": lzma.compress, "": lambda content: content}
+CONTENT = bytes(range(256)) * 8
+
+# What every reader sees before its own format begins: name, bytes, words of the message.
+BROKEN = {
+    "an empty file": ("a.bin", b"", ["byte 0", "empty"]),
+    "an empty gzip": ("a.bin.gz", gzip.compress(b""), ["byte 0", "empty"]),
+    "an HTML page": ("a.bin", b"<!DOCTYPE html><html>503</html>", ["byte 0", "HTML"]),
+    "an HTML page after a byte order mark": ("a", b"\xef\xbb\xbf\n<html>", ["byte 0", "HTML"]),
+    "an HTML page as gzip": ("a.gz", b"<html><body>Not found", ["byte 0", "HTML"]),
+    "an HTML page in a gzip": ("a.gz", gzip.compress(b"<html>"), ["byte 0", "HTML"]),
+    "plain data named .gz": ("a.gz", CONTENT, ["byte 0", ".gz", "rename it to a"]),
+    "plain data named .xz": ("a.xz", CONTENT, ["byte 0", ".xz"]),
+    "gzip without .gz": ("a", gzip.compress(CONTENT), ["byte 0", "Rename it to a.gz"]),
+    "xz without .xz": ("a", lzma.compress(CONTENT), ["byte 0", "Rename it to a.xz"]),
+    "a cut-off gzip": ("a.gz", gzip.compress(CONTENT)[:-9], ["packed", "cut-off"]),
+    "a cut-off xz": ("a.xz", lzma.compress(CONTENT)[:-9], ["packed", "cut-off"]),
+    "garbage after a gzip": ("a.gz", gzip.compress(CONTENT) + b"more", ["4 bytes of garbage"]),
+    "garbage after an xz": ("a.xz", lzma.compress(CONTENT) + b"more", ["4 bytes of garbage"]),
+    "a gzip with a wrong sum": (
+        "a.gz",
+        gzip.compress(CONTENT)[:-8] + b"\0" * 4 + gzip.compress(CONTENT)[-4:],
+        ["packed data", "incorrect data check"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_rejected_by_name_and_place(name, tmp_path):
+    file_name, content, words = BROKEN[name]
+    path = tmp_path / file_name
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        files.read_bytes(path)
+    for word in [str(path), "expected", *words]:
+        assert word in str(caught.value)
+
+
+def test_a_directory_a_missing_file_and_a_pipe_are_rejected(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, word in [
+        (tmp_path, "a directory"),
+        (tmp_path / "none", "no such file"),
+        (tmp_path / "pipe", "not a regular file"),
+        (tmp_path / "bad\0name", "null"),
+    ]:
+        for read in (files.read_bytes, lambda p: files.read_array(p, 9)):
+            with pytest.raises(DataError, match=word):
+                read(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_permission_is_rejected(tmp_path):
+    path = tmp_path / "secret"
+    path.write_bytes(b"data")
+    path.chmod(0)
+    with pytest.raises(DataError, match="Permission"):
+        files.read_bytes(path)
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_plain_gzip_and_xz_give_the_same_bytes(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(PACK[suffix](CONTENT))
+    assert files.read_bytes(path) == CONTENT
+    assert files.read_start(path, 10) == CONTENT[:10]
+    assert files.read_array(path, len(CONTENT)).tobytes() == CONTENT
+    out = np.empty((2, len(CONTENT) // 2), np.uint8)
+    files.read_into(path, out)
+    assert out.tobytes() == CONTENT
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("change", [-1, 1])
+def test_filling_an_array_takes_exactly_its_size(suffix, change, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(PACK[suffix](CONTENT))
+    with pytest.raises(DataError):
+        files.read_into(path, np.empty(len(CONTENT) + change, np.uint8))
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+def test_several_streams_in_a_row_are_one_file_and_zeros_may_follow(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(PACK[suffix](b"one ") + PACK[suffix](b"two") + b"\0" * 8)
+    assert files.read_bytes(path) == b"one two"
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+def test_a_bomb_is_unpacked_no_further_than_the_limit(suffix, tmp_path):
+    import tracemalloc
+
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(PACK[suffix](bytes(64 << 20)))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="more data"):
+        files.read_bytes(path, 1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20  # xz keeps its dictionary of 8 MiB
+
+
+def test_a_member_of_a_zip_archive_is_found_and_read(tmp_path):
+    archive = tmp_path / "set.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("set/a.dat", CONTENT)
+    found = files.find(archive, "b.dat", "a.dat")
+    assert found == archive / "set" / "a.dat"
+    assert files.read_bytes(found) == CONTENT
+    assert files.find(archive, "b.dat") is None
+    with pytest.raises(DataError, match=r"no b\.dat"):
+        files.member(archive, "b.dat")
+
+
+def test_a_name_that_stands_twice_in_an_archive_is_rejected(tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as zipped:
+        zipped.writestr("one/a", b"1")
+        zipped.writestr("two/a", b"2")
+    with pytest.raises(DataError, match="2 members a"):
+        files.find(tmp_path / "set.zip", "a")
+
+
+def test_an_html_page_named_zip_is_called_one(tmp_path):
+    (tmp_path / "set.zip").write_bytes(b"<html>503</html>")
+    with pytest.raises(DataError, match="HTML page"):
+        files.find(tmp_path / "set.zip", "a")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), kind=st.sampled_from([".gz", ".xz", ".zip"]))
+def test_a_mutated_packed_file_gives_the_right_bytes_or_a_data_error(data, kind, tmp_path, mutate):
+    content = data.draw(st.binary(min_size=1, max_size=300))
+    path = tmp_path / f"a{kind}"
+    if kind == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+            zipped.writestr("a", content)
+        packed = path.read_bytes()
+    else:
+        packed = PACK[kind](content)
+    path.write_bytes(mutate(data, packed))
+    try:
+        found = files.find(path, "a") if kind == ".zip" else path
+        result = None if found is None else files.read_bytes(found)
+    except DataError:
+        return
+    assert result in (content, None)  # None: the name of the member was changed
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a"
+    files.write_bytes(path, b"one")
+    assert path.read_bytes() == b"one"
+    with pytest.raises(TypeError):
+        files.write_bytes(path, "not bytes")
+    assert path.read_bytes() == b"one"
+    assert os.listdir(path.parent) == ["a"]

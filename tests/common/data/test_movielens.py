@@ -1,0 +1,430 @@
+import gzip
+import lzma
+import os
+import re
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zoo.common.data import DataError, films, movielens, sample
+
+PACK = {".gz": gzip.compress, ".xz": lzma.compress, "": lambda content: content}
+GOOD = b"1::1193::5::978300760\n1::661::3::978302109\n2::1193::4::978298413\n"
+
+BAD = {
+    "rating zero": (GOOD + b"2::661::0::1\n", ["line 4", "rating 0", "1 to 5"]),
+    "rating six": (b"1::1::6::1\n", ["line 1", "rating 6", "1 to 5"]),
+    "half a star": (GOOD + b"2::661::3.5::1\n", ["line 4", "2::661::3.5::1", "number::number"]),
+    "a negative rating": (b"1::1::-1::1\n", ["line 1", "1::1::-1::1"]),
+    "a missing field": (GOOD + b"2::661::3\n" + GOOD, ["line 4", "2::661::3"]),
+    "a field too many": (GOOD + b"2::661::3::1::1\n", ["line 4"]),
+    "an empty field": (GOOD + b"2::::3::1\n", ["line 4", "2::::3::1"]),
+    "an empty line": (GOOD + b"\n" + GOOD, ["line 4"]),
+    "tabs": (b"1\t1193\t5\t978300760\n", ["line 1"]),
+    "one colon": (b"1:1193:5:978300760\n", ["line 1"]),
+    "colons apart": (b"1:1:193::5:9:78300760\n", ["line 1"]),
+    "a space": (b"1:: 1193::5::978300760\n", ["line 1"]),
+    "a letter": (GOOD.replace(b"661", b"66l"), ["line 2", "66l"]),
+    "a fullwidth digit": (GOOD + "２::1::1::1\n".encode(), ["line 4"]),
+    "a number of eleven digits": (b"1::1::1::12345678901\n", ["line 1", "12345678901"]),
+    "user zero": (GOOD + b"0::661::3::1\n", ["line 4", "user 0"]),
+    "a film beyond 31 bits": (b"1::2147483648::3::1\n", ["line 1", "2147483648"]),
+    "a pair a second time": (GOOD + b"1::661::4::1\n", ["line 4", "(1, 661) a second time"]),
+    "no last newline": (GOOD[:-1], ["line 3", "cut off"]),
+    "a lone carriage return": (GOOD + b"2::661\r::3::1\n", ["line 4"]),
+    "NUL bytes": (GOOD + bytes(8) + b"\n", ["line 4"]),
+    "UTF-16": (GOOD.decode().encode("utf-16"), ["line 1"]),
+    "an HTML page": (b"<html>\n<body>", ["HTML"]),
+    "an empty file": (b"", ["empty"]),
+}
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_rejected_by_name_and_line(name, suffix, tmp_path):
+    content, words = BAD[name]
+    path = tmp_path / f"ratings.dat{suffix}"
+    path.write_bytes(PACK[suffix](content))
+    with pytest.raises(DataError) as caught:
+        movielens.read_ratings(path)
+    for word in [str(path), "expected", *words]:
+        assert word in str(caught.value)
+
+
+def test_a_directory_a_missing_file_and_a_broken_gzip_are_rejected(tmp_path):
+    broken = tmp_path / "broken.gz"
+    broken.write_bytes(gzip.compress(GOOD)[:-3])
+    for path in (tmp_path, tmp_path / "none", broken):
+        with pytest.raises(DataError, match=str(path)):
+            movielens.read_ratings(path)
+
+
+def test_a_file_of_another_number_of_lines_is_rejected(tmp_path):
+    path = tmp_path / "ratings.dat"
+    path.write_bytes(GOOD)
+    for count in (2, 4):
+        with pytest.raises(DataError, match=f"3 lines, expected {count}"):
+            movielens.read_ratings(path, count=count)
+
+
+def test_the_line_is_the_right_one_far_into_a_large_file(tmp_path):
+    path = tmp_path / "ratings.dat"
+    lines = [f"{i}::1::5::978300760" for i in range(1, 150_001)]
+    lines[123_455] = "123456::1::x::978300760"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=r"line 123,456: found '123456::1::x::978300760'"):
+        movielens.read_ratings(path)
+
+
+def ids():
+    return st.integers(1, 2**31 - 1)
+
+
+def rows():
+    row = st.tuples(ids(), ids(), st.integers(1, 5), st.integers(0, 10**10 - 1))
+    return st.lists(row, min_size=1, max_size=20, unique_by=lambda row: row[:2])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    rows=rows(),
+    separator=st.sampled_from(["::", "\t"]),
+    newline=st.sampled_from(["\n", "\r\n"]),
+    columns=st.sampled_from([2, 4]),
+    suffix=st.sampled_from(sorted(PACK)),
+)
+def test_what_is_written_is_read_back(rows, separator, newline, columns, suffix, tmp_path):
+    lines = [separator.join(map(str, row[:columns])) + newline for row in rows]
+    path = tmp_path / f"ratings{suffix}"
+    path.write_bytes(PACK[suffix]("".join(lines).encode()))
+    ratings = movielens.read_ratings(path, separator, columns)
+    actual = [part.tolist() for part in ratings if part is not None]
+    assert list(zip(*actual, strict=True)) == [row[:columns] for row in rows]
+    assert ratings.user.dtype == ratings.item.dtype == np.int32
+    if columns == 4:
+        assert (ratings.rating.dtype, ratings.timestamp.dtype) == (np.uint8, np.int64)
+
+
+def by_the_book(content):
+    """The rows of a ratings file, read slowly by another way; None where it is not one."""
+    lines = content.replace(b"\r\n", b"\n").split(b"\n")
+    form = re.compile(rb"(\d{1,10})::(\d{1,10})::(\d{1,10})::(\d{1,10})")
+    found = [form.fullmatch(line) for line in lines[:-1]]
+    if lines[-1] or not found or None in found:
+        return None
+    rows = [tuple(int(number) for number in match.groups()) for match in found]
+    good = all(0 < u < 2**31 and 0 < i < 2**31 and 1 <= r <= 5 for u, i, r, _ in rows)
+    return rows if good and len({row[:2] for row in rows}) == len(rows) else None
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), rows=rows())
+def test_a_mutated_file_is_the_mutated_ratings_or_a_data_error(data, rows, tmp_path, mutate):
+    content = "".join("::".join(map(str, row)) + "\n" for row in rows).encode()
+    for _ in range(data.draw(st.integers(1, 3))):
+        content = mutate(data, content)
+    path = tmp_path / "ratings.dat"
+    path.write_bytes(content)
+    expected = by_the_book(content)
+    if expected is None:
+        with pytest.raises(DataError, match=str(path)):
+            movielens.read_ratings(path)
+    else:
+        actual = [part.tolist() for part in movielens.read_ratings(path)]
+        assert list(zip(*actual, strict=True)) == expected
+
+
+MOVIES = "1::Toy Story (1995)::Animation|Comedy\n73::Misérables, Les (1995)::Drama\n"
+
+BAD_FILMS = {
+    "UTF-8": (MOVIES.encode(), ["UTF-8", "latin-1"]),
+    "a control byte of cp1252": (MOVIES.encode("latin-1") + b"2::\x93X\x94::Drama\n", ["0x93"]),
+    "a NUL byte": (b"1::a\0b::Drama\n", ["byte 4", "line 1", "0x00"]),
+    "no last newline": (MOVIES.encode("latin-1")[:-1], ["line 2", "cut off"]),
+    "two fields": (MOVIES.encode("latin-1") + b"2::X\n", ["line 3", "id::title"]),
+    "an empty title": (b"1::::Drama\n", ["line 1", "title"]),
+    "an unknown genre": (b"1::X::Drama|Polka\n", ["line 1", "Polka"]),
+    "a genre twice": (b"1::X::Drama|Drama\n", ["line 1", "Drama"]),
+    "no genre": (b"1::X::\n", ["line 1", "genre"]),
+    "an id twice": (b"1::X::Drama\n1::Y::Drama\n", ["line 2", "film 1 a second time"]),
+    "a word as id": (b"one::X::Drama\n", ["line 1", "one"]),
+    "an HTML page": (b"<html>\n", ["HTML"]),
+    "an empty file": (b"", ["empty"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILMS)
+def test_a_bad_list_of_films_is_rejected_by_name_and_place(name, tmp_path):
+    content, words = BAD_FILMS[name]
+    path = tmp_path / "movies.dat"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        films.read_dat(path)
+    for word in [str(path), "expected", *words]:
+        assert word in str(caught.value)
+
+
+ITEM = "1|Amélie|01-Jan-2001||http://x|" + "|".join("0000010010000000000") + "\n"
+BAD_ITEMS = {
+    "a field short": (ITEM[:-3] + "\n", "23 fields"),
+    "a flag of two": (ITEM.replace("|1|", "|2|", 1), "flags"),
+    "no genre at all": (ITEM.replace("|1|", "|0|"), "flags"),
+    "an empty title": (ITEM.replace("Amélie", ""), "title"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ITEMS)
+def test_a_bad_u_item_is_rejected_by_line(name, tmp_path):
+    content, word = BAD_ITEMS[name]
+    path = tmp_path / "u.item"
+    path.write_bytes((ITEM.replace("1|", "7|", 1) + content).encode("latin-1"))
+    with pytest.raises(DataError, match=f"line 2.*{word}"):
+        films.read_item(path)
+    path.write_bytes(ITEM.encode("latin-1"))
+    assert films.read_item(path) == ({1: "Amélie"}, {1: ("Comedy", "Drama")})
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_mutated_list_of_films_is_the_mutated_films_or_a_data_error(data, tmp_path, mutate):
+    content = mutate(data, MOVIES.encode("latin-1"))
+    path = tmp_path / "movies.dat"
+    path.write_bytes(content)
+    try:
+        titles, genres = films.read_dat(path)
+    except DataError:
+        return
+    again = [f"{i}::{titles[i]}::{'|'.join(genres[i])}\n" for i in titles]
+    normal = re.sub(rb"^0+", b"", content.replace(b"\r\n", b"\n"), flags=re.MULTILINE)
+    assert "".join(again).encode("latin-1") == normal
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A small MovieLens 1M: the built-in sample."""
+    sample.write("ml-1m", tmp_path)
+    return tmp_path
+
+
+def test_pairs_only_are_read_where_there_are_no_rating_values(folder):
+    full, titles, genres = movielens.read_1m(folder, count=None)
+    lines = (folder / "ratings.dat").read_text().splitlines()
+    (folder / "ratings.dat").unlink()
+    pairs = "".join("::".join(line.split("::")[:2]) + "\n" for line in lines)
+    (folder / "interactions.dat.gz").write_bytes(gzip.compress(pairs.encode()))
+    ratings, *about = movielens.read_1m(folder, count=None)
+    assert ratings.rating is None
+    assert ratings.timestamp is None
+    np.testing.assert_array_equal(ratings.user, full.user)
+    np.testing.assert_array_equal(ratings.item, full.item)
+    assert about == [titles, genres]
+
+
+def test_a_zip_archive_is_read_like_a_folder(folder, tmp_path_factory):
+    archive = tmp_path_factory.mktemp("zip") / "ml-1m.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in folder.iterdir():
+            zipped.write(path, f"ml-1m/{path.name}")
+    np.testing.assert_equal(
+        movielens.read_1m(archive, count=None), movielens.read_1m(folder, count=None)
+    )
+    with zipfile.ZipFile(archive) as zipped:
+        at = zipped.getinfo("ml-1m/ratings.dat").header_offset + 2000
+    content = bytearray(archive.read_bytes())
+    content[at] ^= 255
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=str(archive)):
+        movielens.read_1m(archive, count=None)
+
+
+def test_a_cut_off_1m_set_is_rejected_unless_any_size_is_asked_for(folder):
+    with pytest.raises(DataError, match="lines, expected 1,000,209"):
+        movielens.read_1m(folder)
+
+
+def test_a_rated_film_must_be_in_the_list_of_films(folder):
+    with (folder / "ratings.dat").open("a", newline="\n") as file:
+        file.write("1::9999::5::1\n")
+    with pytest.raises(DataError, match="film 9999, expected one of the set's list"):
+        movielens.read_1m(folder, count=None)
+
+
+def test_a_missing_file_is_named(folder):
+    (folder / "movies.dat").unlink()
+    with pytest.raises(DataError, match=r"no movies\.dat"):
+        movielens.read_1m(folder, count=None)
+
+
+def test_a_fold_that_is_not_the_whole_set_is_rejected(tmp_path):
+    sample.write("ml-100k", tmp_path)
+    movielens.read_100k(tmp_path, count=None)
+    lines = (tmp_path / "u3.test").read_text().splitlines()
+    user, film, _, when = lines[7].split("\t")
+    rating = "1" if lines[7].split("\t")[2] != "1" else "2"
+    for changed in (lines[:-1], [*lines[:7], f"{user}\t{film}\t{rating}\t{when}", *lines[8:]]):
+        (tmp_path / "u3.test").write_text("\n".join(changed) + "\n")
+        with pytest.raises(DataError, match=r"u3\.base"):
+            movielens.read_100k(tmp_path, count=None)
+        movielens.read_100k(tmp_path, ("u1", "ua"), count=None)
+
+
+NEGATIVE = "(0,1)\t2\t3\n(1,0)\t2\t3\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (NEGATIVE.replace("(1,0)", "(1,2)"), "line 2"),
+        (NEGATIVE.replace("(1,0)", "1,0"), "line 2"),
+        (NEGATIVE.replace("(1,0)", "(1\t0)"), "line 2"),
+        (NEGATIVE[:-2] + "\n", "line 2"),
+        (NEGATIVE[:-1], "cut off"),
+        (NEGATIVE[:10], "1 lines, but 2"),
+        (NEGATIVE.replace("3", "x"), "line 1"),
+    ],
+)
+def test_bad_held_out_negatives_are_rejected(content, word, tmp_path):
+    rating, negative = tmp_path / "test.rating", tmp_path / "test.negative"
+    rating.write_text("0\t1\t5\t9\n1\t0\t4\t9\n")
+    negative.write_text(NEGATIVE)
+    held = movielens.read_held_out(rating, negative)
+    assert held.negative.tolist() == [[2, 3], [2, 3]]
+    assert held.item.tolist() == [1, 0]
+    negative.write_text(content)
+    with pytest.raises(DataError, match=word):
+        movielens.read_held_out(rating, negative)
+
+
+def test_leave_one_out_takes_the_held_out_pairs_out_of_the_training_set():
+    dataset = movielens.load("ml-1m", "sample", split="leave-one-out")
+    train, test = dataset.train, dataset.test
+    pairs = set(zip(train["user"].tolist(), train["item"].tolist(), strict=True))
+    held = set(zip(test["user"].tolist(), test["item"].tolist(), strict=True))
+    assert len(held) == len(test["user"]) == len(np.unique(train["user"])) == 300
+    assert not pairs & held
+    everything = movielens.load("ml-1m", "sample", split="all")
+    assert len(pairs) + len(held) == len(everything.train["user"])
+    for user, negatives in zip(test["user"].tolist(), test["negative"].tolist(), strict=True):
+        assert len(negatives) == 99
+        assert not any((user, item) in pairs for item in negatives)
+
+
+def test_dense_numbers_are_positions_among_the_known_ids():
+    item = np.array([30, 10, 30, 20])
+    known = movielens.by_appearance(item)
+    assert known.tolist() == [30, 10, 20]
+    assert movielens.dense(item, known).tolist() == [0, 1, 0, 2]
+    with pytest.raises(ValueError, match="id 40 is not among the 3"):
+        movielens.dense(np.array([10, 40]), known)
+
+
+@pytest.mark.parametrize("name", ["ml-100k", "ml-1m"])
+def test_the_sample_says_that_it_is_one_and_looks_like_the_real_set(name, no_network, tmp_path):
+    dataset = movielens.load(name, "auto", tmp_path)
+    assert dataset.source == "sample"
+    assert "built-in sample, not MovieLens" in dataset.description
+    assert set(dataset.train["item"].tolist()) <= set(dataset.titles) == set(dataset.genres)
+    counts = np.bincount(dataset.train["rating"], minlength=6)
+    assert counts[0] == 0
+    assert counts[1:].min() > 100
+    assert 3.3 < dataset.train["rating"].mean() < 3.9
+
+
+def test_the_ratings_of_the_sample_can_be_predicted_better_than_by_their_mean():
+    dataset = movielens.load("ml-100k", "sample")
+    table = np.full((301, 251), np.nan)
+    table[dataset.train["user"], dataset.train["item"]] = dataset.train["rating"]
+    mean = np.nanmean(table)
+    with np.errstate(all="ignore"):
+        filled = table - mean
+        filled -= np.nan_to_num(np.nansum(filled, 1) / 40)[:, None]
+    u, s, v = np.linalg.svd(np.nan_to_num(filled))
+    guess = (u[:, :4] * s[:4]) @ v[:4]
+    test = dataset.test
+    error = test["rating"] - mean
+    assert np.corrcoef(guess[test["user"], test["item"]], error)[0, 1] > 0.3
+
+
+@pytest.fixture(scope="module")
+def million(tmp_path_factory):
+    """A ratings file of MovieLens 1M's size: 1,000,209 lines, 24.6 MB."""
+    path = tmp_path_factory.mktemp("million") / "ratings.dat"
+    rng = np.random.default_rng(1)
+    pairs = rng.choice(6040 * 3952, 1_000_209, replace=False)
+    pairs.sort()
+    values = rng.integers(1, 6, len(pairs))
+    when = rng.integers(956_703_932, 1_046_454_590, len(pairs))
+    columns = ((pairs // 3952 + 1).tolist(), (pairs % 3952 + 1).tolist(), values.tolist())
+    path.write_text(
+        "".join(f"{u}::{i}::{r}::{t}\n" for u, i, r, t in zip(*columns, when.tolist(), strict=True))
+    )
+    yield path, pairs, values
+    path.unlink()
+
+
+def test_a_million_ratings_are_read_in_under_three_seconds(million):
+    path, pairs, values = million
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        ratings = movielens.read_ratings(path, count=1_000_209)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 3, times
+    np.testing.assert_array_equal((ratings.user - 1) * 3952 + ratings.item - 1, pairs)
+    np.testing.assert_array_equal(ratings.rating, values)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc")
+def test_reading_a_million_ratings_takes_less_than_400_mb(million):
+    # The peak of the whole process. Not getrusage: its peak is handed on from the parent process.
+    code = (
+        "import re, sys; from zoo.common.data import movielens;"
+        "movielens.read_ratings(sys.argv[1]);"
+        "print(re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(million[0])], capture_output=True, text=True, check=True
+    )
+    assert 50e6 < int(done.stdout) * 1024 < 400e6
+
+
+@pytest.mark.realdata
+def test_the_real_100k_set_is_what_the_manifest_says(real):
+    archive = real / "movielens" / "ml-100k.zip"
+    ratings, folds, titles, genres = movielens.read_100k(archive)
+    assert len(ratings.user) == 100_000
+    assert len(np.unique(ratings.user)) == 943
+    assert len(titles) == len(np.unique(ratings.item)) == 1682
+    assert round(ratings.rating.mean(), 5) == 3.52986
+    assert np.bincount(ratings.rating).tolist() == [0, 6110, 11370, 27145, 34174, 21201]
+    assert [part[0] for part in ratings] == [196, 242, 3, 881250949]
+    assert titles[1] == "Toy Story (1995)"
+    assert genres[1] == ("Animation", "Children's", "Comedy")
+    assert sorted(folds) == sorted(movielens.FOLDS)
+    tests = np.concatenate([np.stack(folds[f"u{k}"][1]) for k in range(1, 6)], axis=1)
+    assert len(np.unique(tests[:2], axis=1).T) == 100_000  # the five test sets are disjoint
+    assert [len(folds[k][1].user) for k in ("u1", "ua", "ub")] == [20_000, 9_430, 9_430]
+
+
+@pytest.mark.realdata
+def test_the_real_1m_pairs_are_what_the_manifest_says(real):
+    dataset = movielens.load("ml-1m", "real", real)
+    assert dataset.split == "leave-one-out"
+    assert "no rating values" in dataset.description
+    assert len(dataset.train["user"]) == 1_000_209 - 6_040
+    assert dataset.test["negative"].shape == (6_040, 99)
+    assert (dataset.test["user"][0], dataset.test["timestamp"][0]) == (1, 978824351)
+    users = np.concatenate([dataset.train["user"], dataset.test["user"]])
+    items = np.concatenate([dataset.train["item"], dataset.test["item"]])
+    assert np.unique(users).tolist() == list(range(1, 6_041))
+    assert len(np.unique(items)) == 3_706
+    assert np.bincount(users)[1:].min() == 20
+    assert len(dataset.titles) == 3_883
+    assert dataset.titles[73] == "Misérables, Les (1995)"
+    assert dataset.genres[73] == ("Drama", "Musical")

@@ -1,0 +1,106 @@
+import gzip
+import lzma
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zoo.common.data import DataError, files, text
+
+PACK = {".gz": gzip.compress, ".xz": lzma.compress, "": lambda content: content}
+
+BAD = {
+    "latin-1 called UTF-8": ("a\nMisérables".encode("latin-1"), "utf-8", ["byte 5", "line 2"]),
+    "UTF-8 called ASCII": ("é".encode(), "ascii", ["byte 0", "line 1", "c3 a9"]),
+    "a cut-off character": ("naïve €".encode()[:-1], "utf-8", ["byte 7"]),
+    "a NUL character": (b"some\0thing", "utf-8", ["character 4", "NUL"]),
+    "UTF-16 called latin-1": ("ab".encode("utf-16-le"), "latin-1", ["character 1", "NUL"]),
+    "an HTML page": (b"\n <!DOCTYPE html>\n<title>404</title>", "utf-8", ["HTML"]),
+    "an empty file": (b"", "utf-8", ["empty"]),
+}
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_rejected_by_name_and_place(name, suffix, tmp_path):
+    content, encoding, words = BAD[name]
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(PACK[suffix](content))
+    with pytest.raises(DataError) as caught:
+        text.read(path, encoding)
+    for word in [str(path), "expected", *words]:
+        assert word in str(caught.value)
+
+
+def test_a_directory_a_missing_file_and_a_broken_gzip_are_rejected(tmp_path):
+    broken = tmp_path / "broken.gz"
+    broken.write_bytes(gzip.compress(b"some text")[:-3])
+    for path in (tmp_path, tmp_path / "none", broken):
+        with pytest.raises(DataError, match=str(path)):
+            text.read(path)
+
+
+@pytest.mark.parametrize(("size", "word"), [(8, "more data"), (10, "cut off")])
+def test_a_text_of_another_size_than_the_stated_one_is_rejected(size, word, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"some text")
+    assert text.read(path, size=9) == "some text"
+    with pytest.raises(DataError, match=word):
+        text.read(path, size=size)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    content=st.text(st.characters(codec="utf-8", exclude_characters="\0<"), min_size=1),
+    suffix=st.sampled_from(sorted(PACK)),
+)
+def test_what_is_written_is_read_back_exactly(content, suffix, tmp_path):
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(PACK[suffix](content.encode()))
+    assert text.read(path) == content
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), content=st.text(st.characters(codec="utf-8"), min_size=1, max_size=30))
+def test_a_mutated_text_is_the_mutated_text_or_a_data_error(data, content, tmp_path, mutate):
+    changed = mutate(data, content.encode())
+    path = tmp_path / "a.txt"
+    path.write_bytes(changed)
+    try:
+        expected = changed.decode()
+    except UnicodeDecodeError:
+        expected = ""
+    if not expected or "\0" in expected or files.is_html(changed) or changed[:2] == b"\x1f\x8b":
+        with pytest.raises(DataError, match=str(path)):
+            text.read(path)
+    else:
+        assert text.read(path) == expected
+
+
+def test_the_sample_says_that_it_is_one(no_network, tmp_path):
+    sample = text.load(data="auto", data_dir=tmp_path)
+    assert sample.source == "sample"
+    assert "built-in sample, not tiny-shakespeare" in sample.description
+    assert len(sample.text) > 100_000
+    assert sample.text == text.load("book-shakespeare", "sample").text
+
+
+def test_a_shortened_real_text_is_rejected(tmp_path):
+    (tmp_path / "tinyshakespeare.txt").write_bytes(b"First Citizen:\n")
+    with pytest.raises(DataError, match="cut off"):
+        text.load(data_dir=tmp_path)
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones():
+    with pytest.raises(ValueError, match="tiny-shakespeare, book-shakespeare"):
+        text.load("moby")
+
+
+@pytest.mark.realdata
+def test_the_real_texts_are_what_the_manifest_says(real):
+    tiny = text.load("tiny-shakespeare", "real", real)
+    assert len(tiny.text) == 1_115_394
+    assert tiny.text.count("\n") == 40_000
+    assert tiny.text.startswith("First Citizen:\nBefore we proceed")
+    assert len(set(tiny.text)) == 65
+    assert len(text.load("book-shakespeare", "real", real).text) == 99_989

@@ -1,0 +1,82 @@
+"""Plain text: the complete file as one string, for the chapters on sequences.
+
+The book trains its chapter 5 on shakespeare.txt; tiny Shakespeare is Karpathy's (char-rnn, 2015).
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from zoo.common.data import fetch, files, sample
+from zoo.common.data.files import fault
+from zoo.common.data.registry import BOOK_SHAKESPEARE, TINY_SHAKESPEARE
+
+_ENTRIES = {entry.name: entry for entry in (TINY_SHAKESPEARE, BOOK_SHAKESPEARE)}
+
+
+class Text(NamedTuple):
+    """A text in memory; the first fields are those of a `Dataset`."""
+
+    name: str
+    source: str
+    split: str
+    """Always "all": what is tested on is the chapter's choice."""
+    description: str
+    text: str
+
+
+def read(path: Path | str, encoding: str = "utf-8", size: int | None = None) -> str:
+    """The text of a file, exactly: no newline is translated and nothing is stripped.
+
+    Args:
+        path: A file, plain, .gz or .xz.
+        encoding: The encoding that the file must have.
+        size: The number of bytes that it must have; None takes any.
+
+    Raises:
+        DataError: When the file is empty, an HTML page, not in this encoding, of another size, or
+            has NUL characters, which text never has.
+    """
+    content = files.read_bytes(path, 1024 * files.MIB if size is None else size)
+    if size is not None:
+        files.check_size(path, len(content), size)
+    try:
+        text = content.decode(encoding)
+    except UnicodeError as error:
+        start = getattr(error, "start", 0)
+        line = content.count(b"\n", 0, start) + 1
+        found = content[start : start + 4].hex(" ")
+        raise fault(path, f"byte {start:,} (line {line:,})", found, f"{encoding} text") from error
+    if (at := text.find("\0")) >= 0:
+        raise fault(path, f"character {at:,}", "a NUL character", "text", "Is it a binary file?")
+    return text
+
+
+def load(
+    name: str = "tiny-shakespeare", data: str = "auto", data_dir: Path | str | None = None
+) -> Text:
+    """A text by name.
+
+    Args:
+        name: "tiny-shakespeare", or "book-shakespeare" for the file of the book's chapter 5.
+        data: "auto", "real" or "sample", see `zoo.common.data.fetch.resolve`.
+        data_dir: The folder to look in first.
+
+    Raises:
+        DataError: When the file is not what it should be, or "real" data is not to be had.
+    """
+    if name not in _ENTRIES:
+        raise ValueError(f"name is {name!r}, expected one of {', '.join(_ENTRIES)}")
+    entry = _ENTRIES[name]
+    (file,) = entry.files
+    found = fetch.resolve(entry, data, data_dir)
+    if found.source is not None:
+        text = read(fetch.path(entry, found.source, file.name), size=file.size)
+        description = f"{entry.title}, {len(text):,} characters"
+        return Text(name, "real", "all", description, text)
+    with sample.folder("text") as source:
+        text = read(source / "input.txt")
+    description = (
+        f"built-in sample, not {name} ({found.reason}): the documentation inside this Python "
+        f"(pydoc_data.topics), {len(text):,} characters"
+    )
+    return Text(name, "sample", "all", description, text)

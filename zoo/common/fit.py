@@ -1,0 +1,295 @@
+"""The one supervised training loop: `fit`, and `iterate`, the same loop in the caller's hand.
+
+The data set lies on the device, an epoch's order is drawn there, and a batch is gathered inside
+the compiled loop. How many steps one compiled call makes is the loop's own business and changes
+nothing in the result, so progress can be shown and a run can be stopped within an epoch.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from zoo.common import device
+
+Batch = dict[str, Any]
+Loss = Callable[..., tuple[jax.Array, Any]]
+Form = Literal["loop", "step"]
+
+
+class State(NamedTuple):
+    """All that training carries on; a run resumed from it equals an unbroken one."""
+
+    params: Any
+    opt_state: Any
+    stats: Any  # running statistics that no gradient teaches (batch norm); None if there are none
+    key: jax.Array  # of the whole run; a step's own key is folded from it and the step's number
+    step: jax.Array  # int32 [], updates made so far
+    totals: dict[str, jax.Array]  # sums of the metrics since the epoch began
+
+
+class Progress(NamedTuple):
+    """What `iterate` says after each compiled call."""
+
+    state: State
+    epoch: int  # the epoch under way or just ended, from 1
+    steps: int  # updates that this call made
+    seconds: float  # that this call took, compilation apart
+    compile_seconds: float  # spent on compilation since the last report
+    metrics: dict[str, float] | None  # at an epoch's end: its means and the test's; else None
+
+
+class NonFiniteError(ValueError):
+    """The loss became infinite or not a number."""
+
+
+def start(
+    params: Any, optimizer: optax.GradientTransformation, key: jax.Array, stats: Any = None
+) -> State:
+    """The state before the first step."""
+    return State(params, optimizer.init(params), stats, key, jnp.int32(0), {})
+
+
+def make_step(
+    loss: Loss, optimizer: optax.GradientTransformation
+) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
+    """One update as a pure function: (state, batch) -> (state, metrics).
+
+    `loss(params, batch, key)` returns (value, metrics); for a state with running statistics it is
+    `loss(params, batch, key, stats)` and returns (value, (metrics, stats)).
+    """
+
+    def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+        key = jax.random.fold_in(state.key, state.step)
+        rest = () if state.stats is None else (state.stats,)
+        (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(
+            state.params, batch, key, *rest
+        )
+        metrics, stats = (aux, None) if state.stats is None else aux
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        state = state._replace(params=params, opt_state=opt_state, stats=stats, step=state.step + 1)
+        return state, {"loss": value, **metrics}
+
+    return step
+
+
+def order(state: State, epoch: int, examples: int, shuffle: bool = True) -> jax.Array:
+    """The order of the examples in `epoch` (from 0), int32 [examples]: a function of state.key."""
+    if not shuffle:
+        return jnp.arange(examples, dtype=jnp.int32)
+    # Steps count up from 0, epochs down from the top: no key is used twice.
+    key = jax.random.fold_in(state.key, np.uint32(2**32 - 1 - epoch))
+    return jax.random.permutation(key, examples).astype(jnp.int32)
+
+
+def _zero_totals(step, state: State, data: Batch, batch_size: int) -> dict[str, jax.Array]:
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype), data)
+    _, metrics = jax.eval_shape(step, state, one)
+    if not all(m.shape == () for m in metrics.values()):
+        raise ValueError(f"metrics must be scalars, got {metrics}")
+    # bad_step is the first step whose loss was not finite, counted from 1; 0 if there was none.
+    return {name: jnp.float32(0) for name in metrics} | {"bad_step": jnp.float32(0)}
+
+
+def _make_call(step, batch_size: int, form: Form, sharding: NamedSharding | None):
+    """Compiles-to-be: (state, data, order, first, last) -> state after batches first..last-1."""
+
+    def one(i, state: State, data: Batch, order: jax.Array) -> State:
+        index = jax.lax.dynamic_slice_in_dim(order, i * batch_size, batch_size)
+        batch = jax.tree.map(lambda a: a.at[index].get(mode="promise_in_bounds"), data)
+        if sharding is not None:
+            batch = jax.lax.with_sharding_constraint(batch, sharding)
+        state, metrics = step(state, batch)
+        totals = {name: state.totals[name] + value for name, value in metrics.items()}
+        bad = (state.totals["bad_step"] == 0) & ~jnp.isfinite(metrics["loss"])
+        totals["bad_step"] = jnp.where(bad, state.step, state.totals["bad_step"])
+        return state._replace(totals=totals)
+
+    def loop(state, data, order, first, last):
+        return jax.lax.fori_loop(first, last, lambda i, s: one(i, s, data, order), state)
+
+    def single(state, data, order, first, last):
+        return one(first, state, data, order)
+
+    return device.jit(loop if form == "loop" else single, donate_argnums=0)
+
+
+def iterate(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    data: Batch,
+    *,
+    epochs: int,
+    batch_size: int,
+    test: Batch | None = None,
+    test_loss: Loss | None = None,
+    shuffle: bool = True,
+    form: Form = "loop",
+    mesh: Mesh | None = None,
+    call_seconds: float = 0.5,
+) -> Iterator[Progress]:
+    """Trains from `state` up to the end of epoch `epochs`, with a report after each compiled call.
+
+    Args:
+      loss: as `make_step` takes it.
+      optimizer: an Optax transformation.
+      state: from `start`, or a restored one; it is copied, so that it stays valid.
+      data: arrays with the examples along the first axis; a rest smaller than a batch is left out
+        of each epoch (another rest each time if shuffled).
+      epochs: where to stop, counted from the very beginning of the run.
+      batch_size: examples per update.
+      test: measured at the end of each epoch, if given.
+      test_loss: as `loss`, called without a key; `loss` itself if not given.
+      shuffle: whether each epoch has its own random order.
+      form: `loop` makes many steps in one compiled call, `step` one per call; equal results.
+      mesh: splits each batch over several devices.
+      call_seconds: about how long one compiled call of the loop should last.
+
+    A reported state's buffers are given to the next call: read or save it before asking for more.
+
+    Raises:
+      ValueError: the arrays disagree in length, or the batch does not fit.
+      NonFiniteError: the loss is infinite or not a number; says at which step.
+    """
+    examples = _check(data, batch_size, mesh)
+    per_epoch = examples // batch_size
+    step = make_step(loss, optimizer)
+    if not state.totals:
+        state = state._replace(totals=_zero_totals(step, state, data, batch_size))
+    everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    split = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
+    data, state = jax.device_put((data, jax.tree.map(jnp.copy, state)), everywhere)
+    measure = None if test is None else make_evaluate(test_loss or loss, batch_size)
+    test = None if test is None else jax.device_put(test, everywhere)
+
+    began = time.perf_counter()
+    call = _make_call(step, batch_size, form, split)
+    example = jax.ShapeDtypeStruct((examples,), jnp.int32, sharding=everywhere)
+    call = call.lower(state, data, example, 0, 1).compile()
+    compile_seconds = time.perf_counter() - began
+
+    done, size, last_metrics = int(state.step), 1, None
+    while done < epochs * per_epoch:
+        epoch, first = divmod(done, per_epoch)
+        indices = jax.device_put(order(state, epoch, examples, shuffle), everywhere)
+        while first < per_epoch:
+            last = min(first + size, per_epoch)
+            began = time.perf_counter()
+            state = jax.block_until_ready(call(state, data, indices, first, last))
+            seconds = time.perf_counter() - began
+            _check_finite(state, last_metrics)
+            done, steps, first = done + last - first, last - first, last
+            if form == "loop":  # at most doubled, so that one slow call does not mislead it
+                size = max(1, min(2 * size, round(steps * call_seconds / max(seconds, 1e-6))))
+            metrics = None
+            if first == per_epoch:
+                metrics = {
+                    f"train_{name}": float(total) / per_epoch
+                    for name, total in state.totals.items()
+                    if name != "bad_step"
+                }
+                state = state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
+                if test is not None:
+                    measured = measure(state, test)
+                    metrics |= {f"test_{name}": value for name, value in measured.items()}
+                last_metrics = metrics
+            yield Progress(state, epoch + 1, steps, seconds, compile_seconds, metrics)
+            compile_seconds = 0.0
+
+
+def fit(*args: Any, on_epoch: Callable[[int, dict[str, float]], None] | None = None, **options):
+    """`iterate` to the end: takes its arguments and returns the last state.
+
+    `on_epoch(epoch, metrics)` is called at the end of each epoch.
+    """
+    state = args[2] if len(args) > 2 else options["state"]
+    for progress in iterate(*args, **options):
+        state = progress.state
+        if on_epoch is not None and progress.metrics is not None:
+            on_epoch(progress.epoch, progress.metrics)
+    return state
+
+
+def make_evaluate(loss: Loss, batch_size: int) -> Callable[[State, Batch], dict[str, float]]:
+    """A function (state, data) -> means over all examples of the loss and its metrics.
+
+    `loss` is called without a key. A rest smaller than a batch counts by its size.
+    """
+
+    def measure(params: Any, stats: Any, batch: Batch) -> dict[str, jax.Array]:
+        value, aux = loss(params, batch, None, *(() if stats is None else (stats,)))
+        return {"loss": value, **(aux if stats is None else aux[0])}
+
+    def whole(params: Any, stats: Any, data: Batch, count: int) -> dict[str, jax.Array]:
+        def one(i, totals):
+            batch = jax.tree.map(
+                lambda a: jax.lax.dynamic_slice_in_dim(a, i * batch_size, batch_size), data
+            )
+            return jax.tree.map(jnp.add, totals, measure(params, stats, batch))
+
+        first = jax.tree.map(lambda a: a[:batch_size], data)
+        zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(measure, params, stats, first))
+        return jax.lax.fori_loop(0, count, one, zero)
+
+    whole, rest = device.jit(whole), device.jit(measure)
+
+    def evaluate(state: State, data: Batch) -> dict[str, float]:
+        examples = jax.tree.leaves(data)[0].shape[0]
+        count, left = divmod(examples, batch_size)
+        totals = {}
+        if count:
+            means = whole(state.params, state.stats, data, count)
+            totals = {name: float(value) * batch_size for name, value in means.items()}
+        if left:
+            means = rest(state.params, state.stats, jax.tree.map(lambda a: a[-left:], data))
+            totals = {k: totals.get(k, 0.0) + float(value) * left for k, value in means.items()}
+        return {name: total / examples for name, total in totals.items()}
+
+    return evaluate
+
+
+def predict(
+    function: Callable[[jax.Array], jax.Array], inputs: jax.Array, batch_size: int
+) -> np.ndarray:
+    """`function` of all inputs [N, ...], batch by batch in one compiled call; gives [N, ...]."""
+    examples = inputs.shape[0]
+    batches = -(-examples // batch_size)
+    index = np.arange(batches * batch_size).reshape(batches, batch_size).clip(max=examples - 1)
+    mapped = device.jit(lambda x, index: jax.lax.map(lambda i: function(x[i]), index))(
+        inputs, index
+    )
+    return np.asarray(mapped).reshape(-1, *mapped.shape[2:])[:examples]
+
+
+def _check(data: Batch, batch_size: int, mesh: Mesh | None) -> int:
+    sizes = {name: array.shape[0] for name, array in data.items()}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"the arrays of a data set must be of one length, got {sizes}")
+    examples = next(iter(sizes.values()))
+    if not 1 <= batch_size <= examples:
+        raise ValueError(
+            f"a batch of {batch_size} was asked for, there are {examples} examples: "
+            f"choose a batch size from 1 to {examples}"
+        )
+    if mesh is not None and batch_size % mesh.size:
+        raise ValueError(
+            f"a batch of {batch_size} does not divide by {mesh.size} devices: "
+            f"choose a multiple of {mesh.size}"
+        )
+    return examples
+
+
+def _check_finite(state: State, last_metrics: dict[str, float] | None) -> None:
+    step = int(state.totals["bad_step"])
+    if step:
+        raise NonFiniteError(
+            f"the loss was not finite at step {step}; the last finite epoch had {last_metrics}. "
+            "Try a smaller --learning-rate, or look at the data"
+        )
