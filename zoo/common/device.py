@@ -81,8 +81,7 @@ def compiler_options(platform: str) -> dict[str, str]:
 
 def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`jax.jit` with the compiler options for the default device; `options` go to `jax.jit`."""
-    device = jax.config.jax_default_device or jax.devices()[0]
-    return jax.jit(function, compiler_options=compiler_options(device.platform), **options)
+    return jax.jit(function, compiler_options=compiler_options(current().platform), **options)
 
 
 def describe(device: jax.Device) -> str:
@@ -93,3 +92,8 @@ def describe(device: jax.Device) -> str:
 
     system = bench.system()
     return f"cpu: {system['processor']}, {system['threads']} threads"
+
+
+def current() -> jax.Device:
+    """The device that computes when nothing else is said."""
+    return jax.config.jax_default_device or jax.devices()[0]

@@ -49,10 +49,15 @@ class NonFiniteError(ValueError):
 
 
 def start(
-    params: Any, optimizer: optax.GradientTransformation, key: jax.Array, stats: Any = None
+    params: Any,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    stats: Any = None,
+    metrics: tuple[str, ...] = (),
 ) -> State:
-    """The state before the first step."""
-    return State(params, optimizer.init(params), stats, key, jnp.int32(0), {})
+    """The state before the first step; `metrics` names what the loss returns beside its value."""
+    totals = {name: jnp.float32(0) for name in ("loss", *metrics, "bad_step")}
+    return State(params, optimizer.init(params), stats, key, jnp.int32(0), totals)
 
 
 def make_step(
@@ -88,15 +93,6 @@ def order(state: State, epoch: int, examples: int, shuffle: bool = True) -> jax.
     return jax.random.permutation(key, examples).astype(jnp.int32)
 
 
-def _zero_totals(step, state: State, data: Batch, batch_size: int) -> dict[str, jax.Array]:
-    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype), data)
-    _, metrics = jax.eval_shape(step, state, one)
-    if not all(m.shape == () for m in metrics.values()):
-        raise ValueError(f"metrics must be scalars, got {metrics}")
-    # bad_step is the first step whose loss was not finite, counted from 1; 0 if there was none.
-    return {name: jnp.float32(0) for name in metrics} | {"bad_step": jnp.float32(0)}
-
-
 def _make_call(step, batch_size: int, form: Form, sharding: NamedSharding | None):
     """Compiles-to-be: (state, data, order, first, last) -> state after batches first..last-1."""
 
@@ -106,8 +102,10 @@ def _make_call(step, batch_size: int, form: Form, sharding: NamedSharding | None
         if sharding is not None:
             batch = jax.lax.with_sharding_constraint(batch, sharding)
         state, metrics = step(state, batch)
+        _check_metrics(metrics, state.totals)
         totals = {name: state.totals[name] + value for name, value in metrics.items()}
         bad = (state.totals["bad_step"] == 0) & ~jnp.isfinite(metrics["loss"])
+        # The first step whose loss was not finite, counted from 1; 0 if there was none.
         totals["bad_step"] = jnp.where(bad, state.step, state.totals["bad_step"])
         return state._replace(totals=totals)
 
@@ -161,8 +159,6 @@ def iterate(
     examples = _check(data, batch_size, mesh)
     per_epoch = examples // batch_size
     step = make_step(loss, optimizer)
-    if not state.totals:
-        state = state._replace(totals=_zero_totals(step, state, data, batch_size))
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
     split = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
     data, state = jax.device_put((data, jax.tree.map(jnp.copy, state)), everywhere)
@@ -204,17 +200,21 @@ def iterate(
             compile_seconds = 0.0
 
 
-def fit(*args: Any, on_epoch: Callable[[int, dict[str, float]], None] | None = None, **options):
-    """`iterate` to the end: takes its arguments and returns the last state.
+def fit(
+    *args: Any, on_epoch: Callable[[int, dict[str, float]], None] | None = None, **options: Any
+) -> State:
+    """`iterate` to the end: takes its arguments, returns the last state.
 
     `on_epoch(epoch, metrics)` is called at the end of each epoch.
     """
-    state = args[2] if len(args) > 2 else options["state"]
-    for progress in iterate(*args, **options):
-        state = progress.state
-        if on_epoch is not None and progress.metrics is not None:
-            on_epoch(progress.epoch, progress.metrics)
-    return state
+
+    def reports() -> Iterator[Progress]:
+        for progress in iterate(*args, **options):
+            if on_epoch is not None and progress.metrics is not None:
+                on_epoch(progress.epoch, progress.metrics)
+            yield progress
+
+    return last(reports())
 
 
 def make_evaluate(loss: Loss, batch_size: int) -> Callable[[State, Batch], dict[str, float]]:
@@ -286,6 +286,15 @@ def _check(data: Batch, batch_size: int, mesh: Mesh | None) -> int:
     return examples
 
 
+def _check_metrics(metrics: dict[str, jax.Array], totals: dict[str, jax.Array]) -> None:
+    got, expected = {k: v.shape for k, v in metrics.items()}, set(totals) - {"bad_step"}
+    if set(got) != expected or any(got.values()):
+        raise ValueError(
+            f"the loss gives the metrics {got}, expected scalars named {sorted(expected)}: "
+            "name them in `start(..., metrics=(...))`"
+        )
+
+
 def _check_finite(state: State, last_metrics: dict[str, float] | None) -> None:
     step = int(state.totals["bad_step"])
     if step:
@@ -293,3 +302,10 @@ def _check_finite(state: State, last_metrics: dict[str, float] | None) -> None:
             f"the loss was not finite at step {step}; the last finite epoch had {last_metrics}. "
             "Try a smaller --learning-rate, or look at the data"
         )
+
+
+def last(reports: Iterator[Progress]) -> State:
+    """The state at the end of `iterate`, in silence."""
+    for progress in reports:
+        state = progress.state
+    return state

@@ -1,0 +1,143 @@
+import json
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zoo.common import bench, device
+
+
+def test_compilation_is_apart_from_the_runs():
+    def many_operations(x):
+        for _ in range(300):
+            x = jnp.sin(x) + 1.0
+        return x
+
+    timing = bench.time_call(many_operations, jnp.ones(4), runs=5)
+    assert len(timing.seconds) == 5
+    assert timing.compile_seconds > 10 * timing.median > 0
+
+
+def test_each_run_waits_for_the_result():
+    def slow(x, milliseconds):
+        def sleep(a):
+            time.sleep(milliseconds / 1000)
+            return a
+
+        return jax.pure_callback(sleep, x, x)
+
+    for milliseconds in (20, 60):  # dispatched alone, both would take far less
+        timing = bench.time_call(lambda x, m=milliseconds: slow(x, m), jnp.ones(3), runs=3)
+        assert min(timing.seconds) >= milliseconds / 1000
+
+
+def test_eight_times_the_work_takes_longer():
+    def product(a):
+        return a @ a
+
+    small, large = (bench.time_call(product, jnp.ones((n, n)), runs=5) for n in (256, 1024))
+    assert large.median > 4 * small.median > 0  # 64 times the operations
+
+
+def test_warm_up_runs_are_made_and_not_counted():
+    calls = []
+
+    def counted(x):
+        jax.debug.callback(lambda: calls.append(0))
+        return x + 1
+
+    timing = bench.time_call(counted, jnp.ones(3), runs=2, warmup=3)
+    jax.effects_barrier()
+    assert len(timing.seconds) == 2
+    assert len(calls) == 5
+
+
+def test_donated_arguments_stay_valid(getkey):
+    state = {"x": jnp.ones(1000), "key": getkey()}
+    timing = bench.time_call(
+        lambda state, y: {**state, "x": state["x"] + y}, state, 1.0, runs=3, donate=(0,)
+    )
+    assert len(timing.seconds) == 3
+    np.testing.assert_array_equal(state["x"], 1.0)
+
+
+def test_a_time_needs_a_run():
+    with pytest.raises(ValueError, match="got 0 runs"):
+        bench.time_call(jnp.sin, 1.0, runs=0)
+
+
+@pytest.mark.parametrize(
+    "seconds", [(3.0,), (2.0, 1.0), (1.0, 2.0, 3.0, 4.0), (5.0, 1.0, 9.0, 2.0, 4.0)]
+)
+def test_median_and_quartiles_equal_numpys(seconds):
+    timing = bench.Timing(0.0, seconds)
+    low, median, high = np.percentile(seconds, [25, 50, 75])
+    assert timing.median == median
+    np.testing.assert_allclose(timing.quartiles, (low, high))
+
+
+def test_quartiles_of_known_numbers():
+    assert bench.quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == (2.0, 4.0)
+
+
+def test_the_machine_is_described():
+    system = bench.system()
+    assert system["processor"]
+    assert system["threads"] >= 1
+    assert system["versions"]["jax"] == jax.__version__
+    assert system["versions"]["numpy"] == np.__version__
+    assert any(jax.devices()[0].device_kind in name for name in system["devices"])
+    assert json.loads(json.dumps(system)) == system
+    assert system["processor"] in device.describe(jax.devices("cpu")[0])
+
+
+def test_describing_the_machine_loads_no_torch():
+    code = (
+        "import sys; from zoo.common import bench; bench.system(); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_peak_is_a_plausible_speed():
+    assert 1e8 < bench.matmul_peak(size=256, runs=3) < 1e16
+
+
+def test_a_table_shows_its_rows(capsys):
+    bench.print_table("speed", ["who", "images/s"], [["zoo", 1700], ["peer", "1,400"]])
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("speed", "images/s", "zoo", "1700", "1,400"))
+
+
+@pytest.fixture
+def row(monkeypatch):
+    """The benchmark of chapter 6, imported from the repository's root."""
+    root = __file__.rpartition("/tests/")[0]
+    monkeypatch.chdir(root)
+    monkeypatch.syspath_prepend(root)
+    return pytest.importorskip("benchmarks.ch06_cnn")
+
+
+def test_benchmark_counts_the_operations_of_the_books_network(row):
+    forward = 4_320_000 + 17_305_600 + 6_553_600 + 262_144 + 5_120
+    assert row.flops() == {"training": 3 * forward - 4_320_000, "inference": forward}
+
+
+def test_benchmark_without_torch_names_the_extra(row, monkeypatch, tmp_path):
+    monkeypatch.setattr(row.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"\.\[bench\]"):
+        row.main(["--out", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_benchmark_measures_zoo_alone(row, tmp_path, capsys):
+    row.main(f"--only zoo --tasks inference --rounds 2 --seconds 0.1 --out {tmp_path}".split())
+    (path,) = tmp_path.iterdir()
+    record = json.loads(path.read_text())["inference"]
+    assert len(record["rates"]["zoo"]) == len(record["peak"]) == 2
+    assert min(record["rates"]["zoo"]) > 0
+    assert record["system"]["processor"]
+    assert "zoo" in capsys.readouterr().out

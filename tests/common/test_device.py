@@ -1,0 +1,44 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from zoo.common import device
+
+
+def test_auto_is_jaxs_own_choice():
+    assert device.devices() == jax.devices()
+
+
+def test_the_devices_of_a_backend_are_found_by_its_name():
+    assert {d.platform for d in device.devices("cpu")} == {"cpu"}
+
+
+def test_an_absent_device_is_refused_with_what_there_is_and_how_to_install():
+    with pytest.raises(device.DeviceError, match=r"no tpu here: .* sees .*'jax\[tpu\]'"):
+        device.devices("tpu")
+
+
+def test_a_mesh_has_one_axis_for_the_batch():
+    mesh = device.mesh(4)
+    assert mesh.axis_names == ("data",)
+    assert mesh.size == 4
+
+
+@pytest.mark.parametrize("count", [0, 1000])
+def test_a_mesh_of_devices_that_are_not_there_is_refused(count):
+    with pytest.raises(device.DeviceError, match=f"a mesh of {count} devices was asked for, 8"):
+        device.mesh(count)
+
+
+def test_compiler_options_are_taken_only_where_xla_knows_them(monkeypatch):
+    assert device.compiler_options("gpu") == {}
+    monkeypatch.setattr(device, "_CPU_OPTIONS", {"xla_no_such_option": "1"})
+    assert device.compiler_options.__wrapped__("cpu") == {}
+
+
+def test_jit_with_the_options_changes_nothing():
+    assert device.jit(lambda x: 2 * x)(jnp.float32(3)) == 6
+
+
+def test_the_device_is_described_in_a_line():
+    assert device.describe(jax.devices("cpu")[0]).startswith("cpu: ")

@@ -1,0 +1,202 @@
+import errno
+import os
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo.common import figures
+
+CLASSES = ("ant", "bee", "cow")
+COUNTS = np.array([[5, 1, 0], [0, 0, 0], [2, 3, 4]])
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (7, 6, 5, 3), np.uint8)
+
+
+@pytest.fixture
+def figure():
+    return figures.curves({"train": [3.0, 2.0]}, [1, 2], "epoch", "loss (nats)")
+
+
+def shown(figure):
+    return [np.asarray(ax.images[0].get_array()) for ax in figure.axes if ax.images]
+
+
+def caption(figure):
+    return figure.texts[-1].get_text()
+
+
+def test_the_grid_shows_the_images_unchanged(images):
+    figure = figures.image_grid(images, columns=3)
+    assert len(figure.axes) == 9
+    np.testing.assert_array_equal(shown(figure), images)
+    assert all(ax.images[0].get_interpolation() == "nearest" for ax in figure.axes[:7])
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 8, 8, 1)])
+@pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.float32, 1)])
+def test_grey_goes_from_black_to_white_whatever_the_image_holds(shape, dtype, top):
+    figure = figures.image_grid(np.ones(shape, dtype))
+    drawn = figure.axes[0].images[0]
+    assert drawn.get_clim() == (0, top)
+    assert drawn.get_array().shape == (8, 8)
+
+
+def test_the_grid_has_a_title_above_each_image(images):
+    figure = figures.image_grid(images, np.array(list("abcdefg")), columns=4)
+    assert [ax.get_title() for ax in figure.axes] == [*"abcdefg", ""]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 3), np.uint8), r"shape \(2, 3\), expected"),
+        (np.zeros((2, 4, 4, 2), np.uint8), r"shape \(2, 4, 4, 2\), expected"),
+        (np.zeros((0, 4, 4, 3), np.uint8), r"shape \(0, 4, 4, 3\), expected"),
+        (np.zeros((2, 4, 4), np.int64), "are int64, expected uint8"),
+        (np.full((2, 4, 4), 1.5), "from 1.5 to 1.5, expected 0 to 1"),
+        (np.full((2, 4, 4), np.nan), "from nan to nan, expected 0 to 1"),
+    ],
+)
+def test_wrong_images_are_named(images, message):
+    with pytest.raises(ValueError, match=message):
+        figures.image_grid(images)
+
+
+def test_wrong_titles_and_columns_are_named(images):
+    with pytest.raises(ValueError, match="got 1 titles, expected 7"):
+        figures.image_grid(images, ["one"])
+    with pytest.raises(ValueError, match="got 0 columns, expected at least 1"):
+        figures.image_grid(images, columns=0)
+
+
+def test_curves_carry_their_data_names_and_labels():
+    figure = figures.curves({"a": [3, 2, 1], "b": [1, 2, 4]}, [1, 2, 3], "epoch", "loss (nats)")
+    (axes,) = figure.axes
+    assert [line.get_label() for line in axes.lines] == ["a", "b"]
+    np.testing.assert_array_equal(axes.lines[1].get_xydata(), [[1, 1], [2, 2], [3, 4]])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss (nats)")
+    assert len({line.get_color() for line in axes.lines}) == 2
+
+
+def test_curves_of_another_length_are_named():
+    with pytest.raises(ValueError, match=r"'b' has shape \(1,\), expected \(2,\)"):
+        figures.curves({"a": [1, 2], "b": [1]}, [1, 2], "x", "y")
+    with pytest.raises(ValueError, match="got 0 curves"):
+        figures.curves({}, [1, 2], "x", "y")
+
+
+def test_the_confusion_matrix_shows_counts_and_shares_of_rows():
+    figure = figures.confusion_matrix(COUNTS, CLASSES)
+    axes = figure.axes[0]
+    assert [int(text.get_text()) for text in axes.texts] == COUNTS.ravel().tolist()
+    shares = np.asarray(axes.images[0].get_array())
+    np.testing.assert_allclose(shares.sum(1), [1, 0, 1])
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(CLASSES)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    assert figure.get_suptitle() == "accuracy 60.0 % (9 of 15)"
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (COUNTS[:2], r"shape \(2, 3\), expected \(3, 3\)"),
+        (COUNTS / 2, "are float64 from 0.0, expected integers"),
+        (-COUNTS, "are int64 from -5, expected integers"),
+    ],
+)
+def test_wrong_counts_are_named(counts, message):
+    with pytest.raises(ValueError, match=message):
+        figures.confusion_matrix(counts, CLASSES)
+
+
+def test_a_long_caption_is_wrapped_and_fits_into_the_page():
+    text = "built-in sample, not CIFAR-10 ($ZOO_DATA_DIR is $unset, {odd} \\here): " + "word " * 60
+    figure = figures.curves({"a": [1]}, [1], "x", "y", caption=text)
+    assert caption(figure).split() == text.split()
+    assert caption(figure).count("\n") > 3
+    figure.draw_without_rendering()
+    box, axes = figure.texts[-1].get_window_extent(), figure.axes[0].get_tightbbox()
+    assert box.x0 > 0
+    assert box.y0 > 0
+    assert box.x1 < figure.bbox.width
+    assert box.y1 < axes.y0
+
+
+def test_the_title_stands_above_the_drawing():
+    figure = figures.confusion_matrix(COUNTS, CLASSES, "caption")
+    figure.draw_without_rendering()
+    title = figure.texts[0].get_window_extent()
+    assert title.y1 < figure.bbox.height
+    assert title.y0 > max(axes.get_tightbbox().y1 for axes in figure.axes)
+
+
+def test_dollars_in_names_start_no_formula(tmp_path):
+    names = ["$a", "b$_", "$\\frac$"]
+    figures.save(figures.confusion_matrix(COUNTS, names), tmp_path / "a.png")
+    figures.save(figures.curves({"$\\frac$": [1]}, [1], "$\\x$", "y"), tmp_path / "b.png")
+
+
+def test_settings_of_the_user_stay_as_they_are(images, tmp_path):
+    before = dict(matplotlib.rcParams)
+    figures.save(figures.image_grid(images, caption="caption"), tmp_path / "grid.png")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_save_writes_a_png_of_150_dpi_into_a_new_folder(figure, tmp_path):
+    path = figures.save(figure, str(tmp_path / "figures" / "curve.png"))
+    assert path == tmp_path / "figures" / "curve.png"
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        assert picture.size == tuple((figure.get_size_inches() * 150).astype(int))
+        assert picture.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+    assert os.listdir(path.parent) == ["curve.png"]
+
+
+def test_save_takes_no_other_format(figure, tmp_path):
+    with pytest.raises(ValueError, match=r"curve\.pdf, expected one that ends in \.png"):
+        figures.save(figure, tmp_path / "curve.pdf")
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(figure, tmp_path, monkeypatch):
+    path = tmp_path / "curve.png"
+    path.write_bytes(b"old")
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", source)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="figure cannot be saved: No space left") as caught:
+        figures.save(figure, path)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["curve.png"]
+
+
+def test_a_save_into_a_file_names_the_path(figure, tmp_path):
+    (tmp_path / "figures").write_text("a file, not a folder")
+    with pytest.raises(OSError, match=r"figure cannot be saved: .*figures/curve\.png"):
+        figures.save(figure, tmp_path / "figures" / "curve.png")
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_nothing(figure, tmp_path, monkeypatch):
+    monkeypatch.setattr(figure, "savefig", lambda *args, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        figures.save(figure, tmp_path / "curve.png")
+    assert os.listdir(tmp_path) == []
+
+
+def test_drawing_and_saving_never_loads_pyplot(tmp_path):
+    code = (
+        "import sys; from zoo.common import figures as f; "
+        f"f.save(f.curves({{'a': [1]}}, [1], 'x', 'y'), {str(tmp_path / 'a.png')!r}); "
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

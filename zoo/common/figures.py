@@ -1,0 +1,243 @@
+"""Pictures that several chapters draw: a grid of images, curves, a confusion matrix.
+
+Each function takes arrays and returns a `matplotlib.figure.Figure` that stands alone: no pyplot,
+no window, no global settings. A figure ends with its caption, which says what data it shows.
+Axes: N images, H rows, W columns, C channels, K classes.
+"""
+
+import io
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from zoo.common.data import files
+
+# Okabe & Ito, "Color Universal Design", 2008: told apart by the colour-blind as well.
+BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY = COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+)
+INK, GREY, PALE = "#222222", "#666666", "#BBBBBB"
+DPI = 150
+LARGE, NORMAL, SMALL = 11, 9, 8  # points
+_MARKERS, _LINES = "os^Dvp", ("-", "--", "-.", ":")
+_CAPTION_LINE, _TITLE, _MARGIN = 0.16, 0.3, 0.06  # inches
+
+
+def page(width: float, height: float, title: str = "", caption: str = "") -> Figure:
+    """An empty white figure with `height` inches for a drawing, a title and a caption.
+
+    Texts are shown as they are: a `$` starts no formula. Long captions are wrapped.
+    """
+    lines = textwrap.wrap(caption, int(width * 15.5))
+    band = (len(lines) + 0.6) * _CAPTION_LINE if lines else 0.0
+    whole = band + height + (_TITLE if title else _MARGIN)
+    layout = ConstrainedLayoutEngine(rect=(0, band / whole, 1, height / whole), w_pad=0.06)
+    figure = Figure((width, whole), dpi=DPI, facecolor="white", layout=layout)
+    if title:
+        y = 1 - _MARGIN / whole
+        figure.suptitle(title, y=y, size=LARGE, color=INK, parse_math=False)
+    if lines:
+        y = 0.4 * _CAPTION_LINE / whole
+        text = figure.text(0.08 / width, y, "\n".join(lines), size=SMALL, color=GREY, va="bottom")
+        text.set_parse_math(False)
+        text.set_in_layout(False)
+    return figure
+
+
+def plain(axes: Axes, xlabel: str = "", ylabel: str = "") -> Axes:
+    """The same labels, ticks and frame on all axes: two spines, small dark text."""
+    axes.set_facecolor("white")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(labelsize=NORMAL, color=GREY, labelcolor=INK)
+    axes.set_xlabel(xlabel, size=NORMAL, color=INK, parse_math=False)
+    axes.set_ylabel(ylabel, size=NORMAL, color=INK, parse_math=False)
+    return axes
+
+
+def draw_image(
+    axes: Axes, image: np.ndarray, title: str = "", colour: str = INK, size: float = SMALL
+) -> None:
+    """One image of `check_images`, its pixels as squares, without ticks."""
+    top = 255 if image.dtype == np.uint8 else 1.0
+    grey = image[..., 0] if image.shape[2:] == (1,) else image
+    axes.imshow(grey, cmap="gray", vmin=0, vmax=top, interpolation="nearest")
+    axes.set_axis_off()
+    if title:
+        axes.set_title(title, size=size, color=colour, pad=3, parse_math=False)
+
+
+def draw_curves(
+    axes: Axes, series: Mapping[str, Sequence[float]], x: Sequence[float], xlabel: str, ylabel: str
+) -> None:
+    """Named curves over `x`; markers as long as the points stay apart, so that one point shows.
+
+    Raises:
+        ValueError: When there is nothing to draw, or a curve is not as long as `x`.
+    """
+    x = np.asarray(x)
+    if x.ndim != 1 or not x.size or not series:
+        got = f"{len(series)} curves over x of shape {x.shape}"
+        raise ValueError(f"got {got}, expected at least 1 over (points,)")
+    for i, (name, y) in enumerate(series.items()):
+        y = np.asarray(y, float)
+        if y.shape != x.shape:
+            raise ValueError(f"curve {name!r} has shape {y.shape}, expected {x.shape} like x")
+        axes.plot(
+            x,
+            y,
+            label=name,
+            color=COLOURS[i % len(COLOURS)],
+            linestyle=_LINES[i % len(_LINES)] if x.size > 1 else "",
+            linewidth=1.6,
+            marker=_MARKERS[i % len(_MARKERS)] if x.size <= 40 else "",
+            markersize=6 if x.size == 1 else 4,
+        )
+    if np.issubdtype(x.dtype, np.integer):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    if x.size == 1:
+        axes.set_xlim(x[0] - 1, x[0] + 1)
+        axes.set_xticks(x)
+    plain(axes, xlabel, ylabel)
+    axes.grid(axis="y", color=PALE, linewidth=0.5)
+    legend = axes.legend(fontsize=NORMAL, labelcolor=INK, handlelength=2.8, facecolor="white")
+    legend.get_frame().set(edgecolor="none", alpha=0.9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def image_grid(
+    images: Any, titles: Sequence[str] | None = None, columns: int = 10, caption: str = ""
+) -> Figure:
+    """Images side by side, row by row.
+
+    Args:
+        images: uint8, or float in [0, 1]; [N, H, W] and [N, H, W, 1] are grey, [N, H, W, 3] RGB.
+        titles: A line or more above each image.
+        columns: The most images in a row.
+        caption: What data these are.
+
+    Raises:
+        ValueError: When the images or the number of titles are not as above.
+    """
+    images = check_images(images)
+    if columns < 1:
+        raise ValueError(f"got {columns} columns, expected at least 1")
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"got {len(titles)} titles, expected {len(images)}, one for each image")
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    lines = max(title.count("\n") + 1 for title in titles) if titles is not None else 0
+    tile = 0.95 * images.shape[1] / images.shape[2] + 0.16 * lines
+    figure = page(max(columns * 0.95, 3.0), rows * tile, caption=caption)
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    titles = [""] * len(images) if titles is None else titles
+    for axes, image, title in zip(grid, images, titles, strict=False):
+        draw_image(axes, image, title)
+    return figure
+
+
+def curves(
+    series: Mapping[str, Sequence[float]],
+    x: Sequence[float],
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    caption: str = "",
+) -> Figure:
+    """Named curves over the same `x`, for example {"train": [...], "test": [...]} by epoch."""
+    figure = page(5.5, 3.6, title, caption)
+    draw_curves(figure.subplots(), series, x, xlabel, ylabel)
+    return figure
+
+
+def confusion_matrix(counts: Any, classes: Sequence[str], caption: str = "") -> Figure:
+    """How often each true class (row) was called which class (column).
+
+    Args:
+        counts: Whole numbers [K, K]; the colour is the share of the row.
+        classes: The K names.
+        caption: What data these are.
+
+    Raises:
+        ValueError: When the counts are not square, not whole or below 0, or not as many as classes.
+    """
+    counts = np.asarray(counts)
+    size = len(classes)
+    if counts.shape != (size, size) or not size:
+        raise ValueError(f"counts have shape {counts.shape}, expected {(size, size)} like classes")
+    if not np.issubdtype(counts.dtype, np.integer) or counts.min() < 0:
+        raise ValueError(f"counts are {counts.dtype} from {counts.min()}, expected integers from 0")
+    total, right = int(counts.sum()), int(np.trace(counts))
+    title = f"accuracy {100 * right / max(total, 1):.1f} % ({right:,} of {total:,})"
+    figure = page(0.52 * size + 2.3, 0.42 * size + 1.3, title, caption)
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    plain(axes, "predicted class", "true class").spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xticks(range(size), classes, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(size), classes)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_parse_math(False)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.55 else INK if count else GREY
+        axes.text(column, row, f"{count:,}", ha="center", va="center", size=SMALL, color=colour)
+    bar = figure.colorbar(image, ax=axes, format=lambda share, _: f"{100 * share:.0f}", pad=0.02)
+    bar.set_label("share of the true class (%)", size=NORMAL, color=INK)
+    bar.ax.tick_params(labelsize=NORMAL, color=GREY, labelcolor=INK)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def save(figure: Figure, path: Path | str) -> Path:
+    """Write a figure as PNG of 150 dpi and return its path; the file appears whole or not at all.
+
+    Raises:
+        ValueError: When the name does not end in .png.
+        OSError: When the file cannot be written; it names `path`.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"got the name {path}, expected one that ends in .png")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    try:
+        files.write_bytes(path, content.getvalue())
+    except OSError as error:
+        reason = f"the figure cannot be saved: {error.strerror or error}"
+        raise OSError(error.errno, reason, str(path)) from error
+    return path
+
+
+def check_images(images: Any) -> np.ndarray:
+    """`images` as an array, or a `ValueError` that says what `image_grid` expects of them."""
+    images = np.asarray(images)
+    if images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)) or not images.size:
+        raise ValueError(
+            f"images have shape {images.shape}, expected (N, H, W) or (N, H, W, 1 or 3)"
+        )
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(f"images are {images.dtype}, expected uint8, or float in [0, 1]")
+    if not (images.min() >= 0 and images.max() <= 1):
+        got = f"from {images.min():g} to {images.max():g}"
+        raise ValueError(f"float images go {got}, expected 0 to 1")
+    return images

@@ -1,0 +1,302 @@
+"""A run's folder and the loop that keeps it: progress on the screen, metrics, checkpoints, stops.
+
+A folder holds `config.json`, `metrics.jsonl` (a line an epoch), `checkpoints/`, `figures/` and, at
+the end, `summary.json`. Each file appears whole or not at all. Ctrl-C and SIGTERM end a run after
+the step under way, with a checkpoint; killed outright, it goes on from the end of the last epoch.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from zoo.common import checkpoint, device, fit
+
+PACKAGES = ("zoo", "jax", "jaxlib", "optax", "flax", "numpy")
+SAVE_SECONDS = 120.0
+"""A checkpoint is also written within an epoch when the last one is older than this."""
+
+
+class RunError(ValueError):
+    """A run folder can't be used as asked; the message says what was found and what to do."""
+
+
+class Stopped(Exception):
+    """The run was stopped by a signal, and is saved."""
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file so that it appears whole or not at all."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+    ) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes indented JSON whole or not at all; infinite and undefined numbers become null."""
+    write(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def create(chapter: str, config: Any, data: dict[str, Any], out: Path | None = None) -> Path:
+    """Makes the folder of a new run, by default runs/CHAPTER/TIME, and writes its config.json.
+
+    Args:
+      chapter: for example `ch06_cnn`.
+      config: the model's frozen dataclass.
+      data: what config.json says of the data set (name, split, description, hash).
+      out: the folder to use; it must not hold another run.
+
+    Raises:
+      RunError: there is a run in the folder already.
+    """
+    stamp = time.strftime("%Y-%m-%d-%H%M%S")
+    folder = out or Path("runs") / chapter / stamp
+    number = 1
+    while out is None and folder.exists():
+        number += 1
+        folder = Path("runs") / chapter / f"{stamp}-{number}"
+    if (folder / "config.json").exists():
+        raise RunError(
+            f"{folder} holds a run already: go on with it by --resume {folder}, or choose "
+            "another --out"
+        )
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    content = {
+        "chapter": chapter,
+        "config": dataclasses.asdict(config),
+        "data": data,
+        "device": device.describe(device.current()),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "python": sys.version.split()[0],
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    write_json(folder / "config.json", content)
+    return folder
+
+
+def newest(chapter: str) -> Path:
+    """The newest run of a chapter under runs/ that has a checkpoint.
+
+    Raises:
+      RunError: there is none.
+    """
+    configs = Path("runs", chapter).glob("*/config.json")
+    folders = sorted((c.parent for c in configs), key=lambda f: (f / "config.json").stat().st_mtime)
+    for folder in reversed(folders):
+        if checkpoint.latest(folder):
+            return folder
+    raise RunError(
+        f"no trained model under {Path('runs', chapter)}: run `python -m zoo.{chapter} train` "
+        "first, or name a run folder by --run"
+    )
+
+
+def read_config(folder: Path, chapter: str, config_type: type) -> tuple[Any, dict[str, Any]]:
+    """The configuration of a run, and all of its config.json.
+
+    Raises:
+      RunError: it is no run of this chapter, or its config.json is damaged or of another version.
+    """
+    path = folder / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found, fields = content["chapter"], content["config"]
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} is no run folder: it has no config.json") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} can't be read as a run's configuration: {error!r}") from error
+    if found != chapter:
+        raise RunError(f"{folder} is a run of {found}, expected one of {chapter}")
+    known = {field.name for field in dataclasses.fields(config_type)}
+    if set(fields) != known:
+        raise RunError(
+            f"{path} has other fields than this version's Config: "
+            f"{', '.join(sorted(set(fields) ^ known))}; train again"
+        )
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return config_type(**fields), content
+
+
+def check_same(folder: Path, saved: Any, asked: Any) -> None:
+    """Refuses to go on with a run under another configuration.
+
+    Raises:
+      RunError: names each field that differs.
+    """
+    saved, asked = dataclasses.asdict(saved), dataclasses.asdict(asked)
+    differs = [
+        f"{k} is {v!r} there and {asked[k]!r} here" for k, v in saved.items() if asked[k] != v
+    ]
+    if differs:
+        raise RunError(
+            f"the run in {folder} has another configuration: {'; '.join(differs)}. "
+            "Resume without these flags, or start a new run"
+        )
+
+
+def check_data(folder: Path, saved: dict[str, Any], digest: str) -> None:
+    """Refuses to go on with a run on other data than it began with."""
+    if saved.get("sha256") != digest:
+        raise RunError(
+            f"the run in {folder} was trained on {saved.get('description')} "
+            f"(sha256 {saved.get('sha256')}), the data found now are others (sha256 {digest})"
+        )
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; a second one interrupts at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def handle(number, frame):
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; an empty list if there is none yet."""
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def write_metrics(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes metrics.jsonl anew, whole."""
+    write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def follow(
+    folder: Path,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    batch_size: int,
+    notes: dict[str, Any] | None = None,
+    first_step: int = 0,
+) -> Callable[[Iterator[fit.Progress]], fit.State]:
+    """A consumer of `fit.iterate` that keeps the run's folder and shows progress.
+
+    Args:
+      folder: from `create`.
+      epochs: of the whole run.
+      steps_per_epoch: updates in an epoch.
+      batch_size: examples per update.
+      notes: those of the checkpoint, when resuming.
+      first_step: the step of that checkpoint.
+
+    Raises:
+      Stopped: a signal came; the state is saved.
+    """
+
+    def consume(reports: Iterator[fit.Progress]) -> fit.State:
+        rows = [row for row in read_metrics(folder) if row["step"] <= first_step]
+        seconds = (notes or {}).get("epoch_seconds", 0.0)
+        steps = first_step % steps_per_epoch
+        compile_seconds, saved = 0.0, time.monotonic()
+        with _signals() as asked, _screen(epochs, steps_per_epoch, first_step) as show:
+            for progress in reports:
+                seconds += progress.seconds
+                steps += progress.steps
+                compile_seconds += progress.compile_seconds
+                rate = steps * batch_size / max(seconds, 1e-9)
+                step = int(progress.state.step)
+                ended = progress.metrics is not None
+                if ended:
+                    row = {"epoch": progress.epoch, "step": step, **progress.metrics}
+                    row |= {"examples_per_second": round(rate, 1), "seconds": round(seconds, 3)}
+                    rows.append(row)
+                    write_metrics(folder, rows)  # before the checkpoint, which vouches for it
+                    steps, seconds = 0, 0.0
+                show(progress, step, rate)
+                stop = asked.is_set() and step < epochs * steps_per_epoch
+                if ended or stop or time.monotonic() - saved > SAVE_SECONDS:
+                    checkpoint.save(folder, progress.state, {"epoch_seconds": seconds})
+                    saved = time.monotonic()
+                if stop:
+                    raise Stopped(
+                        f"stopped and saved at step {step:,} (epoch {progress.epoch} of {epochs}); "
+                        f"go on with --resume {folder}"
+                    )
+        total = sum(row["seconds"] for row in rows)
+        summary = {**rows[-1], "train_seconds": round(total, 3)}
+        summary |= {"compile_seconds": round(compile_seconds, 3)}
+        write_json(folder / "summary.json", summary)
+        return progress.state
+
+    return consume
+
+
+def _describe(metrics: dict[str, float]) -> str:
+    parts = []
+    for name, value in metrics.items():
+        shown = f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}"
+        parts.append(f"{name.replace('_', ' ')} {shown}")
+    return ", ".join(parts)
+
+
+@contextlib.contextmanager
+def _screen(epochs: int, steps_per_epoch: int, first_step: int) -> Iterator[Callable]:
+    """A function (progress, step, rate) that shows a bar on a terminal, and a line an epoch."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(highlight=False, soft_wrap=True)
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}/" + str(epochs)),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} % {task.fields[now]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(
+            "", total=epochs * steps_per_epoch, completed=first_step, epoch="-", now="compiling"
+        )
+
+        def show(progress: fit.Progress, step: int, rate: float) -> None:
+            if progress.metrics is None:
+                done = step % steps_per_epoch
+                totals = progress.state.totals.items()
+                means = {k: float(v) / done for k, v in totals if k != "bad_step"}
+                now = f"{_describe(means)}, {rate:,.0f} examples/s"
+            else:
+                now = f"{rate:,.0f} examples/s"
+                console.print(f"epoch {progress.epoch}: {_describe(progress.metrics)}, {now}")
+            bar.update(task, completed=step, epoch=progress.epoch, now=now)
+
+        yield show
