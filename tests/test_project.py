@@ -1,4 +1,4 @@
-"""What the project's files claim: versions, commands, notebooks, light imports, no private paths."""
+"""What the project's files claim: versions, commands, notebooks, imports, no private paths."""
 
 import re
 import subprocess

@@ -70,8 +70,8 @@ def train(config: model.Config, options: cli.Options) -> None:
         "classes": list(dataset.classes),
         "sha256": digest(dataset),
     }
-    examples = len(dataset.train["label"])
-    state, notes = start(config, examples)[1], {}
+    steps = fit.steps_per_epoch(dataset.train, config.batch_size, mesh)
+    state, notes = start(config, len(dataset.train["label"]))[1], {}
     if options.resume is None:
         folder = run.create(CHAPTER, config, about, options.out)
     else:
@@ -85,7 +85,7 @@ def train(config: model.Config, options: cli.Options) -> None:
     follow = run.follow(
         folder,
         epochs=config.epochs,
-        steps_per_epoch=examples // config.batch_size,
+        steps_per_epoch=steps,
         batch_size=config.batch_size,
         notes=notes,
         first_step=int(state.step),

@@ -188,7 +188,7 @@ def apply(
 
     def drop(key: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
         dropped = ops.dropout(key, x, rate)
-        return dropped * rate * (1.0 - rate) if dropout_bug else dropped
+        return dropped * rate * (1.0 - rate) if dropout_bug and rate else dropped
 
     for layer, layer_key in zip(params["conv"], keys, strict=False):
         x = ops.max_pool2d(ops.conv2d(x, layer["kernel"], padding=1))

@@ -83,6 +83,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
         DeviceError,
         checkpoint.CheckpointError,
         run.RunError,
+        fit.BatchError,
         fit.NonFiniteError,
     )
 

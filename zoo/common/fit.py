@@ -44,6 +44,10 @@ class Progress(NamedTuple):
     metrics: dict[str, float] | None  # at an epoch's end: its means and the test's; else None
 
 
+class BatchError(ValueError):
+    """The batch does not fit the data set or the devices."""
+
+
 class NonFiniteError(ValueError):
     """The loss became infinite or not a number."""
 
@@ -82,6 +86,29 @@ def make_step(
         return state, {"loss": value, **metrics}
 
     return step
+
+
+def steps_per_epoch(data: Batch, batch_size: int, mesh: Mesh | None = None) -> int:
+    """Updates in a pass over the data; a rest smaller than a batch is left out.
+
+    Raises:
+      BatchError: the arrays disagree in length, or the batch does not fit them or the mesh.
+    """
+    sizes = {name: array.shape[0] for name, array in data.items()}
+    if len(set(sizes.values())) != 1:
+        raise BatchError(f"the arrays of a data set must be of one length, got {sizes}")
+    examples = next(iter(sizes.values()))
+    if not 1 <= batch_size <= examples:
+        raise BatchError(
+            f"a batch of {batch_size} was asked for, there are {examples} examples: "
+            f"choose a batch size from 1 to {examples}"
+        )
+    if mesh is not None and batch_size % mesh.size:
+        raise BatchError(
+            f"a batch of {batch_size} does not divide by {mesh.size} devices: "
+            f"choose a multiple of {mesh.size}"
+        )
+    return examples // batch_size
 
 
 def order(state: State, epoch: int, examples: int, shuffle: bool = True) -> jax.Array:
@@ -153,11 +180,11 @@ def iterate(
     A reported state's buffers are given to the next call: read or save it before asking for more.
 
     Raises:
-      ValueError: the arrays disagree in length, or the batch does not fit.
+      BatchError: the arrays disagree in length, or the batch does not fit.
       NonFiniteError: the loss is infinite or not a number; says at which step.
     """
-    examples = _check(data, batch_size, mesh)
-    per_epoch = examples // batch_size
+    per_epoch = steps_per_epoch(data, batch_size, mesh)
+    examples = jax.tree.leaves(data)[0].shape[0]
     step = make_step(loss, optimizer)
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
     split = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
@@ -266,24 +293,6 @@ def predict(
         inputs, index
     )
     return np.asarray(mapped).reshape(-1, *mapped.shape[2:])[:examples]
-
-
-def _check(data: Batch, batch_size: int, mesh: Mesh | None) -> int:
-    sizes = {name: array.shape[0] for name, array in data.items()}
-    if len(set(sizes.values())) != 1:
-        raise ValueError(f"the arrays of a data set must be of one length, got {sizes}")
-    examples = next(iter(sizes.values()))
-    if not 1 <= batch_size <= examples:
-        raise ValueError(
-            f"a batch of {batch_size} was asked for, there are {examples} examples: "
-            f"choose a batch size from 1 to {examples}"
-        )
-    if mesh is not None and batch_size % mesh.size:
-        raise ValueError(
-            f"a batch of {batch_size} does not divide by {mesh.size} devices: "
-            f"choose a multiple of {mesh.size}"
-        )
-    return examples
 
 
 def _check_metrics(metrics: dict[str, jax.Array], totals: dict[str, jax.Array]) -> None:
