@@ -69,12 +69,12 @@ def save(folder: Path, state: Any, notes: dict) -> Path:
             f"{before[-1]} is of a later step than {about['step']}, which was to be saved: "
             "it belongs to another run; choose another folder, or resume that run"
         )
-    path = _free_path(folder / "checkpoints", about["step"])
+    path = _free_path(folder, about["step"])
     about["digest"] = _digest(arrays)
     about["about_digest"] = _digest({}, about)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        _sweep(folder)  # before writing: it may need the space
         with _orbax() as (ocp, checkpointer):
             filled = {name: array for name, array in arrays.items() if array.size}
             items = {"state": ocp.args.PyTreeSave(filled), "about": ocp.args.JsonSave(about)}
@@ -244,10 +244,11 @@ def _to_numpy(tree: Any) -> dict[str, np.ndarray]:
 
 
 def _digest(arrays: dict[str, np.ndarray], about: dict | None = None) -> str:
-    """SHA-256 over `about` as JSON and the bytes of all arrays."""
+    """SHA-256 over `about` as JSON and the name, dtype, shape and bytes of every array."""
     sha256 = hashlib.sha256(json.dumps(about, sort_keys=True).encode() if about else b"")
     for name in sorted(arrays):
-        sha256.update(arrays[name].tobytes())
+        array = arrays[name]
+        sha256.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
     return sha256.hexdigest()
 
 
@@ -291,12 +292,10 @@ def _whole(folder: Path) -> list[Path]:
     return sorted(there, key=_order)
 
 
-def _free_path(parent: Path, step: int) -> Path:
-    path, count = parent / str(step), 1
-    while path.exists():
-        count += 1
-        path = parent / f"{step}-{count}"
-    return path
+def _free_path(folder: Path, step: int) -> Path:
+    counts = [_order(path)[1] for path in _whole(folder) if _order(path)[0] == step]
+    name = f"{step}-{max(counts) + 1}" if counts else str(step)
+    return Path(folder) / "checkpoints" / name
 
 
 def _sweep(folder: Path) -> None:
