@@ -9,10 +9,8 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import json
-import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.common import checkpoint, device, fit
+from zoo.common.data import files
 
 PACKAGES = ("zoo", "jax", "jaxlib", "optax", "flax", "numpy")
 SAVE_SECONDS = 120.0
@@ -36,21 +35,11 @@ class Stopped(Exception):
 
 def write(path: Path, text: str) -> None:
     """Writes a file so that it appears whole or not at all."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-    ) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    files.write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes indented JSON whole or not at all; infinite and undefined numbers become null."""
+    """Writes indented JSON whole or not at all."""
     write(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
