@@ -141,6 +141,7 @@ def test_mnist_is_enlarged_to_the_networks_size():
         (["train", *SMALL, "--device", "tpu"], "no tpu here"),
         (["train", *SMALL, "--devices", "7"], "a mesh of 7 devices was asked for"),
         (["train", *SMALL, "--batch-size", "99999"], "choose a batch size from 1 to"),
+        (["train", *SMALL, "--epochs", "0"], "ask for more epochs"),
         (["train", "--data", "sample", "--split", "official"], "official"),
         (["train", *SMALL, "--learning-rate", "1e30", "--out", "bad"], "not finite at step"),
     ],
@@ -168,6 +169,13 @@ def test_a_run_is_not_written_over_and_not_resumed_as_another(place, trained):
     other = zoo(place, "train", "--resume", folder, "--data", "sample", "--seed", 5, "--hidden", 9)
     assert other.returncode == 1
     assert "hidden is 8 there and 9 here; seed is 0 there and 5 here" in other.stderr
+
+
+def test_resuming_a_finished_run_says_so_and_draws_it(place, trained):
+    shutil.copytree(trained[0], place / "finished")
+    done = zoo(place, "train", "--resume", "finished", "--data", "sample", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "all 2 epochs of this run are trained already" in done.stdout
 
 
 def test_a_damaged_checkpoint_is_refused_with_the_reason(place, trained):

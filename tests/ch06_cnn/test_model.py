@@ -145,8 +145,11 @@ def test_books_cost_of_ignorance_and_its_floor():
     batch = {"image": jnp.zeros((100, 32, 32, 3)), "label": labels}
     value, _ = model.loss(ignorant, batch, target_on=0.9, target_off=0.1, reduction="sum")
     np.testing.assert_allclose(value, 414.47, atol=0.01)
-    best = 100 * (0.9 * np.log(2) + 0.9 * np.log(18))
-    np.testing.assert_allclose(best, 322.5, atol=0.05)
+    best = jnp.log(jnp.full(10, 0.1 / 1.8).at[3].set(0.5))
+    wise = {**ignorant, "output": {**ignorant["output"], "bias": best}}
+    batch = {**batch, "label": jnp.full(100, 3)}
+    value, _ = model.loss(wise, batch, target_on=0.9, target_off=0.1, reduction="sum")
+    np.testing.assert_allclose(value, 322.5, atol=0.05)
 
 
 def test_books_pixels_lie_between_a_tenth_and_999_thousandths():

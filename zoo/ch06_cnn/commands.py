@@ -82,17 +82,20 @@ def train(config: model.Config, options: cli.Options) -> None:
         if checkpoint.latest(folder):
             state, notes = checkpoint.restore(folder, state)
     print(f"run folder {folder}, {device.describe(device.current())}")
-    follow = run.follow(
-        folder,
-        epochs=config.epochs,
-        steps_per_epoch=steps,
-        batch_size=config.batch_size,
-        notes=notes,
-        first_step=int(state.step),
-    )
-    state = train_network(
-        config, dataset.train, dataset.test, state=state, mesh=mesh, follow=follow
-    )
+    if options.resume is not None and int(state.step) == config.epochs * steps:
+        print(f"all {config.epochs} epochs of this run are trained already")
+    else:
+        follow = run.follow(
+            folder,
+            epochs=config.epochs,
+            steps_per_epoch=steps,
+            batch_size=config.batch_size,
+            notes=notes,
+            first_step=int(state.step),
+        )
+        state = train_network(
+            config, dataset.train, dataset.test, state=state, mesh=mesh, follow=follow
+        )
     drawn = _draw(folder, config, state, dataset)
     print(f"trained in {folder}; pictures: {', '.join(str(path) for path in drawn)}")
 

@@ -84,6 +84,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
         checkpoint.CheckpointError,
         run.RunError,
         fit.BatchError,
+        fit.FinishedError,
         fit.NonFiniteError,
     )
 

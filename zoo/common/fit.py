@@ -48,6 +48,10 @@ class BatchError(ValueError):
     """The batch does not fit the data set or the devices."""
 
 
+class FinishedError(ValueError):
+    """There is nothing left to train."""
+
+
 class NonFiniteError(ValueError):
     """The loss became infinite or not a number."""
 
@@ -181,9 +185,15 @@ def iterate(
 
     Raises:
       BatchError: the arrays disagree in length, or the batch does not fit.
+      FinishedError: the state has all these epochs behind it.
       NonFiniteError: the loss is infinite or not a number; says at which step.
     """
     per_epoch = steps_per_epoch(data, batch_size, mesh)
+    if int(state.step) >= epochs * per_epoch:
+        raise FinishedError(
+            f"the state is at step {int(state.step)}, and {epochs} epochs of {per_epoch} steps end "
+            "there or before: ask for more epochs"
+        )
     examples = jax.tree.leaves(data)[0].shape[0]
     step = make_step(loss, optimizer)
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
@@ -213,11 +223,7 @@ def iterate(
                 size = max(1, min(2 * size, round(steps * call_seconds / max(seconds, 1e-6))))
             metrics = None
             if first == per_epoch:
-                metrics = {
-                    f"train_{name}": float(total) / per_epoch
-                    for name, total in state.totals.items()
-                    if name != "bad_step"
-                }
+                metrics = _epoch_means(state, per_epoch)
                 state = state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
                 if test is not None:
                     measured = measure(state, test)
@@ -225,6 +231,11 @@ def iterate(
                 last_metrics = metrics
             yield Progress(state, epoch + 1, steps, seconds, compile_seconds, metrics)
             compile_seconds = 0.0
+
+
+def _epoch_means(state: State, steps: int) -> dict[str, float]:
+    totals = {name: float(total) for name, total in state.totals.items() if name != "bad_step"}
+    return {f"train_{name}": total / steps for name, total in totals.items()}
 
 
 def fit(
