@@ -2,38 +2,24 @@
 
 The book's network exactly (recipe `book`: 392,032 weights, dropout 0.2, 0.2, 0.2 and 0.55,
 cross-entropy summed on 0.9 / 0.1 targets, RMSProp), batches of 100, training steps and inference.
-Each contender lives in a process of its own that sleeps until it is asked, and they run in turn,
-round by round, because a machine's speed drifts; a ratio is taken within a round.
 """
 
-import argparse
-import contextlib
-import datetime
-import functools
-import importlib.util
 import itertools
-import json
-import os
-import pathlib
-import statistics
-import subprocess
-import sys
 import time
-import traceback
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks import harness
+from benchmarks.harness import ZOO, Run, repeat
 from zoo.ch06_cnn import model
 from zoo.ch06_cnn.train import losses, start
-from zoo.common import bench, device, fit
+from zoo.common import bench, fit
 
 EXAMPLES, BATCH = 5_000, 100
 CONFIG = model.RECIPES["book"]
 TASKS = ("training", "inference")
-ZOO, BASE = "zoo", "PyTorch eager"
+BASE = "PyTorch eager"
 TORCH = (
     BASE,
     "PyTorch eager, channels-last",
@@ -45,8 +31,6 @@ NOTE = (
     "fit.iterate with its metrics and its check for a finite loss; PyTorch computes no metrics. "
     "RMSProp: decay 0.999, epsilon 1e-8, in zoo inside the root as in Gorgonia, in PyTorch outside."
 )
-
-Run = Callable[[float], int]  # works for so many seconds or a little longer; gives the images done
 
 
 def flops(config: model.Config = CONFIG) -> dict[str, int]:
@@ -92,10 +76,9 @@ def zoo_contender(task: str) -> tuple[Run, float]:
     # The loop of `fit.predict`, which compiles at each call, in two halves.
     images = jax.device_put(images)
     index = np.random.default_rng(1).permutation(EXAMPLES).reshape(-1, BATCH)[:10].astype(np.int32)
-    mapped = device.jit(lambda x, index: jax.lax.map(lambda i: logits(x[i]), index))
-    began = time.perf_counter()
-    mapped = mapped.lower(images, index).compile()
-    compile_seconds = time.perf_counter() - began
+    mapped, compile_seconds = harness.compiled(
+        lambda x, index: jax.lax.map(lambda i: logits(x[i]), index), images, index
+    )
 
     def one() -> int:
         jax.block_until_ready(mapped(images, index))
@@ -176,169 +159,25 @@ def torch_contender(task: str, channels_last: bool, compiled: bool) -> tuple[Run
     return repeat(one), sum(times[:2]) - sum(times[2:]) if compiled else 0.0
 
 
-def repeat(one: Callable[[], int]) -> Run:
-    """Makes one piece of work, which gives the images done, into a run of some length."""
-
-    def run(seconds: float) -> int:
-        done, end = 0, time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            done += one()
-        return done
-
-    return run
+def contend(name: str, task: str) -> tuple[Run, float]:
+    """A contender's work on a task, and the seconds that compilation took."""
+    if name == ZOO:
+        return zoo_contender(task)
+    return torch_contender(task, "channels-last" in name, "compiled" in name)
 
 
-def work(name: str, task: str) -> None:
-    """A contender's process: seconds in, images/s out (`peak`: FLOP/s), until the input ends."""
-    answer, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not mix with it
-    say = functools.partial(print, file=answer, flush=True)
-    try:
-        if name == ZOO:
-            run, compile_seconds = zoo_contender(task)
-        else:
-            run, compile_seconds = torch_contender(
-                task, "channels-last" in name, "compiled" in name
-            )
-    except Exception as error:  # a compiler that fails is a result
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        return say(json.dumps({"failed": reason}))
-    say(json.dumps({"compile_seconds": compile_seconds}))
-    for line in sys.stdin:
-        if line.strip() == "peak":
-            say(bench.matmul_peak())
-            continue
-        run(0.1)  # untimed: brings code and data back into the caches
-        began = time.perf_counter()
-        done = run(float(line))
-        say(done / (time.perf_counter() - began))
-
-
-class Worker:
-    """A contender in a process of its own, which uses no processor between two questions."""
-
-    def __init__(self, name: str, task: str):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.ch06_cnn", "--worker", name, task],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"},
-        )
-        self.about = self.answer()
-
-    def answer(self) -> Any:
-        """The next line from the process."""
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
-        return json.loads(line)
-
-    def ask(self, what: float | str) -> float:
-        """Images per second in a run of so many seconds, or FLOP/s if asked for `peak`."""
-        print(what, file=self.process.stdin, flush=True)
-        return self.answer()
-
-    def close(self) -> None:
-        """Ends the process and waits for it."""
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-
-
-def compete(task: str, names: list[str], rounds: int, seconds: float) -> dict[str, Any]:
-    """Everyone in turn; `rates` in images/s and `peak` in FLOP/s by round, `about` each."""
-    with contextlib.ExitStack() as stack:
-        workers = {}
-        for name in names:  # one after the other, so that no compilation disturbs another
-            workers[name] = Worker(name, task)
-            stack.callback(workers[name].close)
-            if name == ZOO and "failed" in workers[name].about:
-                raise RuntimeError(f"zoo itself failed: {workers[name].about['failed']}")
-        about = {name: worker.about for name, worker in workers.items()}
-        rates = {name: [] for name in names if "failed" not in about[name]}
-        peak = []
-        for number in range(rounds):
-            peak.append(workers[ZOO].ask("peak"))
-            for name, values in rates.items():
-                values.append(workers[name].ask(seconds))
-            print(f"{task}: round {number + 1} of {rounds}", file=sys.stderr)
-    return {"about": about, "rates": rates, "peak": peak}
-
-
-def rows(task: str, result: dict[str, Any]) -> list[list[str]]:
-    """The table: images/s, ratio to PyTorch, share of the peak, seconds of compilation."""
-    rates, table = result["rates"], []
-    for name, about in result["about"].items():
-        if "failed" in about:
-            table.append([name, about["failed"], "", "", "", ""])
-            continue
-        low, high = bench.quartiles(rates[name])
-        pairs = zip(rates[name], rates.get(BASE, []), strict=False)
-        ratio = [mine / its for mine, its in pairs]
-        pairs = zip(rates[name], result["peak"], strict=True)
-        share = statistics.median(mine * flops()[task] / peak for mine, peak in pairs)
-        table.append(
-            [
-                name,
-                f"{statistics.median(rates[name]):,.0f}",
-                f"{low:,.0f} - {high:,.0f}",
-                f"{statistics.median(ratio):.2f}" if ratio else "",
-                f"{share:.0%}",
-                f"{about['compile_seconds']:.1f}",
-            ]
-        )
-    return table
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Measures, prints the tables and writes the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="how often everyone runs")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of one run")
-    parser.add_argument("--only", nargs="*", default=[ZOO, *TORCH], help="contenders by name")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
-    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.worker:
-        return work(*options.worker)
-    if options.only != [ZOO] and importlib.util.find_spec("torch") is None:
-        sys.exit("PyTorch is not installed: pip install -e '.[bench]', or use --only zoo")
-
-    where = jax.devices()[0]
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"ch06_cnn_{where.platform}.json"
-    records = json.loads(path.read_text()) if path.exists() else {}  # the other task's stays
-    for task in options.tasks:
-        record = {
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "commit": _commit(),
-            "command": " ".join(["python -m benchmarks.ch06_cnn", *(arguments or sys.argv[1:])]),
-            "system": bench.system(),
-            "load_before": os.getloadavg(),
-            "note": NOTE,
-            "batch": BATCH,
-            "seconds_per_run": options.seconds,
-            "flops_per_image": flops()[task],
-        }
-        record |= compete(task, options.only, options.rounds, options.seconds)
-        bench.print_table(
-            f"Chapter 6, {task}, batch {BATCH}, {device.describe(where)}",
-            ["", "images/s", "quartiles", "ratio", "of peak", "compile s"],
-            rows(task, record),
-        )
-        print(f"float32 product: {statistics.median(record['peak']) / 1e9:.0f} GFLOP/s")
-        path.write_text(json.dumps(records := records | {task: record}, indent=1) + "\n")
-    print(f"{NOTE}\nRatios are to {BASE}, medians over the rounds. Written: {path}")
-
+ROW = harness.Row(
+    name="ch06_cnn",
+    title=f"Chapter 6, batch {BATCH}",
+    unit="images",
+    base=BASE,
+    contenders=TORCH,
+    tasks=TASKS,
+    contend=contend,
+    note=NOTE,
+    flops=flops(),
+    about={"batch": BATCH},
+)
 
 if __name__ == "__main__":
-    main()
+    harness.main(ROW, __doc__)

@@ -14,47 +14,60 @@ import zoo
 ROOT = Path(zoo.__file__).parent
 
 
-def cnn_batch(config):
-    images = jax.random.normal(jax.random.key(7), (4, 32, 32, 3))
-    return {"image": images, "label": jnp.arange(4)}
+def defines(path, *names):
+    """Whether a source file has these functions or variables at its top."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found >= set(names)
 
 
-CHAPTERS = {"ch06_cnn": cnn_batch}
+MODELS = [path for path in sorted(ROOT.glob("ch*/*.py")) if defines(path, "RECIPES")]
+
+
+def module(path):
+    return importlib.import_module(f"zoo.{path.parent.name}.{path.stem}")
 
 
 @pytest.fixture(
-    params=[
-        (name, recipe)
-        for name in CHAPTERS
-        for recipe in importlib.import_module(f"zoo.{name}").RECIPES
-    ],
-    ids="-".join,
+    params=[(path, recipe) for path in MODELS for recipe in module(path).RECIPES],
+    ids=lambda pair: f"{pair[0].parent.name}.{pair[0].stem}-{pair[1]}",
 )
 def chapter(request):
-    name, recipe = request.param
-    package = importlib.import_module(f"zoo.{name}")
-    config = package.RECIPES[recipe]
-    return package, config, CHAPTERS[name](config)
+    path, recipe = request.param
+    model = module(path)
+    config = model.RECIPES[recipe]
+    return model, config, model.example(config, 4)
 
 
 def metrics_of(aux):
     return aux if isinstance(aux, dict) else aux[0]
 
 
-def test_every_chapter_with_a_model_is_listed_here():
-    assert {p.parent.name for p in ROOT.glob("ch*/model.py")} == set(CHAPTERS)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("ch*/model.py")), ids=lambda p: p.parent.name)
+def test_a_model_has_recipes(path):
+    assert path in MODELS
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: f"{p.parent.name}.{p.stem}")
+def test_a_model_has_the_functions_of_the_contract(path):
+    assert defines(path, "RECIPES", "init", "loss", "example")
 
 
 def test_the_first_recipe_is_modern_and_each_config_knows_its_name(chapter):
-    package, config, _ = chapter
-    assert next(iter(package.RECIPES)) == "modern"
-    assert package.RECIPES[config.recipe] is config
+    model, config, _ = chapter
+    assert next(iter(model.RECIPES)) == "modern"
+    assert model.RECIPES[config.recipe] is config
 
 
 def test_loss_is_a_float32_scalar_with_gradients_like_the_parameters(chapter, getkey):
-    package, config, batch = chapter
-    params = package.init(getkey(), config)
-    (value, aux), grads = jax.jit(jax.value_and_grad(package.loss, has_aux=True))(
+    model, config, batch = chapter
+    params = model.init(getkey(), config)
+    (value, aux), grads = jax.jit(jax.value_and_grad(model.loss, has_aux=True))(
         params, batch, getkey()
     )
     assert value.shape == ()
@@ -65,10 +78,10 @@ def test_loss_is_a_float32_scalar_with_gradients_like_the_parameters(chapter, ge
 
 
 def test_the_same_key_gives_the_same_parameters_and_another_key_others(chapter, getkey):
-    package, config, _ = chapter
+    model, config, _ = chapter
     key = getkey()
-    one, again = package.init(key, config), package.init(jax.random.clone(key), config)
-    other = package.init(getkey(), config)
+    one, again = model.init(key, config), model.init(jax.random.clone(key), config)
+    other = model.init(getkey(), config)
     kernels = [leaf.ndim > 1 for leaf in jax.tree.leaves(one)]
     for a, b, c, kernel in zip(*map(jax.tree.leaves, (one, again, other)), kernels, strict=True):
         assert np.array_equal(a, b)
@@ -76,30 +89,30 @@ def test_the_same_key_gives_the_same_parameters_and_another_key_others(chapter, 
 
 
 def test_without_a_key_the_loss_is_deterministic_and_jit_changes_nothing(chapter, getkey):
-    package, config, batch = chapter
-    params = package.init(getkey(), config)
-    plain, _ = package.loss(params, batch)
-    again, _ = package.loss(params, batch)
-    compiled, _ = jax.jit(package.loss)(params, batch)
+    model, config, batch = chapter
+    params = model.init(getkey(), config)
+    plain, _ = model.loss(params, batch)
+    again, _ = model.loss(params, batch)
+    compiled, _ = jax.jit(model.loss)(params, batch)
     assert plain == again
     np.testing.assert_allclose(plain, compiled, rtol=1e-5)
 
 
 def test_a_jitted_loss_is_traced_once(chapter, getkey):
-    package, config, batch = chapter
+    model, config, batch = chapter
     traces = []
 
     @jax.jit
     def counted(params, batch):
         traces.append(1)
-        return package.loss(params, batch)
+        return model.loss(params, batch)
 
     for seed in range(3):
-        counted(package.init(jax.random.key(seed), config), batch)
+        counted(model.init(jax.random.key(seed), config), batch)
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("ch*/model.py")), ids=lambda p: p.parent.name)
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: f"{p.parent.name}.{p.stem}")
 def test_model_imports_nothing_of_zoo_but_its_operations(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = set()

@@ -1,7 +1,6 @@
 """The command line, as a user has it: each sub-command, and runs that are stopped in every way."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -22,33 +21,9 @@ SMALL = ["--data", "sample", "--filters", "4", "4", "4", "--hidden", "8", "--dev
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A working folder with a cache of its own."""
-    return tmp_path_factory.mktemp("place")
-
-
-def environment(place):
-    kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "ZOO_DATA_DIR")}
-    return {**kept, "ZOO_CACHE": str(place / "cache"), "PYTHONUNBUFFERED": "1"}
-
-
-def zoo(place, *arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "zoo.ch06_cnn", *map(str, arguments)],
-        cwd=place,
-        env=environment(place),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        **options,
-    )
-
-
-@pytest.fixture(scope="module")
-def trained(place):
+def trained(zoo, place):
     """A finished run of the modern recipe on the sample, and what it printed."""
-    done = zoo(place, "train", *SMALL, "--epochs", 2, "--out", place / "trained")
+    done = zoo("ch06_cnn", "train", *SMALL, "--epochs", 2, "--out", place / "trained")
     assert done.returncode == 0, done.stderr
     return place / "trained", done.stdout
 
@@ -72,9 +47,9 @@ def test_train_says_what_it_does_and_leaves_a_whole_run_folder(trained):
     assert names == {f"{n}.png" for n in ("curves", "confusion", "cats", "filters", "predictions")}
 
 
-def test_evaluate_writes_the_books_files(place, trained):
+def test_evaluate_writes_the_books_files(zoo, trained):
     folder, _ = trained
-    done = zoo(place, "evaluate", "--run", folder)
+    done = zoo("ch06_cnn", "evaluate", "--run", folder)
     assert done.returncode == 0, done.stderr
     actual = np.loadtxt(folder / "testActual.txt", dtype=int)
     guesses = np.loadtxt(folder / "testPred.txt", dtype=int)
@@ -83,12 +58,12 @@ def test_evaluate_writes_the_books_files(place, trained):
     assert f"accuracy {accuracy:.4f}" in done.stdout
 
 
-def test_predict_names_what_is_in_any_picture_file(place, trained):
+def test_predict_names_what_is_in_any_picture_file(zoo, place, trained):
     rng = np.random.default_rng(0)
     picture = PIL.Image.fromarray(rng.integers(0, 256, (70, 90, 3), np.uint8))
     for name in ("a.png", "b.jpg", "c.gif"):
         picture.save(place / name)
-    done = zoo(place, "predict", "a.png", "b.jpg", "c.gif", "--run", trained[0], "--top", 5)
+    done = zoo("ch06_cnn", "predict", "a.png", "b.jpg", "c.gif", "--run", trained[0], "--top", 5)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("  ")]
     shares = [float(line.split()[1]) for line in lines if "drawn" not in line]
@@ -98,29 +73,29 @@ def test_predict_names_what_is_in_any_picture_file(place, trained):
     assert (trained[0] / "figures" / "predict-a.png").exists()
 
 
-def test_figures_draws_a_run_again(place, trained):
+def test_figures_draws_a_run_again(zoo, place, trained):
     shutil.copytree(trained[0], place / "copy")
     (place / "copy" / "figures" / "curves.png").unlink()
-    done = zoo(place, "figures", "--run", "copy")
+    done = zoo("ch06_cnn", "figures", "--run", "copy")
     assert done.returncode == 0, done.stderr
     assert (place / "copy" / "figures" / "curves.png").stat().st_size > 10_000
 
 
-def test_bench_prints_rates(place):
-    done = zoo(place, "bench", "--filters", 4, 4, 4, "--seconds", 2)
+def test_bench_prints_rates(zoo):
+    done = zoo("ch06_cnn", "bench", "--filters", 4, 4, 4, "--seconds", 2)
     assert done.returncode == 0, done.stderr
     assert "training" in done.stdout
     assert "inference" in done.stdout
 
 
-def test_help_teaches_every_command_and_answers_quickly(place):
-    zoo(place, "--help")
+def test_help_teaches_every_command_and_answers_quickly(zoo):
+    zoo("ch06_cnn", "--help")
     began = time.monotonic()
-    done = zoo(place, "--help")
+    done = zoo("ch06_cnn", "--help")
     assert time.monotonic() - began < 3
     for command in ("train", "evaluate", "predict", "figures", "bench"):
         assert command in done.stdout
-    assert "--recipe {modern,book}" in zoo(place, "train", "--help").stdout
+    assert "--recipe {modern,book}" in zoo("ch06_cnn", "train", "--help").stdout
 
 
 def test_mnist_is_enlarged_to_the_networks_size():
@@ -146,44 +121,46 @@ def test_mnist_is_enlarged_to_the_networks_size():
         (["train", *SMALL, "--learning-rate", "1e30", "--out", "bad"], "not finite at step"),
     ],
 )
-def test_what_a_user_can_mend_is_said_in_one_line(place, arguments, message):
-    done = zoo(place, *arguments)
+def test_what_a_user_can_mend_is_said_in_one_line(zoo, arguments, message):
+    done = zoo("ch06_cnn", *arguments)
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
 
 
-def test_a_picture_that_is_none_is_refused_by_name(place, trained):
+def test_a_picture_that_is_none_is_refused_by_name(zoo, place, trained):
     (place / "notes.png").write_text("not a picture")
-    done = zoo(place, "predict", "notes.png", "--run", trained[0])
+    done = zoo("ch06_cnn", "predict", "notes.png", "--run", trained[0])
     assert done.returncode == 1
     assert "notes.png can't be read as a picture" in done.stderr
 
 
-def test_a_run_is_not_written_over_and_not_resumed_as_another(place, trained):
+def test_a_run_is_not_written_over_and_not_resumed_as_another(zoo, trained):
     folder, _ = trained
-    again = zoo(place, "train", *SMALL, "--out", folder)
+    again = zoo("ch06_cnn", "train", *SMALL, "--out", folder)
     assert again.returncode == 1
     assert "holds a run already" in again.stderr
-    other = zoo(place, "train", "--resume", folder, "--data", "sample", "--seed", 5, "--hidden", 9)
+    other = zoo(
+        "ch06_cnn", "train", "--resume", folder, "--data", "sample", "--seed", 5, "--hidden", 9
+    )
     assert other.returncode == 1
     assert "hidden is 8 there and 9 here; seed is 0 there and 5 here" in other.stderr
 
 
-def test_resuming_a_finished_run_says_so_and_draws_it(place, trained):
+def test_resuming_a_finished_run_says_so_and_draws_it(zoo, place, trained):
     shutil.copytree(trained[0], place / "finished")
-    done = zoo(place, "train", "--resume", "finished", "--data", "sample", "--device", "cpu")
+    done = zoo("ch06_cnn", "train", "--resume", "finished", "--data", "sample", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert "all 2 epochs of this run are trained already" in done.stdout
 
 
-def test_a_damaged_checkpoint_is_refused_with_the_reason(place, trained):
+def test_a_damaged_checkpoint_is_refused_with_the_reason(zoo, place, trained):
     shutil.copytree(trained[0], place / "damaged")
     newest = checkpoint.latest(place / "damaged")
     largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
-    done = zoo(place, "evaluate", "--run", "damaged")
+    done = zoo("ch06_cnn", "evaluate", "--run", "damaged")
     assert done.returncode == 1
     assert str(newest.name) in done.stderr
     assert "Traceback" not in done.stderr
@@ -206,17 +183,17 @@ def outcome(folder):
 
 
 @pytest.fixture(scope="module")
-def unbroken(place):
-    done = zoo(place, "train", *LONG, "--out", place / "unbroken")
+def unbroken(zoo, place):
+    done = zoo("ch06_cnn", "train", *LONG, "--out", place / "unbroken")
     assert done.returncode == 0, done.stderr
     return outcome(place / "unbroken")
 
 
-def launch(place, *arguments):
+def launch(place, environment, *arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "zoo.ch06_cnn", "train", *map(str, arguments)],
         cwd=place,
-        env=environment(place),
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -255,10 +232,11 @@ STOPS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "wait", "epoch", "delay"), STOPS.values(), ids=STOPS)
-def test_a_stopped_run_goes_on_to_the_same_bits(place, unbroken, number, wait, epoch, delay):
+@pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
+def test_a_stopped_run_goes_on_to_the_same_bits(zoo, place, environment, unbroken, stop):
+    number, wait, epoch, delay = stop
     folder = place / f"stopped-{number}-{wait.__name__}"
-    process = launch(place, *LONG, "--out", folder)
+    process = launch(place, environment, *LONG, "--out", folder)
     wait(process, folder, epoch, delay)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -268,16 +246,16 @@ def test_a_stopped_run_goes_on_to_the_same_bits(place, unbroken, number, wait, e
         assert process.returncode == 130
         assert f"go on with --resume {folder}" in err
     assert len(run.read_metrics(folder)) < 6
-    done = zoo(place, "train", "--resume", folder, "--data", "sample", "--device", "cpu")
+    done = zoo("ch06_cnn", "train", "--resume", folder, "--data", "sample", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     leaves, rows = outcome(folder)
     assert all(np.array_equal(a, b) for a, b in zip(leaves, unbroken[0], strict=True))
     assert rows == unbroken[1]
 
 
-def test_a_run_folder_that_cannot_be_written_is_said(place):
+def test_a_run_folder_that_cannot_be_written_is_said(zoo, place):
     (place / "file").write_text("")
-    done = zoo(place, "train", *SMALL, "--out", place / "file" / "run")
+    done = zoo("ch06_cnn", "train", *SMALL, "--out", place / "file" / "run")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "file" in done.stderr

@@ -82,7 +82,8 @@ def test_books_solver_is_gorgonias_arithmetic():
 
 def test_books_first_step_is_the_root_of_a_thousand_times_the_rate():
     optimizer = make_optimizer(model.RECIPES["book"], 10)
-    updates, _ = optimizer.update(jnp.array([7.0]), optimizer.init(jnp.zeros(1)))
+    params = jnp.zeros(1)
+    updates, _ = optimizer.update(jnp.array([7.0]), optimizer.init(params), params)
     np.testing.assert_allclose(-updates, 0.0316, rtol=1e-3)
 
 

@@ -200,3 +200,32 @@ def test_drawing_and_saving_never_loads_pyplot(tmp_path):
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def frames(count, width=3.0):
+    for i in range(count):
+        yield figures.curves({"a": [0.0, i]}, [0, 1], "x", f"frame {i}", caption="c" * int(width))
+
+
+def test_animate_writes_a_gif_that_loops_and_holds_its_last_frame(tmp_path):
+    path = figures.animate(frames(3), tmp_path / "a.gif", seconds=0.2, hold=1.0)
+    with Image.open(path) as image:
+        assert image.n_frames == 3
+        assert image.info["loop"] == 0
+        durations, pixels = [], []
+        for i in range(3):
+            image.seek(i)
+            durations.append(image.info["duration"])
+            pixels.append(np.asarray(image.convert("RGB")).copy())
+    assert durations == [200, 200, 1000]
+    assert not np.array_equal(pixels[0], pixels[2])
+
+
+def test_animate_refuses_frames_of_two_sizes_none_and_another_name(tmp_path):
+    with pytest.raises(ValueError, match="at least 1, of one size"):
+        figures.animate([*frames(1), *frames(1, 200.0)], tmp_path / "a.gif")
+    with pytest.raises(ValueError, match=r"sizes \[\]"):
+        figures.animate([], tmp_path / "a.gif")
+    with pytest.raises(ValueError, match=r"ends in \.gif"):
+        figures.animate(frames(1), tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())

@@ -19,6 +19,6 @@ if __name__ == "__main__":
             "figures": commands.figures,
             "bench": commands.bench,
         },
-        recipes=RECIPES,
+        recipes=(RECIPES,),
         resumed=commands.saved_config,
     )

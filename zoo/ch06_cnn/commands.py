@@ -1,6 +1,7 @@
 """What the chapter does on the command line: train, evaluate, predict, figures, bench."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,23 +14,11 @@ from zoo.ch06_cnn import model
 from zoo.ch06_cnn.train import losses, predict_probabilities, start
 from zoo.ch06_cnn.train import train as train_network
 from zoo.common import bench as timing
-from zoo.common import checkpoint, cli, device, fit, run
+from zoo.common import cli, device, fit, run
 from zoo.common.data import DataError, Dataset, cifar10, digest, mnist
 from zoo.common.device import Name as DeviceName
 
 CHAPTER = "ch06_cnn"
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """Which trained model, and where its data set is."""
-
-    run: Path | None = None
-    """folder of the run; the newest one under runs/ch06_cnn if not given"""
-    data_dir: Path | None = None
-    """folder to look in before $ZOO_DATA_DIR and the cache"""
-    device: DeviceName = "auto"
-    """what computes"""
 
 
 def load(config: model.Config, data: str = "auto", data_dir: Path | None = None) -> Dataset:
@@ -58,58 +47,34 @@ def train(config: model.Config, options: cli.Options) -> None:
     Recipe `book` is the book's program, `modern` the same convolutions with what its exercises
     name. For MNIST: --dataset mnist --no-flip.
     """
-    device.use(options.device)
-    mesh = None if options.devices == 1 else device.mesh(options.devices, options.device)
+    mesh = run.devices(options)
     dataset = load(config, options.data, options.data_dir)
     print(dataset.description)
-    about = {
-        "name": dataset.name,
-        "source": dataset.source,
-        "split": dataset.split,
-        "description": dataset.description,
-        "classes": list(dataset.classes),
-        "sha256": digest(dataset),
-    }
-    steps = fit.steps_per_epoch(dataset.train, config.batch_size, mesh)
-    state, notes = start(config, len(dataset.train["label"]))[1], {}
-    if options.resume is None:
-        folder = run.create(CHAPTER, config, about, options.out)
-    else:
-        folder = options.resume
-        saved, content = run.read_config(folder, CHAPTER, model.Config)
-        run.check_same(folder, saved, config)
-        run.check_data(folder, content["data"], about["sha256"])
-        if checkpoint.latest(folder):
-            state, notes = checkpoint.restore(folder, state)
-    print(f"run folder {folder}, {device.describe(device.current())}")
-    if options.resume is not None and int(state.step) == config.epochs * steps:
-        print(f"all {config.epochs} epochs of this run are trained already")
-    else:
-        follow = run.follow(
-            folder,
-            epochs=config.epochs,
-            steps_per_epoch=steps,
-            batch_size=config.batch_size,
-            notes=notes,
-            first_step=int(state.step),
-        )
-        state = train_network(
-            config, dataset.train, dataset.test, state=state, mesh=mesh, follow=follow
-        )
+    folder, state = run.train(
+        CHAPTER,
+        config,
+        options,
+        dataset,
+        start(config, len(dataset.train["label"]))[1],
+        functools.partial(_train, config, dataset, mesh),
+        steps=fit.steps_per_epoch(dataset.train, config.batch_size, mesh),
+    )
     drawn = _draw(folder, config, state, dataset)
     print(f"trained in {folder}; pictures: {', '.join(str(path) for path in drawn)}")
 
 
-def _restore(trained: Trained) -> tuple[Path, model.Config, fit.State, dict[str, Any]]:
-    device.use(trained.device)
-    folder = trained.run or run.newest(CHAPTER)
-    config, content = run.read_config(folder, CHAPTER, model.Config)
-    state, _ = checkpoint.restore(folder, start(config, config.batch_size)[1])
-    print(f"model of {folder} after {int(state.step):,} steps, recipe {config.recipe}")
-    return folder, config, state, content
+def _train(config, dataset, mesh, state, follow) -> fit.State:
+    options = {"state": state, "mesh": mesh, "follow": follow}
+    return train_network(config, dataset.train, dataset.test, **options)
 
 
-def _restore_with_data(trained: Trained) -> tuple[Path, model.Config, fit.State, Dataset]:
+def _restore(trained: cli.Trained) -> tuple[Path, model.Config, fit.State, dict[str, Any]]:
+    return run.restore(
+        CHAPTER, trained, model.Config, lambda config: start(config, config.batch_size)[1]
+    )
+
+
+def _restore_with_data(trained: cli.Trained) -> tuple[Path, model.Config, fit.State, Dataset]:
     folder, config, state, content = _restore(trained)
     about = content["data"]
     wanted = dataclasses.replace(config, split=about["split"]) if config.split == "auto" else config
@@ -121,7 +86,7 @@ def _restore_with_data(trained: Trained) -> tuple[Path, model.Config, fit.State,
     return folder, config, state, dataset
 
 
-def evaluate(trained: Trained) -> None:
+def evaluate(trained: cli.Trained) -> None:
     """Measure a trained model on its test images; write testActual.txt and testPred.txt.
 
     Each file has one class number a line, as the book's program writes them. Where the first 1,000
@@ -180,7 +145,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def predict(
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional], trained: Trained, top: int = 5
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional], trained: cli.Trained, top: int = 5
 ) -> None:
     """Say what is in pictures, any image files: the likeliest classes with probabilities.
 
@@ -206,7 +171,7 @@ def predict(
         print(f"  drawn to {common.save(drawn, folder / 'figures' / f'predict-{path.stem}.png')}")
 
 
-def figures(trained: Trained) -> None:
+def figures(trained: cli.Trained) -> None:
     """Draw a run again: curves, confusion matrix, the ten cats, filters, sample predictions."""
     folder, config, state, dataset = _restore_with_data(trained)
     for path in _draw(folder, config, state, dataset):

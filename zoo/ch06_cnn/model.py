@@ -132,6 +132,12 @@ def init_stats(params: Params) -> Stats:
     ]
 
 
+def example(config: Config, size: int = 2) -> Batch:
+    """A small batch as `loss` takes it, always the same: `image` [B, 32, 32, 3], `label` [B]."""
+    image = jax.random.normal(jax.random.key(0), (size, 32, 32, 3))
+    return {"image": image, "label": jnp.arange(size) % config.classes}
+
+
 def scale_pixels(images: jax.Array, pixels: str = "standard") -> jax.Array:
     """uint8 images as float32, in one of the ways that `Config.pixels` describes."""
     x = images.astype(jnp.float32) / 255.0

@@ -11,17 +11,15 @@ import optax
 from jax.sharding import Mesh
 
 from zoo.ch06_cnn import model
-from zoo.common import fit
+from zoo.common import fit, solvers
 
 EVALUATION_BATCH = 500
 
 
 def make_optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
     """The solver of the configuration for a run of `steps` updates."""
-    if config.solver == "rmsprop":  # Gorgonia's: epsilon inside the root, no bias correction
-        return optax.rmsprop(
-            config.learning_rate, decay=0.999, eps=1e-8, eps_in_sqrt=True, initial_scale=0.0
-        )
+    if config.solver == "rmsprop":
+        return solvers.rmsprop(config.learning_rate)
     warm_up = max(1, steps // 5)
     schedule = optax.join_schedules(
         [

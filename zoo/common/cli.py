@@ -5,7 +5,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from zoo.common.device import Name as DeviceName
 
 Command = Callable[..., None]
 Commands = Mapping[str, "Command | Commands"]
+Bases = dict[type, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +36,22 @@ class Options:
     """folder of a run to go on with, under the configuration that it began with"""
 
 
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """Which trained model, and where its data set is."""
+
+    run: Path | None = None
+    """folder of the run; the newest one of this model under runs/ if not given"""
+    data_dir: Path | None = None
+    """folder to look in before $ZOO_DATA_DIR and the cache"""
+    device: DeviceName = "auto"
+    """what computes"""
+
+
 def main(
     doc: str | None,
     commands: Commands,
-    recipes: Mapping[str, Any] | None = None,
+    recipes: Sequence[Mapping[str, Any]] = (),
     resumed: Callable[[Path], Any] | None = None,
 ) -> None:
     """Runs the sub-command that the command line names.
@@ -51,7 +64,8 @@ def main(
     Args:
       doc: the chapter's module docstring, shown by --help.
       commands: functions by name; their parameters become flags. A mapping is a group of commands.
-      recipes: whole configurations by name, the default first.
+      recipes: for each model, its whole configurations by name, the default first; a command takes
+        those of the class that its parameter `config` is annotated with.
       resumed: reads the configuration of a run folder.
     """
     from zoo.common import run
@@ -59,8 +73,8 @@ def main(
     arguments = sys.argv[1:]
     try:
         _cache_compilation()
-        base = _base_config(arguments, recipes, resumed)
-        _dispatch(doc, commands, base, arguments)
+        bases = _base_configs(arguments, recipes, resumed)
+        _dispatch(doc, commands, bases, arguments)
     except run.Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(130)
@@ -89,13 +103,13 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def _dispatch(doc: str | None, commands: Commands, base: Any, arguments: list[str]) -> None:
+def _dispatch(doc: str | None, commands: Commands, bases: Bases, arguments: list[str]) -> None:
     import tyro
 
     def app(commands: Commands) -> tyro.extras.SubcommandApp:
         made = tyro.extras.SubcommandApp()
         for name, command in commands.items():
-            inner = _with_config(command, base) if callable(command) else app(command)
+            inner = _with_config(command, bases) if callable(command) else app(command)
             made.command(inner, name=name)
         return made
 
@@ -121,22 +135,28 @@ def _flag(arguments: list[str], name: str) -> str | None:
     return None
 
 
-def _base_config(arguments, recipes, resumed) -> Any:
+def _base_configs(arguments, recipes, resumed) -> Bases:
+    """The default configuration of each class."""
     folder, recipe = _flag(arguments, "--resume"), _flag(arguments, "--recipe")
     if folder is not None and resumed is not None:
-        return resumed(Path(folder))
-    if not recipes:
-        return None
-    return recipes.get(recipe, next(iter(recipes.values())))  # tyro names an unknown one
+        config = resumed(Path(folder))
+        return {type(config): config}
+    firsts = [next(iter(named.values())) for named in recipes]
+    # Where there is no such recipe, tyro says so.
+    return {
+        type(first): named.get(recipe, first) for named, first in zip(recipes, firsts, strict=True)
+    }
 
 
-def _with_config(command: Command, config: Any) -> Command:
-    """The command with `config` as the default of its parameter of that name."""
+def _with_config(command: Command, bases: Bases) -> Command:
+    """The command with the configuration of its class as the default of its parameter `config`."""
     signature = inspect.signature(command)
-    if config is None or "config" not in signature.parameters:
+    parameter = signature.parameters.get("config")
+    if parameter is None or parameter.annotation not in bases:
         return command
+    default = bases[parameter.annotation]
     new = [
-        p.replace(kind=p.KEYWORD_ONLY, default=config if p.name == "config" else p.default)
+        p.replace(kind=p.KEYWORD_ONLY, default=default if p is parameter else p.default)
         for p in signature.parameters.values()
     ]
 

@@ -8,12 +8,13 @@ Axes: N images, H rows, W columns, C channels, K classes.
 import io
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
@@ -213,13 +214,59 @@ def save(figure: Figure, path: Path | str) -> Path:
         ValueError: When the name does not end in .png.
         OSError: When the file cannot be written; it names `path`.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"got the name {path}, expected one that ends in .png")
     content = io.BytesIO()
+    path = _named(path, ".png")
     figure.savefig(content, format="png", dpi=DPI)
+    return _write(path, content.getvalue())
+
+
+def animate(
+    figures: Iterable[Figure], path: Path | str, seconds: float = 0.1, hold: float = 1.5
+) -> Path:
+    """Write figures of one size as an animated GIF that starts again and again; return its path.
+
+    Args:
+        figures: One for each frame; an iterator keeps only one of them in memory.
+        path: Its name ends in .gif; the file appears whole or not at all.
+        seconds: How long each frame stays.
+        hold: How long the last one does.
+
+    Raises:
+        ValueError: When there is no figure, their sizes differ, or the name is another.
+        OSError: When the file cannot be written; it names `path`.
+    """
+    from PIL import Image
+
+    path = _named(path, ".gif")
+    frames = []
+    for figure in figures:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        # Its own palette for each frame, without dither: flat areas stay flat.
+        frame = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        frames.append(frame.quantize(128, dither=Image.Dither.NONE))
+    sizes = {frame.size for frame in frames}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"got frames of sizes {sorted(sizes)}, expected at least 1, of one size"
+        )
+    times = [round(1000 * seconds)] * (len(frames) - 1) + [round(1000 * hold)]
+    content = io.BytesIO()
+    options = {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0}
+    frames[0].save(content, format="GIF", **options)
+    return _write(path, content.getvalue())
+
+
+def _named(path: Path | str, suffix: str) -> Path:
+    path = Path(path)
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"got the name {path}, expected one that ends in {suffix}")
+    return path
+
+
+def _write(path: Path, content: bytes) -> Path:
     try:
-        files.write_bytes(path, content.getvalue())
+        files.write_bytes(path, content)
     except OSError as error:
         reason = f"the figure cannot be saved: {error.strerror or error}"
         raise OSError(error.errno, reason, str(path)) from error

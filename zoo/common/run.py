@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from jax.sharding import Mesh
+
 from zoo.common import checkpoint, device, fit
-from zoo.common.data import files
+from zoo.common.data import digest, files
 
 PACKAGES = ("zoo", "jax", "jaxlib", "optax", "flax", "numpy")
 SAVE_SECONDS = 120.0
@@ -82,7 +84,7 @@ def create(chapter: str, config: Any, data: dict[str, Any], out: Path | None = N
 
 
 def newest(chapter: str) -> Path:
-    """The newest run of a chapter under runs/ that has a checkpoint.
+    """The newest run of a chapter, or `chapter/model`, under runs/ that has a checkpoint.
 
     Raises:
       RunError: there is none.
@@ -92,9 +94,11 @@ def newest(chapter: str) -> Path:
     for folder in reversed(folders):
         if checkpoint.latest(folder):
             return folder
+    package, _, model = chapter.partition("/")
+    command = f"python -m zoo.{package} train {model}".strip()
     raise RunError(
-        f"no trained model under {Path('runs', chapter)}: run `python -m zoo.{chapter} train` "
-        "first, or name a run folder by --run"
+        f"no trained model under {Path('runs', chapter)}: run `{command}` first, "
+        "or name a run folder by --run"
     )
 
 
@@ -148,6 +152,81 @@ def check_data(folder: Path, saved: dict[str, Any], digest: str) -> None:
             f"the run in {folder} was trained on {saved.get('description')} "
             f"(sha256 {saved.get('sha256')}), the data found now are others (sha256 {digest})"
         )
+
+
+def devices(options: Any) -> Mesh | None:
+    """Makes JAX compute where `cli.Options` say; a mesh if it is on more than one device."""
+    device.use(options.device)
+    return None if options.devices == 1 else device.mesh(options.devices, options.device)
+
+
+def train(
+    chapter: str,
+    config: Any,
+    options: Any,
+    dataset: Any,
+    state: Any,
+    loop: Callable[..., Any],
+    *,
+    steps: int,
+) -> tuple[Path, Any]:
+    """Trains in a new run folder, or goes on in the one that --resume names.
+
+    Args:
+      chapter: for example `ch06_cnn`, or `ch03_mnist_ae_rbm/rbm` where there are several models.
+      config: the model's frozen dataclass; it has `epochs` and `batch_size`.
+      options: `cli.Options`.
+      dataset: a `Dataset` or another loader's result with name, source, split and description.
+      state: before the first step; with --resume, the checkpoint's takes its place.
+      loop: called as `loop(state, follow)`, hands the reports of `fit.iterate` to `follow` and
+        returns the last state; not called if all epochs are trained already.
+      steps: updates in an epoch.
+
+    Returns:
+      The folder and the last state.
+
+    Raises:
+      RunError: --resume names no run, or one of another configuration or other data.
+      Stopped: a signal came; the state is saved.
+    """
+    about = {name: getattr(dataset, name) for name in ("name", "source", "split", "description")}
+    about |= {"classes": list(getattr(dataset, "classes", ())), "sha256": digest(dataset)}
+    notes = {}
+    if options.resume is None:
+        folder = create(chapter, config, about, options.out)
+    else:
+        folder = options.resume
+        saved, content = read_config(folder, chapter, type(config))
+        check_same(folder, saved, config)
+        check_data(folder, content["data"], about["sha256"])
+        if checkpoint.latest(folder):
+            state, notes = checkpoint.restore(folder, state)
+    print(f"run folder {folder}, {device.describe(device.current())}")
+    first = int(state.step)
+    if options.resume is not None and first == config.epochs * steps:
+        print(f"all {config.epochs} epochs of this run are trained already")
+        return folder, state
+    measures = {"epochs": config.epochs, "steps_per_epoch": steps, "batch_size": config.batch_size}
+    return folder, loop(state, follow(folder, **measures, notes=notes, first_step=first))
+
+
+def restore(
+    chapter: str, trained: Any, config_type: type, like: Callable[[Any], Any]
+) -> tuple[Path, Any, Any, dict[str, Any]]:
+    """The run that `cli.Trained` names, or the newest: folder, configuration, state, config.json.
+
+    Args:
+      chapter: as in `train`.
+      trained: `cli.Trained`.
+      config_type: the class of the configuration.
+      like: gives, for a configuration, a state of the same tree.
+    """
+    device.use(trained.device)
+    folder = trained.run or newest(chapter)
+    config, content = read_config(folder, chapter, config_type)
+    state, _ = checkpoint.restore(folder, like(config))
+    print(f"model of {folder} after {int(state.step):,} steps, recipe {config.recipe}")
+    return folder, config, state, content
 
 
 @contextlib.contextmanager

@@ -59,16 +59,15 @@ def verify_data(names: tuple[str, ...] = (), data_dir: Path | None = None) -> No
     """
     differs = False
     for entry in _entries(names):
-        found = _nearest(entry, data_dir)
+        places = fetch.places(entry, data_dir)
         for file in entry.files:
-            path = None if found is None else fetch.find(entry, found.source, file.name)
-            if path is None:
-                if file.name in entry.usable[0]:
-                    print(f"{entry.name}: {file.name}: missing")
-                continue
-            wrong = _difference(path, file)
-            print(f"{entry.name}: {path}: {wrong or 'ok'}")
-            differs = differs or bool(wrong)
+            paths = [path for place in places if (path := fetch.find(entry, place, file.name))]
+            if not paths and file.name in entry.usable[0]:
+                print(f"{entry.name}: {file.name}: missing")
+            for path in paths:
+                wrong = _difference(path, file)
+                print(f"{entry.name}: {path}: {wrong or 'ok'}")
+                differs = differs or bool(wrong)
     if differs:
         raise SystemExit(1)
 

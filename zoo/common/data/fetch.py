@@ -89,11 +89,21 @@ def locate(
     """
     for root in roots(data_dir):
         for names in alternatives or entry.usable:
-            for place in entry.places:
-                source = root / place if place else root
-                if source.exists() and all(find(entry, source, name) for name in names):
+            for source in _sources(entry, root):
+                if all(find(entry, source, name) for name in names):
                     return Found(source, names, "")
     return None
+
+
+def places(entry: Entry, data_dir: Path | str | None = None) -> list[Path]:
+    """Each folder or zip archive where files of a data set may lie, in the order of `locate`."""
+    found = (source for root in roots(data_dir) for source in _sources(entry, root))
+    return list(dict.fromkeys(found))
+
+
+def _sources(entry: Entry, root: Path) -> list[Path]:
+    inside = (root / place if place else root for place in entry.places)
+    return [source for source in inside if source.exists()]
 
 
 def folder(name: str, data_dir: Path | str | None = None) -> Path | None:
