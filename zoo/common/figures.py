@@ -247,9 +247,7 @@ def animate(
         frames.append(frame.quantize(128, dither=Image.Dither.NONE))
     sizes = {frame.size for frame in frames}
     if len(sizes) != 1:
-        raise ValueError(
-            f"got frames of sizes {sorted(sizes)}, expected at least 1, of one size"
-        )
+        raise ValueError(f"got frames of sizes {sorted(sizes)}, expected at least 1, of one size")
     times = [round(1000 * seconds)] * (len(frames) - 1) + [round(1000 * hold)]
     content = io.BytesIO()
     options = {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0}

@@ -78,7 +78,7 @@ def _scale_by_doubled_adam() -> optax.GradientTransformation:
 
     def update(grads, state, params=None):
         updates, state = inner.update(grads, state, params)
-        correction = 1.0 - 0.9 ** state.count.astype(jnp.float32)
-        return jax.tree.map(lambda u, m: u + m / correction, updates, state.mu), state
+        means = jax.tree.map(lambda m: m / (1.0 - 0.9 ** state.count.astype(m.dtype)), state.mu)
+        return jax.tree.map(jnp.add, updates, means), state
 
     return optax.GradientTransformation(inner.init, update)

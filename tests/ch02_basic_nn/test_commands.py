@@ -1,0 +1,92 @@
+"""The command line, as a user has it."""
+
+import json
+
+import pytest
+
+from zoo.ch02_basic_nn import commands, demonstrations
+from zoo.common import run
+
+
+@pytest.fixture(scope="module")
+def trained(zoo, place):
+    """A run of the NumPy program, and what it printed."""
+    done = zoo("ch02_basic_nn", "train", "--program", "numpy", "--out", place / "run")
+    assert done.returncode == 0, done.stderr
+    return place / "run", done.stdout
+
+
+def test_train_prints_the_books_numbers_and_leaves_a_whole_run_folder(trained):
+    folder, printed = trained
+    assert "[0.00966449, 0.00786506, 0.99358898, 0.99211957]" in printed
+    config = json.loads((folder / "config.json").read_text())
+    assert config["config"]["recipe"] == "numpy"
+    assert config["data"]["name"] == "toy"
+    rows = run.read_metrics(folder)
+    assert [row["step"] for row in rows[:4]] == [1, 2, 5, 10]
+    assert rows[-1]["step"] == 10_000
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["output"][0] == pytest.approx(0.00966449, abs=5e-9)
+    assert (folder / "figures" / "training.png").stat().st_size > 10_000
+
+
+def test_help_names_every_command_and_program(zoo):
+    done = zoo("ch02_basic_nn", "--help")
+    for command in ("train", "compare", "activations", "descent", "solvers", "bench"):
+        assert command in done.stdout
+    assert "--recipe {modern,text,repo,numpy}" in zoo("ch02_basic_nn", "train", "--help").stdout
+
+
+def test_what_a_user_can_mend_is_said_in_one_line(zoo):
+    done = zoo("ch02_basic_nn", "train", "--steps", 0)
+    assert done.returncode == 1
+    assert done.stderr == "error: got 0 steps, expected at least 1\n"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs" / "ch02_basic_nn"
+
+
+def test_compare_sets_the_four_programs_side_by_side(here, capsys):
+    commands.compare()
+    printed = capsys.readouterr().out
+    for number in ("0.00966449", "0.01376888", "0.71569515"):
+        assert number in printed
+    assert (here / "compare" / "programs.png").exists()
+
+
+def test_the_texts_program_is_said_not_to_learn(here, capsys):
+    commands.train(commands.model.RECIPES["text"])
+    assert "50% of the rows are right: this cost can't teach it" in capsys.readouterr().out
+
+
+def test_activations_draws_and_tabulates(here, capsys):
+    demonstrations.activations()
+    assert "leaky ReLU" in capsys.readouterr().out
+    assert {p.name for p in (here / "activations").iterdir()} == {
+        "activations.png",
+        "overlays.png",
+    }
+
+
+def test_descent_prints_the_right_numbers_beside_the_books(here, capsys):
+    demonstrations.descent(out=here / "other")
+    printed = capsys.readouterr().out
+    for number in ("67.500", "68.403", "66.603", "83.66434", "90.000", "1.91000", "0.033333"):
+        assert number in printed
+    assert {p.name for p in (here / "other").iterdir()} == {"parabola.png", "batches.png"}
+
+
+def test_solvers_races_all_and_films_it(here, capsys):
+    demonstrations.solvers(steps=3)
+    printed = capsys.readouterr().out
+    assert "7 solvers, 21 rates, 4 problems, 3 steps" in printed
+    assert {p.name for p in (here / "solvers").iterdir()} == {"race.png", "rates.png", "race.gif"}
+
+
+def test_bench_times_every_recipe(capsys):
+    commands.bench(runs=1)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("modern", "text", "repo", "numpy"))

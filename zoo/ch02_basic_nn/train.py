@@ -1,0 +1,66 @@
+"""Trains the first network: all steps in one compiled call, so it needs no loop of `fit`."""
+
+import functools
+
+import jax
+import numpy as np
+import optax
+
+from zoo.ch02_basic_nn import model
+from zoo.common import fit
+
+History = dict[str, np.ndarray]
+
+
+def start(config: model.Config) -> model.Params:
+    """The parameters before the first step, NumPy arrays of `config.dtype`."""
+    if config.weights is None or config.hidden:
+        params = model.init(jax.random.key(config.seed), config)
+    else:
+        params = {"output": {"kernel": np.array(config.weights)[:, None]}}
+    return jax.tree.map(lambda a: np.asarray(a, config.dtype), params)
+
+
+def train(config: model.Config, batch: model.Batch) -> tuple[model.Params, History]:
+    """Gradient descent on one batch for `config.steps` steps.
+
+    Args:
+      config: one of `RECIPES`, or changed by `dataclasses.replace`.
+      batch: as `model.loss` takes it; all of it is used in each step.
+
+    Returns:
+      The parameters after the last step, and what each step saw *before* its update: `loss` and
+      `accuracy`, [steps], and `output`, the probabilities of a 1, [steps, B]. The book's programs
+      print `output[-1]`. All are NumPy arrays of `config.dtype`.
+
+    Raises:
+      NonFiniteError: the loss became infinite or not a number.
+      ValueError: a shape is wrong.
+    """
+    params = start(config)
+    with jax.enable_x64(config.dtype == "float64"):
+        batch = jax.tree.map(lambda a: np.asarray(a, config.dtype), batch)
+        params, history = jax.device_get(scan_steps(params, batch, config))
+    finite = np.isfinite(history["loss"])
+    if not finite.all():
+        raise fit.NonFiniteError(
+            f"the loss was not finite at step {finite.argmin() + 1}: try a smaller --learning-rate"
+        )
+    return params, history
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def scan_steps(
+    params: model.Params, batch: model.Batch, config: model.Config
+) -> tuple[model.Params, dict[str, jax.Array]]:
+    """The compiled loop of `train`, on arrays that have their type already."""
+    gradient = jax.value_and_grad(functools.partial(model.loss, cost=config.cost), has_aux=True)
+
+    def step(params, _):
+        (value, metrics), grads = gradient(params, batch)
+        seen = {"loss": value, **metrics}
+        seen["output"] = jax.nn.sigmoid(model.apply(params, batch["input"]))
+        updates = jax.tree.map(lambda g: -config.learning_rate * g, grads)
+        return optax.apply_updates(params, updates), seen
+
+    return jax.lax.scan(step, params, length=config.steps)
