@@ -68,9 +68,7 @@ def test_each_path_is_the_solvers_arithmetic(races, solver, problem):
     place = list(solvers.SOLVERS).index(solver)
     for r, rate in enumerate(RATES):
         actual = races[problem].paths[place, r]
-        # The doubled Adam corrects its mean in float32.
-        tolerance = 1e-4 if solver == "doubled Adam" else 1e-8
-        np.testing.assert_allclose(actual, by_hand(solver, problem, rate), rtol=tolerance)
+        np.testing.assert_allclose(actual, by_hand(solver, problem, rate), rtol=1e-8)
 
 
 def test_costs_are_the_functions_values_on_the_paths(races):
