@@ -27,7 +27,8 @@ PRIVATE = re.compile(
 
 def _declared() -> list[Requirement]:
     extras = PROJECT["optional-dependencies"]
-    texts = [*PROJECT["dependencies"], *extras["test"], *extras["notebooks"]]
+    inside = [*extras["test"], *extras["graphs"], *extras["notebooks"]]
+    texts = [*PROJECT["dependencies"], *inside]
     requirements = [Requirement(text) for text in texts]
     return [r for r in requirements if r.name != PROJECT["name"]]
 
@@ -92,13 +93,23 @@ def test_targets_of_the_makefile_are_in_its_help():
     assert set(re.findall(r"^([a-z]+):.*## ", makefile, re.M)) == _targets()
 
 
-def test_importing_a_chapter_loads_nothing_heavy():
-    program = "import sys, zoo.ch06_cnn; print(*{name.partition('.')[0] for name in sys.modules})"
+def test_importing_the_chapters_loads_nothing_heavy():
+    chapters = ", ".join(f"zoo.{path.parent.name}" for path in ROOT.glob("zoo/ch*/__init__.py"))
+    program = f"import sys, {chapters}; print(*{{n.partition('.')[0] for n in sys.modules}})"
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True
     ).stdout.split()
     assert "jax" in loaded
-    assert not {"matplotlib", "orbax", "sklearn", "PIL", "pooch", "tyro"} & set(loaded)
+    assert not {
+        "matplotlib",
+        "orbax",
+        "sklearn",
+        "PIL",
+        "pooch",
+        "tyro",
+        "graphlay",
+        "pygraphviz",
+    } & set(loaded)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

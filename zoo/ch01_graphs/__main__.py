@@ -1,0 +1,19 @@
+"""Chapter 1: the graph of any JAX function, with shapes, values and gradients.
+
+`add`, `matmul` and `affine` are the book's programs. `draw zoo.ch06_cnn:loss` draws any function of
+the zoo, `--grad` its gradient, and `--fold 1` keeps the picture small.
+"""
+
+from zoo.ch01_graphs import commands
+from zoo.common import cli
+
+if __name__ == "__main__":
+    cli.main(
+        __doc__,
+        {
+            "add": commands.add,
+            "matmul": commands.matmul,
+            "affine": commands.affine,
+            "draw": commands.draw,
+        },
+    )

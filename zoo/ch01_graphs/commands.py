@@ -1,0 +1,100 @@
+"""What the chapter does on the command line: the book's three programs, and `draw`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import tyro
+
+from zoo.ch01_graphs import draw as drawing
+from zoo.ch01_graphs import examples, targets
+from zoo.ch01_graphs.dot import short
+from zoo.ch01_graphs.graph import Graph, cost, fold
+from zoo.ch01_graphs.tracing import trace
+from zoo.common.data import DataError
+
+FOLDER = Path("runs/ch01_graphs")
+
+
+def add(a: float = 1.0, b: float = 2.0, out: Path = FOLDER / "add.png") -> None:
+    """Add two numbers and draw the graph: 3.0 in the text; --a 2 --b 2.5 is the repository's.
+
+    Args:
+        a: the first number
+        b: the second number
+        out: the picture; its ending, .dot, .svg, .png or .pdf, says what is written
+    """
+    _example(examples.add, np.float32(a), np.float32(b), out=out)
+
+
+def matmul(out: Path = FOLDER / "matmul.png") -> None:
+    """Multiply the book's weights with its input, [9.4 3.4], and draw the graph.
+
+    Args:
+        out: the picture; its ending, .dot, .svg, .png or .pdf, says what is written
+    """
+    _example(examples.matmul, examples.WEIGHTS, examples.INPUT, out=out)
+
+
+def affine(out: Path = FOLDER / "affine.png") -> None:
+    """Add a bias to the product, [12.4 6.4], and draw the graph.
+
+    Args:
+        out: the picture; its ending, .dot, .svg, .png or .pdf, says what is written
+    """
+    _example(examples.affine, examples.WEIGHTS, examples.INPUT, examples.BIAS, out=out)
+
+
+def draw(
+    target: Annotated[str, tyro.conf.Positional],
+    grad: bool = False,
+    fold_depth: Annotated[int | None, tyro.conf.arg(name="fold")] = None,
+    values: bool = False,
+    gradients: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Draw any function of the zoo with its default configuration, say zoo.ch06_cnn:loss.
+
+    Args:
+        target: module:function
+        grad: draw the function's gradient with respect to its first argument instead
+        fold_depth: show what lies deeper than so many nested functions as one box; 0 folds all
+        values: write into each box what it gives for an example batch
+        gradients: also the gradient of the function's result with respect to that
+        out: the picture, .dot, .svg, .png or .pdf; runs/ch01_graphs/MODULE-FUNCTION.svg, for
+            a browser, if not given
+    """
+    function, args = targets.resolve(target)
+    name = target.removeprefix("zoo.").replace(":", "-").replace(".", "-") + "-grad" * grad
+    function = targets.gradient(function) if grad else function
+    try:
+        graph = trace(function, *args, values=values, gradients=gradients)
+        shown = graph if fold_depth is None else fold(graph, fold_depth)
+    except (TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        shapes = jax.tree.map(lambda a: f"{a.dtype}{list(a.shape)}", args[1:])
+        raise DataError(
+            f"{target} cannot be traced with the arguments {shapes}: {reason}"
+        ) from error
+    price = cost(graph)
+    print(
+        f"{target}{' (gradient)' * grad}: {graph.equations:,} equations, "
+        f"{short(price.flops)}FLOP, {short(price.bytes)}B read and written if nothing is fused"
+    )
+    _save(shown, out or FOLDER / f"{name}.svg")
+
+
+def _example(function: Any, *args: Any, out: Path) -> None:
+    result = np.asarray(function(*args))
+    print(f"[{' '.join(map(str, result))}]" if result.ndim else str(result))
+    _save(trace(function, *args, values=True), out)
+
+
+def _save(graph: Graph, out: Path) -> None:
+    try:
+        path = drawing.save(graph, out)
+    except ValueError as error:  # too large, or another ending
+        raise DataError(str(error)) from error
+    by = "" if path.suffix == ".dot" else f" by {drawing.engine()}"
+    print(f"drawn to {path}{by}: {len(graph.nodes):,} nodes, {len(graph.edges):,} edges")
