@@ -1,0 +1,195 @@
+"""Chapter 8's exercise: a convolutional variational autoencoder on CIFAR-10, and a dense one.
+
+Three convolutions of stride 2 bring 32x32x3 to 4x4 maps, a dense layer to the code. The decoder
+goes back by convolutions whose channels become pixels (Shi et al. 2016, arXiv:1609.05158). A pixel
+follows a logistic distribution, cut into 256 bins, around the decoder's output, with one learnt
+scale per colour (Kingma et al. 2016, arXiv:1606.04934, appendix), so that the negative ELBO bounds
+the bits that a lossless code would need: bits per dimension can be compared between models.
+
+Axes: B images in a batch, H rows, W columns, C channels, Z latents. Images are uint8
+[B, 32, 32, 3] until `scale_pixels`, then multiples of 1/255 in float32.
+"""
+
+import dataclasses
+import itertools
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zoo.common import ops
+
+Params = dict[str, Any]
+Batch = Metrics = dict[str, jax.Array]
+
+SHAPE = (32, 32, 3)
+DIMENSIONS = math.prod(SHAPE)
+SIDE = 4  # rows and columns of the smallest maps
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that `train-conv` can be asked for."""
+
+    recipe: Literal["modern", "dense"] = "modern"
+    """modern: convolutions; dense: layers of `hidden` units with the same code and likelihood"""
+    filters: tuple[int, ...] = (32, 64, 128)
+    """maps of the encoder's convolutions; the decoder's are the same in reverse"""
+    hidden: tuple[int, ...] = (512, 512)
+    """widths of the dense encoder's layers (recipe dense only)"""
+    latents: int = 128
+    """length of the code"""
+    split: Literal["auto", "official", "holdout"] = "auto"
+    """holdout trains on data_batch_1..4 and tests on 5; auto is official if it is there"""
+    learning_rate: float = 2e-3
+    """Adam's at its peak; it falls to 0 as a cosine"""
+    epochs: int = 10
+    """passes over the training images"""
+    batch_size: int = 100
+    """images per update"""
+    seed: int = 0
+    """of the weights, the order of the images and the codes"""
+
+
+RECIPES = {"modern": Config(), "dense": Config(recipe="dense")}
+
+
+class Output(NamedTuple):
+    """What one pass through the network gives."""
+
+    location: jax.Array  # [B, H, W, C], centre of each pixel's distribution, black 0, white 1
+    mean: jax.Array  # [B, Z]
+    logvar: jax.Array  # [B, Z]
+
+
+def init(key: jax.Array, config: Config) -> Params:
+    """Kernels normal with variance 2 / fan in (He et al. 2015), heads 1 / fan in, biases zero."""
+    if config.recipe == "dense":
+        down = (DIMENSIONS, *config.hidden)
+        into = [*itertools.pairwise(down)]
+        up = [*itertools.pairwise((config.latents, *reversed(down)))]
+        width = down[-1]
+    else:
+        if len(config.filters) != 3:
+            raise ValueError(f"got {len(config.filters)} widths in filters, expected 3: 32 = 4 * 8")
+        maps = (SHAPE[-1], *config.filters)
+        into = [(3, 3, *pair) for pair in itertools.pairwise(maps)]
+        width = SIDE * SIDE * maps[-1]
+        pairs = itertools.pairwise(reversed(maps))
+        up = [(config.latents, width), *[(3, 3, few, 4 * many) for few, many in pairs]]
+    heads = [(width, config.latents)] * 2
+    keys = iter(jax.random.split(key, len(into) + len(heads) + len(up)))
+
+    def layer(shape: tuple[int, ...], gain: float = 2.0) -> Params:
+        draw = jax.nn.initializers.variance_scaling(gain, "fan_in", "normal")
+        return {"kernel": draw(next(keys), shape), "bias": jnp.zeros(shape[-1])}
+
+    params = {"encoder": [layer(shape) for shape in into]}
+    params["mean"], params["logvar"] = (layer(shape, 1.0) for shape in heads)
+    params["decoder"] = [layer(shape) for shape in up[:-1]] + [layer(up[-1], 0.01)]
+    params["decoder"][-1]["bias"] += 0.5  # grey; the small kernel keeps the first images near it
+    return params | {"log_scale": jnp.full(SHAPE[-1], math.log(0.1))}
+
+
+def example(config: Config, size: int = 2) -> Batch:
+    """A batch of `size` random scaled images, the same at each call."""
+    images = np.random.default_rng(0).integers(0, 256, (size, *SHAPE), np.uint8)
+    return {"image": scale_pixels(jnp.asarray(images))}
+
+
+def scale_pixels(images: jax.Array) -> jax.Array:
+    """uint8 images as float32 from 0 to 1."""
+    return images.astype(jnp.float32) / 255.0
+
+
+def _layer(layer: Params, x: jax.Array, stride: int = 1) -> jax.Array:
+    """A convolution if the kernel has rows and columns, else a product."""
+    kernel = layer["kernel"]
+    if kernel.ndim == 4:
+        return ops.conv2d(x, kernel, stride=stride, padding=1) + layer["bias"]
+    return x.reshape(len(x), -1) @ kernel + layer["bias"]
+
+
+def channels_to_pixels(x: jax.Array) -> jax.Array:
+    """Every four channels of a pixel become 2x2 pixels: [B, H, W, 4 C] gives [B, 2 H, 2 W, C]."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height, width, 2, 2, channels // 4)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, channels // 4)
+
+
+def encode(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and log-variance, each [B, Z], of q(z | x) for scaled images [B, 32, 32, 3]."""
+    if x.ndim != 4 or x.shape[1:] != SHAPE:
+        raise ValueError(f"images have shape {x.shape}, expected (batch, 32, 32, 3): resize them")
+    x = x - 0.5
+    for layer in params["encoder"]:
+        x = jax.nn.relu(_layer(layer, x, stride=2))
+    return _layer(params["mean"], x), _layer(params["logvar"], x)
+
+
+def reparameterise(key: jax.Array, mean: jax.Array, logvar: jax.Array) -> jax.Array:
+    """Codes mean + deviation * noise, [B, Z]."""
+    return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape, mean.dtype)
+
+
+def decode(params: Params, z: jax.Array) -> jax.Array:
+    """The centres [B, 32, 32, 3] of the pixels' distributions for codes [B, Z]."""
+    x = z
+    for number, layer in enumerate(params["decoder"]):
+        x = _layer(layer, x if number == 0 else jax.nn.relu(x))
+        if layer["kernel"].ndim == 4:
+            x = channels_to_pixels(x)
+        elif number + 1 < len(params["decoder"]) and params["decoder"][-1]["kernel"].ndim == 4:
+            x = x.reshape(len(x), SIDE, SIDE, -1)
+    return x.reshape(-1, *SHAPE)
+
+
+def apply(params: Params, x: jax.Array, key: jax.Array | None = None) -> Output:
+    """Reconstructs scaled images; without a key the code is the mean, so the result is exact."""
+    mean, logvar = encode(params, x)
+    z = mean if key is None else reparameterise(key, mean, logvar)
+    return Output(decode(params, z), mean, logvar)
+
+
+def log_discretised_logistic(x: jax.Array, location: jax.Array, log_scale: jax.Array) -> jax.Array:
+    """Log-probability in nats of grey levels `x`, multiples of 1/255, elementwise.
+
+    P(x) = S(x + 1/510) - S(x - 1/510) with S(a) = sigmoid((a - location) / scale); the outermost
+    bins reach to infinity. With S(a) - S(b) = S(a) (1 - S(b)) (1 - exp((b - a) / scale)) no
+    difference of nearly equal numbers is taken.
+    """
+    inverse, half = jnp.exp(-log_scale), 0.5 / 255.0
+    above = (x + half - location) * inverse
+    below = (x - half - location) * inverse
+    low = jnp.where(x > 1.0 - half, 0.0, jax.nn.log_sigmoid(above))  # log S(a)
+    high = jnp.where(x < half, 0.0, jax.nn.log_sigmoid(-below))  # log (1 - S(b))
+    inner = (x > half) & (x < 1.0 - half)
+    return low + high + jnp.where(inner, jnp.log(-jnp.expm1(-2.0 * half * inverse)), 0.0)
+
+
+def kl_to_standard_normal(mean: jax.Array, logvar: jax.Array) -> jax.Array:
+    """KL(N(mean, exp(logvar)) || N(0, 1)) in nats, summed over the last axis."""
+    return 0.5 * jnp.sum(jnp.exp(logvar) + mean**2 - 1.0 - logvar, axis=-1)
+
+
+def loss(params: Params, batch: Batch, key: jax.Array | None = None) -> tuple[jax.Array, Metrics]:
+    """The negative ELBO in nats per image for `image`, scaled, [B, 32, 32, 3].
+
+    Beside it: -log p(x | z) and the KL in nats, and the ELBO in bits per dimension (of 3,072).
+    """
+    x = batch["image"]
+    location, mean, logvar = apply(params, x, key)
+    log_px = log_discretised_logistic(x, location, params["log_scale"])
+    reconstruction = -log_px.sum((1, 2, 3)).mean()
+    kl = kl_to_standard_normal(mean, logvar).mean()
+    value = reconstruction + kl
+    bits = value / (DIMENSIONS * math.log(2.0))
+    return value, {"reconstruction": reconstruction, "kl": kl, "bits_per_dim": bits}
+
+
+def sample(params: Params, key: jax.Array, count: int) -> jax.Array:
+    """Images [count, 32, 32, 3] in [0, 1]: the centres for codes drawn from the prior."""
+    latents = params["mean"]["bias"].shape[0]
+    return jnp.clip(decode(params, jax.random.normal(key, (count, latents))), 0.0, 1.0)

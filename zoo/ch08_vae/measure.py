@@ -1,0 +1,68 @@
+"""How well a trained autoencoder of chapter 8 does, in nats: bounds, likelihood, active units."""
+
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zoo.ch08_vae import model, views
+from zoo.ch08_vae.train import losses, options, prepare
+from zoo.common import device, fit
+
+BATCH = 100
+ACTIVE = 0.01  # variance over the images of a unit's mean code (IWAE paper, section 5)
+
+
+def bounds(config: model.Config, state: fit.State, images: np.ndarray) -> dict[str, float]:
+    """Means over images: `reconstruction`, `kl`, `elbo`, and the book's `printed_kl`; nats."""
+    means = fit.make_evaluate(losses(config)[1], BATCH)(state, {"image": images})
+    mean, logvar = views.encode(config, state.params, images)
+    printed = model.kl_to_standard_normal(mean, 0.5 * logvar).mean()
+    return {
+        "reconstruction": means["reconstruction"],
+        "kl": means["kl"],
+        "printed_kl": float(printed),
+        "elbo": -means["loss"],
+    }
+
+
+def active_units(config: model.Config, params: model.Params, images: np.ndarray) -> np.ndarray:
+    """Which units the codes use: Var_x(E_q[z]) > 0.01, bool [Z]."""
+    return np.asarray(views.encode(config, params, images)[0]).var(axis=0) > ACTIVE
+
+
+def log_likelihoods(
+    config: model.Config,
+    params: model.Params,
+    images: np.ndarray,
+    samples: int,
+    chunk: int = 50,
+    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> np.ndarray:
+    """Estimates log p(x) of each image by `samples` importance samples, nats [N].
+
+    Args:
+      config: of the model; with `binarise` each image is drawn black and white once.
+      params: of the model.
+      images: uint8 [N, 28, 28].
+      samples: for each image; the IWAE bound of so many.
+      chunk: how many are in memory at a time.
+      track: shows progress over the batches.
+    """
+    chunk = max(c for c in range(1, min(chunk, samples) + 1) if samples % c == 0)
+
+    def one(images: jax.Array, key: jax.Array) -> jax.Array:
+        pixel_key, code_key = jax.random.split(key)
+        x = prepare(config, images, pixel_key)
+        return model.log_likelihood(params, x, code_key, samples, chunk, **options(config))
+
+    compiled = device.jit(one)
+    size = min(BATCH, len(images))
+    keys = jax.random.split(jax.random.key(config.seed), -(-len(images) // size))
+    parts = []
+    for number in track(range(len(keys))):
+        first = min(number * size, len(images) - size)  # the last batch reaches back: one shape
+        values = compiled(jnp.asarray(images[first : first + size]), keys[number])
+        parts.append(np.asarray(values)[number * size - first :])
+    return np.concatenate(parts)
