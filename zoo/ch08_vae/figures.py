@@ -176,7 +176,7 @@ def latent_sizes(results: Sequence[Mapping[str, float]], caption: str = "") -> F
         axes.margins(x=0.12, y=0.18)
         for place, mean in enumerate(means):
             axes.annotate(
-                f"{mean:.1f}", (place, mean), (0, 7), textcoords="offset points", ha="center",
-                size=SMALL, color=INK,
+                f"{mean:.1f}", (place, mean), (0, 8), textcoords="offset points", ha="center",
+                size=SMALL, color=INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip
     return figure

@@ -60,7 +60,8 @@ def sweep_latents(
             if seed == 0:
                 label = f"{size} latents\nELBO {means['elbo']:.1f}"
                 rows[label] = views.reconstruct(one, state.params, digits)
-    caption = f"{dataset.description}; {config.epochs} epochs, {seeds} seeds"
+    runs = "one run" if seeds == 1 else f"{seeds} runs"
+    caption = f"{dataset.description}; {config.epochs} epochs, {runs} of each size"
     pictures = {
         "sweep": figures.latent_sizes(results, caption),
         "digits": figures.strips(rows, "the ten digits through codes of each size", caption),
