@@ -107,9 +107,7 @@ def test_book_network_has_the_books_weights(getkey):
     params = model.init(getkey(), BOOK)
     assert [layer.keys() for layer in params] == [{"kernel"}] * 3
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 266_200
-    for layer, (before, after) in zip(
-        params, itertools.pairwise((784, 300, 100, 10)), strict=True
-    ):
+    for layer, (before, after) in zip(params, itertools.pairwise((784, 300, 100, 10)), strict=True):
         deviation = np.sqrt(2 / (before + after))
         np.testing.assert_allclose(layer["kernel"].std(), deviation, rtol=0.05)
         # GlorotN is normal: about 5 % lie beyond two deviations, none of a uniform one would.

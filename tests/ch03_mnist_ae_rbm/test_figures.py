@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from zoo.ch03_mnist_ae_rbm import figures
 from zoo.common import figures as common
@@ -12,7 +11,7 @@ IMAGES = RNG.integers(0, 256, (10, 28, 28), np.uint8)
 
 def rows(count):
     names = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "train_mse", "test_mse")
-    return [{"epoch": n, **{name: 0.5 / n for name in names}} for n in range(1, count + 1)]
+    return [{"epoch": n, **dict.fromkeys(names, 0.5 / n)} for n in range(1, count + 1)]
 
 
 def texts(figure):
@@ -64,7 +63,7 @@ def test_answers_always_show_the_true_class_and_what_was_said(tmp_path):
     assert [label.get_text() for label in bars.get_yticklabels()] == ["7", "2", "4"]
     colours = [patch.get_facecolor() for patch in bars.patches]
     blue, orange = (
-        tuple(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)) + (1.0,)
+        (*(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1.0)
         for c in (common.BLUE, common.ORANGE)
     )
     assert colours[0] == pytest.approx(orange)

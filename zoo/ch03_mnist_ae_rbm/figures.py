@@ -128,11 +128,13 @@ def _bars(axes: Axes, probabilities: np.ndarray, classes: Sequence[str], label: 
     colours = [BLUE if k == label else ORANGE if k == top[0] else PALE for k in top]
     shares = 100 * probabilities[top]
     drawn = axes.barh(range(len(top)), shares, color=colours, height=0.7)
-    axes.bar_label(drawn, [f"{s:.3g} %" for s in shares], padding=2, size=SMALL, color=INK)
+    axes.bar_label(drawn, [f"{s:.2f} %" for s in shares], padding=2, size=SMALL, color=INK)
     axes.set_axis_on()
     plain(axes)
     axes.set_yticks(range(len(top)), [classes[k] for k in top])
     axes.tick_params(axis="y", labelsize=NORMAL, length=0)
+    for k, text in zip(top, axes.get_yticklabels(), strict=True):  # its bar may be too short to see
+        text.set(color=BLUE if k == label else INK, fontweight="bold" if k == label else "normal")
     axes.set_ylim(len(top) - 0.4, -0.6)
     axes.set_xlim(0, 170)
     axes.set_xticks([])
@@ -225,7 +227,5 @@ def sweep(
         f"rate {rate:g}, decay {decays[best[i]]:g}": accuracies[:, i, best[i]].mean(-1)
         for i, rate in enumerate(rates)
     }
-    figures.draw_curves(
-        right, curves, range(1, len(accuracies) + 1), "epoch", "test accuracy (%)"
-    )
+    figures.draw_curves(right, curves, range(1, len(accuracies) + 1), "epoch", "test accuracy (%)")
     return figure
