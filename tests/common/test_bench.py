@@ -1,7 +1,9 @@
+import importlib
 import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -112,29 +114,45 @@ def test_a_table_shows_its_rows(capsys):
     assert all(text in printed for text in ("speed", "images/s", "zoo", "1700", "1,400"))
 
 
+ROOT = Path(__file__).parents[2]
+ROWS = sorted(path.stem for path in (ROOT / "benchmarks").glob("ch*.py"))
+
+
 @pytest.fixture
-def row(monkeypatch):
-    """The benchmark of chapter 6, imported from the repository's root."""
-    root = __file__.rpartition("/tests/")[0]
-    monkeypatch.chdir(root)
-    monkeypatch.syspath_prepend(root)
-    return pytest.importorskip("benchmarks.ch06_cnn")
+def benchmark(monkeypatch):
+    """Imports a module of the benchmarks, which lie outside of the package."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT))
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
-def test_benchmark_counts_the_operations_of_the_books_network(row):
+@pytest.mark.parametrize("name", ROWS)
+def test_each_benchmark_has_a_row_that_says_what_it_compares(benchmark, name):
+    row = benchmark(name).ROW
+    assert row.name == name
+    assert row.base in row.contenders
+    assert row.tasks
+    assert row.note
+    assert set(row.flops) <= set(row.tasks)
+
+
+def test_benchmark_counts_the_operations_of_the_books_network(benchmark):
     forward = 4_320_000 + 17_305_600 + 6_553_600 + 262_144 + 5_120
-    assert row.flops() == {"training": 3 * forward - 4_320_000, "inference": forward}
+    counted = benchmark("ch06_cnn").flops()
+    assert counted == {"training": 3 * forward - 4_320_000, "inference": forward}
 
 
-def test_benchmark_without_torch_names_the_extra(row, monkeypatch, tmp_path):
-    monkeypatch.setattr(row.importlib.util, "find_spec", lambda name: None)
+def test_benchmark_without_torch_names_the_extra(benchmark, monkeypatch, tmp_path):
+    harness, row = benchmark("harness"), benchmark("ch06_cnn").ROW
+    monkeypatch.setattr(harness.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"\.\[bench\]"):
-        row.main(["--out", str(tmp_path)])
+        harness.main(row, "A title.", ["--out", str(tmp_path)])
 
 
 @pytest.mark.slow
-def test_benchmark_measures_zoo_alone(row, tmp_path, capsys):
-    row.main(f"--only zoo --tasks inference --rounds 2 --seconds 0.1 --out {tmp_path}".split())
+def test_benchmark_measures_zoo_alone(benchmark, tmp_path, capsys):
+    arguments = f"--only zoo --tasks inference --rounds 2 --seconds 0.1 --out {tmp_path}".split()
+    benchmark("harness").main(benchmark("ch06_cnn").ROW, "A title.", arguments)
     (path,) = tmp_path.iterdir()
     record = json.loads(path.read_text())["inference"]
     assert len(record["rates"]["zoo"]) == len(record["peak"]) == 2
