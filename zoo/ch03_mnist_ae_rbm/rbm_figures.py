@@ -206,7 +206,7 @@ def _draw_bars(axes: Axes, title: str, bars: Sequence[tuple[str, float]]) -> Non
     axes.tick_params(labelsize=SMALL, length=0)
     axes.invert_yaxis()
     axes.axvline(0, color=GREY, linewidth=0.6)
-    axes.set_title(title, size=NORMAL, color=INK, loc="left", parse_math=False)
+    axes.set_title(_short(title), size=NORMAL, color=INK, loc="left", parse_math=False)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
 
