@@ -117,7 +117,7 @@ ROW = harness.Row(
     tasks=("training",),
     contend=contend,
     note=NOTE,
-    about={"config": dataclasses.asdict(CONFIG)},
+    about=lambda: {"config": dataclasses.asdict(CONFIG)},
 )
 
 if __name__ == "__main__":

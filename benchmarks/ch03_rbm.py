@@ -126,7 +126,7 @@ ROW = harness.Row(
     contend=contend,
     note=NOTE,
     flops=flops(),
-    about={"batch": BATCH, "users": USERS, "films": FILMS, "hidden": HIDDEN},
+    about=lambda: {"batch": BATCH, "users": USERS, "films": FILMS, "hidden": HIDDEN},
 )
 
 if __name__ == "__main__":

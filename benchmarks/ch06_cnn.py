@@ -176,7 +176,7 @@ ROW = harness.Row(
     contend=contend,
     note=NOTE,
     flops=flops(),
-    about={"batch": BATCH},
+    about=lambda: {"batch": BATCH},
 )
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ class Row:
     """What a reader must know to compare."""
     flops: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Floating-point operations per item by task, where they are known: 2 for a multiply-add."""
-    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What else the result's file should say: batch, sizes."""
+    about: Callable[[], Mapping[str, Any]] = dict
+    """Gives what else the result's file should say: batch, sizes, data."""
     needs: Sequence[str] = ("torch",)
     """Packages that the other contenders need."""
 
@@ -218,7 +218,7 @@ def main(row: Row, doc: str, arguments: Sequence[str] | None = None) -> None:
             "system": bench.system(),
             "load_before": os.getloadavg(),
             "note": row.note,
-            **row.about,
+            **row.about(),
             "seconds_per_run": options.seconds,
             f"flops_per_{row.unit.removesuffix('s')}": row.flops.get(task),
         }
