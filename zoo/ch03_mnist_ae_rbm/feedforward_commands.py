@@ -21,7 +21,7 @@ from zoo.ch03_mnist_ae_rbm.commands import (
 )
 from zoo.ch03_mnist_ae_rbm.sweep import sweep as train_all
 from zoo.common import cli, device, fit, run
-from zoo.common.data import DataError, digest, mnist
+from zoo.common.data import DataError, Dataset, digest, mnist
 from zoo.common.device import Name as DeviceName
 
 SWEEP = "ch03_mnist_ae_rbm/sweep"
@@ -203,16 +203,30 @@ def sweep(
     about = {"description": dataset.description, "sha256": digest(dataset)}
     folder = run.create(SWEEP, config, about, out)
     print(f"{len(grid)} runs at once in {folder}, {device.describe(device.current())}")
+    accuracies, lines = _train_settings(config, grid, dataset)
+    run.write(folder / "sweep.csv", "\n".join(lines) + "\n")
+    caption = f"{dataset.description}. Recipe {config.recipe}, {config.epochs} epochs."
+    shape = (len(learning_rates), len(weight_decays), seeds)
+    history = [accuracy.reshape(shape) for accuracy in accuracies]
+    drawn = figures.sweep(history, learning_rates, weight_decays, caption)
+    path = common.save(drawn, folder / "figures" / "sweep.png")
+    print(f"written: {folder / 'sweep.csv'}, {path}")
+
+
+def _train_settings(
+    config: feedforward.Config, grid: list[tuple[float, float, int]], dataset: Dataset
+) -> tuple[list[np.ndarray], list[str]]:
+    """The settings' test accuracies after each epoch, and the lines of sweep.csv."""
     lanes = [
         dataclasses.replace(config, learning_rate=rate, weight_decay=decay, seed=seed)
         for rate, decay, seed in grid
     ]
     names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-    lines, history = [",".join(("epoch", "learning_rate", "weight_decay", "seed", *names))], []
-    began = time.perf_counter()
+    lines = [",".join(("epoch", "learning_rate", "weight_decay", "seed", *names))]
+    accuracies, began = [], time.perf_counter()
     for epoch in train_all(lanes, dataset.train, dataset.test):
         accuracy = epoch.metrics["test_accuracy"]
-        history.append(accuracy.reshape(len(learning_rates), len(weight_decays), seeds))
+        accuracies.append(accuracy)
         for lane, setting in enumerate(grid):
             values = (f"{epoch.metrics[name][lane]:.6f}" for name in names)
             lines.append(",".join((str(epoch.number), *map(str, setting), *values)))
@@ -220,14 +234,10 @@ def sweep(
         spent = time.perf_counter() - began
         left = spent / epoch.number * (config.epochs - epoch.number)
         print(
-            f"epoch {epoch.number}: best test accuracy {100 * accuracy.max():.2f} % "
+            f"epoch {epoch.number}: best test accuracy {100 * np.nanmax(accuracy):.2f} % "
             f"(rate {rate:g}, decay {decay:g}, seed {seed}), {left:.0f} s left"
         )
-    run.write(folder / "sweep.csv", "\n".join(lines) + "\n")
-    caption = f"{dataset.description}. Recipe {config.recipe}, {config.epochs} epochs."
-    drawn = figures.sweep(history, learning_rates, weight_decays, caption)
-    path = common.save(drawn, folder / "figures" / "sweep.png")
-    print(f"written: {folder / 'sweep.csv'}, {path}")
+    return accuracies, lines
 
 
 def bench(

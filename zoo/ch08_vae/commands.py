@@ -200,8 +200,8 @@ def bench(config: model.Config, device_name: DeviceName = "auto", seconds: float
             break
     low, high = timing.quartiles(rates)
     draw = functools.partial(model.sample, count=10_000)
-    drawing = timing.time_call(draw, progress.state.params, jax.random.key(0), runs=10)
-    fast, slow = (10_000 / second for second in drawing.quartiles)
+    drawn = timing.time_call(draw, progress.state.params, jax.random.key(0), runs=10)
+    fast, slow = (10_000 / second for second in drawn.quartiles)
     timing.print_table(
         f"recipe {config.recipe}, batches of {config.batch_size}, "
         f"{device.describe(device.current())}, JAX {jax.__version__}",
@@ -209,7 +209,7 @@ def bench(config: model.Config, device_name: DeviceName = "auto", seconds: float
         [
             ("training", f"{np.median(rates):,.0f}", f"{low:,.0f} to {high:,.0f}",
              f"{compile_seconds:.2f}"),
-            ("10,000 digits drawn", f"{10_000 / drawing.median:,.0f}",
-             f"{slow:,.0f} to {fast:,.0f}", f"{drawing.compile_seconds:.2f}"),
+            ("10,000 digits drawn", f"{10_000 / drawn.median:,.0f}",
+             f"{slow:,.0f} to {fast:,.0f}", f"{drawn.compile_seconds:.2f}"),
         ],
     )  # fmt: skip
