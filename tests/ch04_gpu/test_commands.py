@@ -1,0 +1,205 @@
+"""The command line as a user has it: each command leaves tables, JSON and a picture."""
+
+import copy
+import gzip
+import json
+from pathlib import Path
+from unittest.mock import create_autospec
+
+import pytest
+
+from zoo.ch04_gpu import commands, hardware, report, tables
+from zoo.ch04_gpu.figures import FIGURES
+from zoo.common.data import DataError
+from zoo.common.run import RunError
+
+SMALL = {"devices": ("cpu",)}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A folder with a small measurement of every kind, by the commands."""
+    out = tmp_path_factory.mktemp("measured")
+    options = {**SMALL, "out": out}
+    fast = ("first-network",)
+    commands.bench(("feedforward-book",), runs=2, seconds=0.02, examples=2000, **options)
+    commands.check(fast, **options)
+    commands.ops(("small",), runs=1, **options)
+    hardware.crossover(32, seconds=0.001, **options)
+    hardware.place_models(fast, size=64, seconds=0.02, **options)
+    hardware.blas(1024, runs=2, **options)
+    hardware.read_memory(4096, runs=2, **options)
+    hardware.compare_precisions(fast, steps=20, runs=2, **options)
+    commands.scale("first-network", devices=2, device="cpu", batch_size=64, seconds=0.01, out=out)
+    return out
+
+
+def read(folder, name):
+    return json.loads((folder / f"{name}_cpu.json").read_text())
+
+
+def test_every_command_leaves_json_and_a_picture(measured):
+    assert {path.stem for path in measured.glob("*.json")} == {f"{n}_cpu" for n in tables.TABLES}
+    drawn = {path.stem for path in (measured / "figures").glob("*.png")}
+    assert drawn == {f"{name}_cpu" for name in FIGURES}
+
+
+def test_bench_gives_rates_with_their_spread_and_the_books_times(measured):
+    (row,) = read(measured, "bench")["rows"]
+    assert row["book"] == [26.5, 23.5]
+    assert row["epoch"]["median"] == pytest.approx(60_000 / row["training"]["median"])
+    assert row["epoch"]["low"] <= row["epoch"]["median"] <= row["epoch"]["high"]
+    assert row["inference"]["median"] > 0
+    assert row["training"]["compile_seconds"] > 0
+    assert len(row["runs"]) == 2
+
+
+def test_precision_says_what_bfloat16_does_to_the_loss(measured):
+    single, half = read(measured, "precision")["rows"]
+    assert (single["precision"], half["precision"]) == ("float32", "bfloat16")
+    assert single["gradient_error"] < 1e-5 < 1e-4 < half["gradient_error"] < 0.5
+    assert single["last_loss"] < single["first_loss"]
+    assert half["last_loss"] < half["first_loss"]
+
+
+def test_efficiency_is_relative_to_one_device(measured):
+    rows = read(measured, "scale")["rows"]
+    assert [row["devices"] for row in rows] == [1, 2]
+    assert [row["weak"]["batch"] for row in rows] == [64, 128]
+    for kind in ("strong", "weak"):
+        one, two = (row[kind] for row in rows)
+        assert one["efficiency"] == 1.0
+        assert two["efficiency"] == pytest.approx(two["median"] / (2 * one["median"]))
+
+
+def with_gpu(record):
+    """The record as a machine with a GPU would leave it, its rows made up."""
+    record = copy.deepcopy(record)
+    record["devices"] = ["cpu", "gpu"]
+    record["system"]["kinds"]["gpu"] = "gpu: NVIDIA H200"
+    record["system"]["driver"] = "570.1"
+    for row in list(record["rows"]):
+        if "device" in row:
+            record["rows"].append({**row, "device": "gpu"})
+        if "who" in row and row["who"] == "JAX, cpu":
+            record["rows"].append({**row, "who": "JAX, gpu"})
+        if record["name"] == "crossover":
+            for name in ("JAX, gpu", "JAX, gpu, with transfer"):
+                row["seconds"][name] = {"median": 1e-9, "low": 1e-9, "high": 1e-9}
+    if "peaks" in record:
+        record["peaks"]["gpu"] = {"float32": 5e13, "tf32": 3e14, "bfloat16": 8e14,
+                                  "bandwidth": 4e12}  # fmt: skip
+    return record
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_tables_and_pictures_take_a_gpu_as_well(measured, name):
+    record = with_gpu(read(measured, name))
+    text = "\n".join(table.markdown() for table in tables.TABLES[name](record))
+    assert "gpu" in text or name == "scale"
+    assert "NVIDIA H200" in tables.machine(record)
+    if name == "crossover":
+        assert "JAX, gpu: ahead of JAX, cpu from 8x8 on" in text
+    if name in FIGURES:
+        assert FIGURES[name](record).axes
+
+
+def test_a_loss_beyond_the_tolerance_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(commands.agreement, "GRADIENT_TOLERANCE", 0.0)
+    with pytest.raises(RunError, match="beyond the tolerance: first-network on cpu"):
+        commands.check(("first-network",), **SMALL, out=tmp_path)
+    assert not read(tmp_path, "check")["rows"][0]["agrees"]
+
+
+def test_trace_writes_what_perfetto_opens(tmp_path, capsys):
+    commands.trace("first-network", steps=2, out=tmp_path)
+    (path,) = tmp_path.glob("**/perfetto_trace.json.gz")
+    with gzip.open(path, "rt") as file:
+        events = json.load(file)["traceEvents"]
+    assert sum(event.get("name") == "first-network" for event in events) == 2
+    printed = capsys.readouterr().out
+    assert "the dearest operations" in printed
+    assert str(path) in printed
+
+
+def test_toy_prints_the_chapters_numbers(capsys):
+    hardware.toy()
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["3", "6", "4", "GPU"] in lines
+    assert ["2", "4", "4", "neither"] in lines
+
+
+def test_report_writes_tables_and_pictures_between_the_marks(measured, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- bench -->\nold\n<!-- end -->\nbetween\n<!-- nothing -->\n"
+                      "<!-- end -->\nafter\n")  # fmt: skip
+    options = {"readme": readme, "docs": tmp_path / "docs", "results": tmp_path / "results"}
+    commands.write_report(**options, keep_from=measured)
+    text = readme.read_text()
+    assert "old" not in text
+    assert "| feedforward-book | cpu |" in text
+    assert "docs/bench_cpu.png" in text
+    assert (tmp_path / "docs" / "bench_cpu.png").stat().st_size > 10_000
+    assert text.startswith("before\n<!-- bench -->\n")
+    assert "MEASURE" in text[text.index("<!-- nothing") :]
+    assert text.endswith("after\n")
+    commands.write_report(**options)  # again, from what was kept
+    assert readme.read_text() == text
+
+
+def test_report_refuses_what_is_no_measurement(tmp_path):
+    with pytest.raises(RunError, match="no measurement in"):
+        report.load(tmp_path)
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(RunError, match=r"x\.json can't be read as a measurement"):
+        report.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: commands.bench(runs=0), "got runs 0, expected more than 0"),
+        (lambda: commands.trace("dqn", steps=0), "got steps 0"),
+        (lambda: commands.scale(devices=3, device="cpu"), "1024 does not divide by 3 devices"),
+        (lambda: hardware.compare_precisions(("x",)), "got the model 'x'"),
+    ],
+)
+def test_what_a_user_can_mend_is_said(call, message):
+    with pytest.raises(DataError, match=message):
+        call()
+
+
+def test_devices_prints_a_line_for_each_backend(capsys):
+    commands.devices()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:3] for line in lines[1:]] == ["cpu", "gpu", "tpu"]
+
+
+def test_a_scale_that_starts_itself_anew(zoo, place):
+    done = zoo("ch04_gpu", "scale", "first-network", "--devices", 2, "--device", "cpu",
+               "--batch-size", 64, "--seconds", 0.01, "--out", place / "scale")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "one CPU shown as 2 devices" in done.stdout
+    assert [row["devices"] for row in read(place / "scale", "scale")["rows"]] == [1, 2]
+    assert read(place / "scale", "scale")["difference"] < 1e-5
+
+
+def test_all_runs_every_measurement_into_one_folder(tmp_path, monkeypatch):
+    calls = {}
+    places = [(commands, name) for name in ("bench", "check", "ops", "scale")]
+    places += [(hardware, name) for name in ("crossover", "place_models", "blas", "read_memory")]
+    for module, name in [*places, (hardware, "compare_precisions")]:
+        stub = create_autospec(getattr(module, name))
+        monkeypatch.setattr(module, name, stub)
+        calls[name] = stub
+    commands.everything(("cpu",), largest=64, out=tmp_path)
+    assert len(calls) == len(tables.TABLES)
+    for name, stub in calls.items():
+        stub.assert_called_once()
+        assert stub.call_args.kwargs["out"] == tmp_path, name
+
+
+def test_every_measurement_has_its_place_in_the_readme():
+    text = (Path(commands.__file__).parent / "README.md").read_text(encoding="utf-8")
+    assert {name for _, name, _ in report.SECTION.findall(text)} == set(tables.TABLES)

@@ -1,0 +1,177 @@
+"""The counts behind GFLOP/s and GB/s, by hand; and what is measured computes what it says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zoo.ch04_gpu import agreement, memory, models, operations, precision, products, roofline
+from zoo.common.data import DataError
+from zoo.common.device import DeviceError
+
+
+def test_a_product_is_counted_as_by_hand():
+    a, b = jnp.ones((30, 40)), jnp.ones((40, 50))
+    counted = roofline.count(jnp.matmul, a, b)
+    assert counted.flops == 2 * 30 * 40 * 50
+    assert counted.bytes == 4 * (30 * 40 + 40 * 50 + 30 * 50)
+    assert counted.source == "xla"
+
+
+def test_a_scan_is_counted_by_its_length():
+    def chain(a):
+        return jax.lax.scan(lambda x, _: (x @ a, None), a, length=7)[0]
+
+    counted = roofline.count(chain, jnp.ones((20, 20)))
+    assert counted.source == "graph"
+    assert counted.flops == pytest.approx(7 * 2 * 20**3, rel=0.01)
+
+
+def test_the_books_network_is_counted_as_by_hand():
+    module = models.choose(("feedforward-book",))[0].module
+    config, batch = module.RECIPES["book"], 100
+    params = module.init(jax.random.key(0), config)
+    gradient = jax.value_and_grad(module.loss, has_aux=True)
+    counted = roofline.count(gradient, params, module.example(config, batch))
+    first, rest = 784 * 300, 300 * 100 + 100 * 10
+    # Forward, and twice that backward, but nothing asks for the gradient of the images.
+    assert counted.flops == pytest.approx(2 * batch * (2 * first + 3 * rest), rel=0.01)
+    # Weights are read forward and backward and gradients written, at the least.
+    assert counted.bytes > 4 * 2 * (first + rest)
+
+
+def test_a_model_is_placed_with_its_counts_and_its_rate():
+    (model,) = models.choose(("first-network",))
+    row = roofline.place(model, seconds=0.01)
+    assert row["intensity"] == row["flops"] / row["bytes"]
+    assert 0 < row["gflops"] < 1  # four rows of three numbers keep no processor busy
+
+
+def test_the_books_processors_do_27_and_72_operations_a_word():
+    ratios = [flops / words for flops, words in roofline.BOOK.values()]
+    assert ratios == pytest.approx([27, 72], abs=0.7)
+
+
+def test_the_roof_is_flat_behind_its_ridge():
+    assert roofline.bound(2.0, 100.0, 10.0) == 20.0
+    assert roofline.bound(10.0, 100.0, 10.0) == roofline.bound(99.0, 100.0, 10.0) == 100.0
+
+
+def test_peaks_of_a_cpu_have_no_tensor_cores():
+    found = roofline.peaks(64, 4096)
+    assert found["float32"] > 0
+    assert found["bandwidth"] > 0
+    assert (found["tf32"] is None) == (jax.devices()[0].platform == "cpu")
+
+
+def test_the_chapters_toy():
+    assert memory.toy(3) == (6.0, 4.0)
+    assert memory.toy(1) == (2.0, 4.0)
+    assert memory.toy(2500) == (5000.0, 12.0)
+
+
+def test_levels_of_blas_count_what_they_do():
+    vector, matrix, product = memory.levels(10_000)
+    assert (vector.flops, vector.numbers) == (20_000, 30_000)
+    assert (matrix.flops, matrix.numbers) == (20_000, 10_200)
+    assert (product.flops, product.numbers) == (2_000_000, 30_000)
+    rng = np.random.default_rng(0)
+    for level in (vector, matrix, product):
+        arrays = [rng.standard_normal(shape, np.float32) for shape in level.shapes]
+        ours = level.function(*map(jnp.array, arrays))
+        np.testing.assert_allclose(ours, level.in_numpy(*arrays), rtol=1e-4, atol=1e-3)
+
+
+def test_each_order_reads_every_number_once():
+    x = np.arange(4096, dtype=np.float32)
+    orders = memory.orders(4096)
+    assert list(orders) == ["sequential", "strided", "random"]
+    assert set(np.diff(orders["strided"][:256])) == {16}
+    for index in orders.values():
+        assert sorted(index) == list(range(4096))
+        assert memory.gather_sum(jnp.asarray(x), jnp.asarray(index)) == x.sum()
+
+
+def test_patterns_are_relative_to_the_sequential_one():
+    rows = memory.patterns(("cpu",), 1000, 2)
+    assert rows[0]["ratio"] == 1.0
+    assert rows[0]["numbers"] == 992  # whole cache lines
+    assert all(row["nanoseconds"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("name", ["matrix product", "conv1d", "conv2d"])
+def test_operations_are_counted_as_xla_counts_them(name):
+    operation = next(o for o in operations.operations("small") if o.name == name)
+    args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in operation.shapes]
+    out = jax.eval_shape(operation.function, None, *args)
+    lowered = jax.jit(lambda *args: operation.function(None, *args)).lower(*args)
+    counted = lowered.cost_analysis()["flops"]
+    assert operation.flops(out.shape) == pytest.approx(counted, rel=0.01)
+
+
+def test_backward_gives_the_gradients(getkey):
+    a, b = jax.random.normal(getkey(), (2, 5, 5))
+    g = jnp.ones((5, 5))
+    da, db = operations.backward(lambda key, a, b: a @ b)(None, (a, b), g)
+    np.testing.assert_allclose(da, g @ b.T, rtol=1e-5)
+    np.testing.assert_allclose(db, a.T @ g, rtol=1e-5)
+
+
+def test_the_chapters_operations_are_all_there():
+    names = {operation.name for operation in operations.operations("large")}
+    assert names == {
+        *("matrix product", "conv1d", "conv2d", "max pooling", "dropout", "ReLU", "batch norm")
+    }
+    with pytest.raises(DataError, match="'huge', expected one of small, medium, large"):
+        operations.operations("huge")
+
+
+def test_sizes_of_products_double():
+    assert products.sizes(64) == [8, 16, 32, 64]
+    assert products.sizes(100) == products.sizes(64)
+    assert products.sizes(8192)[-1] == 8192
+    with pytest.raises(DeviceError, match="at least 8"):
+        products.sizes(7)
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [((9, 9, 9), None), ((1, 1, 1), 8), ((9, 1, 1), 16), ((1, 9, 1), 32), ((1, 1, 9), None)],
+)
+def test_a_device_pays_from_where_it_stays_ahead(ours, expected):
+    rows = [
+        {"size": size, "seconds": {"a": {"median": mine}, "b": {"median": 5}}}
+        for size, mine in zip((8, 16, 32), ours, strict=True)
+    ]
+    assert products.pays_from(rows, "a", "b") == expected
+
+
+def test_errors_are_relative():
+    result = (1.1, {"a": np.array([3.0, 4.0])})
+    right = (1.0, {"a": np.array([3.0, 5.0])})
+    assert agreement.errors(result, right) == pytest.approx((0.1, 1 / np.sqrt(34)))
+
+
+def test_float32_agrees_with_float64_and_a_wrong_gradient_would_not():
+    model = models.choose(("feedforward-book",))[0]
+    (row,) = agreement.measure(model, ("cpu",))
+    assert row["agrees"]
+    assert 0 < row["gradient_error"] < 1e-5
+    params = model.module.init(jax.random.key(0), model.config)
+    batch = model.module.example(model.config, 4)
+    right = agreement.reference(model.module.loss, params, batch)
+    assert {leaf.dtype for leaf in jax.tree.leaves(right)} == {np.dtype(np.float64)}
+    wrong = (right[0], jax.tree.map(lambda g: 1.001 * g, right[1]))
+    assert agreement.errors(wrong, right)[1] > agreement.GRADIENT_TOLERANCE
+
+
+def test_bfloat16_rounds_what_goes_in():
+    def loss(params, batch):
+        return (params * batch["x"]).sum(), {}
+
+    params, batch = jnp.float32(1.001), {"x": jnp.ones(1), "label": jnp.ones(1, int)}
+    plain, _ = precision.rounded(loss, "float32")(params, batch)
+    low, _ = precision.rounded(loss, "bfloat16")(params, batch)
+    assert plain == params
+    assert low == 1.0  # bfloat16 has steps of 1/128 above 1
+    assert low.dtype == jnp.float32

@@ -1,0 +1,23 @@
+"""Several devices: forced host devices stand for them (tests/conftest.py sets eight)."""
+
+import pytest
+
+from zoo.ch04_gpu import models, scaling
+from zoo.common.device import DeviceError
+
+
+def test_counts_double_up_to_the_number_asked_for():
+    assert scaling.counts(1) == [1]
+    assert scaling.counts(8) == [1, 2, 4, 8]
+    assert scaling.counts(6) == [1, 2, 4, 6]
+
+
+def test_eight_devices_train_as_one_does():
+    (model,) = models.choose(("feedforward-book",))
+    assert scaling.difference(model, "cpu", 8, 32) < 1e-5
+
+
+def test_more_devices_than_there_are_is_refused():
+    (model,) = models.choose(("first-network",))
+    with pytest.raises(DeviceError, match="a mesh of 9 devices was asked for, 8 cpu are there"):
+        scaling.difference(model, "cpu", 9, 9)

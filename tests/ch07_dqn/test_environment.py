@@ -1,0 +1,126 @@
+"""The environment against a table, value iteration, and Gymnasium's checker."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zoo.ch07_dqn import environment
+from zoo.ch07_dqn import maze as mazes
+
+EAST, SOUTH, NORTH, WEST = range(4)
+generate = jax.jit(mazes.generate, static_argnames=("rows", "columns", "extra"))
+
+
+@pytest.fixture
+def bend():
+    """Three cells around a corner: 0 east to 1, 1 south to 3; cell 2 is the goal, west of 3."""
+    exits = jnp.array([[1, 10], [1, 12]], jnp.uint8)
+    return mazes.Maze(exits, jnp.int32(0), jnp.int32(2))
+
+
+def play(params, actions, move=environment.step):
+    key = jax.random.key(0)
+    state = environment.reset(jax.random.clone(key), params)[1]
+    rows = []
+    for action in actions:
+        step = move(jax.random.clone(key), state, jnp.int32(action), params)
+        obs, state, reward, terminated, truncated, info = step
+        rows.append((int(obs), float(reward), bool(terminated), bool(truncated)))
+    return rows, state, info
+
+
+def test_steps_by_a_table(bend):
+    params = environment.modern(bend, limit=4)
+    rows, state, info = play(params, [NORTH, EAST, SOUTH, WEST])
+    assert rows == [
+        (0, -1.0, False, False),  # against the wall
+        (1, -1.0, False, False),
+        (3, -1.0, False, False),
+        (2, -1.0, True, False),  # the goal at the limit is no truncation
+    ]
+    assert int(state.time) == 4
+    assert info["legal"].tolist() == [True, False, False, False]
+
+
+def test_the_limit_truncates_and_does_not_terminate(bend):
+    rows, _, _ = play(environment.modern(bend, limit=2), [EAST, WEST])
+    assert rows[-1] == (0, -1.0, False, True)
+
+
+def test_an_ended_episode_begins_anew(bend):
+    params = environment.modern(bend, limit=3)
+    rows, state, info = play(params, [EAST, SOUTH, WEST], environment.step_and_reset)
+    assert rows[-1] == (0, -1.0, True, False)
+    assert int(info["last"]) == 2
+    assert state == environment.State(0, 0)
+
+
+def test_the_books_rewards(getkey):
+    maze = generate(getkey())
+    params = environment.book(getkey(), maze)
+    rewards, floor = np.asarray(params.rewards), np.asarray(maze.exits).ravel() != 0
+    assert rewards[maze.goal] == 100
+    assert rewards[maze.start] == -100
+    assert (rewards[~floor] == -100).all()
+    ordinary = np.delete(rewards, [int(maze.start), int(maze.goal)])[
+        np.delete(floor, [int(maze.start), int(maze.goal)])
+    ]
+    assert set(ordinary) == {0.0, -1.0}
+    assert 0.3 < (ordinary == 0).mean() < 0.7
+
+
+def test_spread_episodes_start_everywhere_but_at_the_goal(getkey):
+    maze = generate(getkey(), rows=2, columns=2)
+    params = environment.modern(maze, spread=True)
+    sites, _ = jax.vmap(environment.reset, (0, None))(jax.random.split(getkey(), 500), params)
+    floor = np.flatnonzero(np.asarray(maze.exits).ravel())
+    assert set(sites.tolist()) == set(floor.tolist()) - {int(maze.goal)}
+
+
+def test_value_iteration_gives_what_distances_say(getkey):
+    maze = generate(getkey(), rows=3, columns=4, extra=0.3)
+    params, discount = environment.modern(maze), 0.9
+    values = jax.jit(environment.optimal_values)(params, discount).max(-1)
+    distance = np.asarray(mazes.solve(maze)).ravel()
+    floor = (np.asarray(maze.exits).ravel() != 0) & (distance > 0)
+    expected = -(1 - discount**distance) / (1 - discount)
+    np.testing.assert_allclose(values[floor], expected[floor], rtol=1e-4)
+
+
+def test_the_best_policy_walks_the_shortest_way(getkey):
+    maze = generate(getkey(), extra=0.2)
+    params = environment.modern(maze)
+    policy = environment.optimal_values(params, 0.99).argmax(-1)
+    sites, length = environment.walk(params, policy, 200)
+    assert length == mazes.solve(maze).reshape(-1)[maze.start]
+    assert (sites[length:] == maze.goal).all()
+    assert environment.walk(params, jnp.zeros_like(policy), 200)[1] == -1
+
+
+def test_gymnasium_accepts_the_adapter_and_it_walks_alike(getkey):
+    pytest.importorskip("gymnasium")
+    from gymnasium.utils.env_checker import check_env
+
+    from zoo.ch07_dqn.gym import MazeEnv
+
+    params = environment.book(getkey(), generate(getkey(), rows=2, columns=3), limit=40)
+    env = MazeEnv(params, render_mode="ansi")
+    check_env(env, skip_render_check=True)
+    obs, _ = env.reset(seed=0)
+    actions = np.asarray(jax.random.randint(getkey(), (60,), 0, 4))
+    move = jax.jit(environment.step_and_reset)
+    state, key = environment.reset(getkey(), params)[1], getkey()
+    assert obs == state.site
+    for action in actions.tolist():
+        step = move(jax.random.clone(key), state, jnp.int32(action), params)
+        obs, reward, terminated, truncated, info = env.step(action)
+        assert (obs, reward, terminated, truncated) == (
+            int(step[5]["last"]),
+            *(part.item() for part in step[2:5]),
+        )
+        assert np.array_equal(info["legal"], mazes.legal(params.maze.exits.reshape(-1)[obs]))
+        if terminated or truncated:
+            env.reset()
+        state = step[1]
+    assert "@" in env.render()

@@ -1,0 +1,181 @@
+"""The pictures of chapter 4, each made from what a command's JSON file holds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from zoo.ch04_gpu import tables
+from zoo.common import figures
+from zoo.common.figures import BLUE, COLOURS, GREY, INK, NORMAL, ORANGE, PALE, SMALL, page, plain
+
+Record = tables.Record
+DEVICES = {"cpu": BLUE, "gpu": ORANGE, "tpu": COLOURS[2]}
+
+
+def bench(record: Record) -> Figure:
+    """Seconds an epoch of every model, on a logarithmic scale, and the book's where it has them."""
+    rows = record["rows"]
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    kinds = record["devices"]
+    figure = page(7.0, 0.34 * len(names) * max(1, 0.7 * len(kinds)) + 1.0,
+                  "Seconds an epoch", tables.machine(record))  # fmt: skip
+    axes = figure.subplots()
+    height = 0.8 / len(kinds)
+    for k, kind in enumerate(kinds):
+        mine = [row for row in rows if row["device"] == kind]
+        places = [names.index(row["model"]) + (k - (len(kinds) - 1) / 2) * height for row in mine]
+        seconds = [row["epoch"]["median"] for row in mine]
+        bars = axes.barh(places, seconds, 0.9 * height, color=DEVICES[kind], label=kind)
+        labels = [f"{tables.significant(s)} s" for s in seconds]
+        axes.bar_label(bars, labels, padding=3, size=SMALL, color=INK)
+    books = {row["model"]: row["book"] for row in rows if row["book"]}
+    for j, (who, marker) in enumerate((("the book's CPU", "D"), ("the book's GPU", "o"))):
+        times = [book[j] for book in books.values()]
+        at = [names.index(name) for name in books]
+        if times:
+            axes.plot(times, at, marker, color="white", markeredgecolor=INK, label=who)
+    axes.set_xscale("log")
+    axes.margins(x=0.12)
+    plain(axes, "seconds an epoch (logarithmic)")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.legend(fontsize=SMALL, frameon=False, loc="best", labelcolor=INK)
+    return figure
+
+
+def crossover(record: Record) -> Figure:
+    """GFLOP/s of products by size: NumPy and JAX, with and without the transfer."""
+    rows = record["rows"]
+    sizes = [row["size"] for row in rows]
+    figure = page(6.5, 4.0, "Products of square matrices", tables.machine(record))
+    axes = figure.subplots()
+    speeds = {
+        name: [2 * row["size"] ** 3 / row["seconds"][name]["median"] / 1e9 for row in rows]
+        for name in rows[0]["seconds"]
+    }
+    figures.draw_curves(axes, speeds, sizes, "rows and columns (logarithmic)", "GFLOP/s")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sizes, map(str, sizes))
+    axes.minorticks_off()
+    return figure
+
+
+def roofline(record: Record) -> Figure:
+    """Each device's roof and the models of the zoo below it."""
+    figure = page(7.0, 4.6, "Roofline", tables.machine(record))
+    axes = figure.subplots()
+    points = [row["intensity"] for row in record["rows"]]
+    low, high = min([0.1, *points]) / 2, max([500.0, *points]) * 2
+    reach = np.geomspace(low, high, 200)
+    for name, peak in record["peaks"].items():
+        roof = np.minimum(peak["float32"], reach * peak["bandwidth"]) / 1e9
+        label = f"{name}: {peak['float32'] / 1e9:.0f} GFLOP/s, {peak['bandwidth'] / 1e9:.0f} GB/s"
+        axes.plot(reach, roof, color=DEVICES[name], linewidth=1.6, label=label)
+        mine = [row for row in record["rows"] if row["device"] == name]
+        x, y = [row["intensity"] for row in mine], [row["gflops"] for row in mine]
+        axes.plot(x, y, "o", color=DEVICES[name], markersize=5)
+        _name_points(axes, mine)
+    for (name, (flops, words)), style in zip(record["book"].items(), ("--", ":"), strict=True):
+        roof = np.minimum(flops, reach * 4 * words)
+        axes.plot(reach, roof, style, color=PALE, linewidth=1.4, label=f"the book's {name}")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    plain(axes, "FLOPs a byte", "GFLOP/s").grid(color=PALE, linewidth=0.4)
+    axes.legend(fontsize=SMALL, frameon=False, loc="lower right", labelcolor=INK)
+    return figure
+
+
+def _name_points(axes: Axes, rows: list[dict[str, Any]], column: float = 60.0) -> None:
+    """Names beside points of the roofline; where they would overlap, in a column with lines."""
+
+    def crowded(row: dict[str, Any]) -> bool:
+        others = [other["gflops"] for other in rows if other is not row]
+        return any(row["gflops"] / 1.4 < other < 1.4 * row["gflops"] for other in others)
+
+    ranked = sorted(rows, key=lambda row: row["gflops"])
+    moved = [row for row in ranked if crowded(row)]
+    for row in ranked:
+        x, y = row["intensity"], row["gflops"]
+        place, line = (1.2 * x, y), None
+        if row in moved:
+            middle = moved[len(moved) // 2]["gflops"] / 3
+            place = (column, middle * 1.5 ** (moved.index(row) - len(moved) / 2))
+            line = {"arrowstyle": "-", "color": PALE, "linewidth": 0.6, "relpos": (0, 0.5)}
+        axes.annotate(
+            row["model"], (x, y), place, size=SMALL, color=INK, va="center", arrowprops=line
+        )
+
+
+def _bars(record: Record, groups: dict[str, dict[str, float]], title: str, label: str) -> Figure:
+    """Bars side by side: the groups on the left, in each one bar for every name."""
+    names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    figure = page(7.0, 0.2 * len(names) * len(groups) + 1.1, title, tables.machine(record))
+    axes = figure.subplots()
+    height = 0.8 / len(names)
+    for k, name in enumerate(names):
+        places = [i + (k - (len(names) - 1) / 2) * height for i in range(len(groups))]
+        values = [group.get(name, np.nan) for group in groups.values()]
+        bars = axes.barh(places, values, 0.9 * height, color=COLOURS[k % 6], label=name)
+        texts = [tables.significant(v) if np.isfinite(v) else "" for v in values]
+        axes.bar_label(bars, texts, padding=3, size=SMALL, color=INK)
+    plain(axes, label).margins(x=0.12)
+    axes.set_yticks(range(len(groups)), groups)
+    axes.set_ylim(len(groups) - 0.4, -0.6)
+    axes.legend(fontsize=SMALL, frameon=False, loc="best", labelcolor=INK)
+    return figure
+
+
+def ops(record: Record) -> Figure:
+    """GFLOP/s of the operations at the largest size measured, forward and backward."""
+    size = record["rows"][-1]["size"]
+    groups: dict[str, dict[str, float]] = {}
+    for row in record["rows"]:
+        if row["size"] == size:
+            group = groups.setdefault(row["operation"], {})
+            for way in ("forward", "backward"):
+                group[f"{row['device']}, {way}"] = row[way]["gflops"]
+    return _bars(record, groups, f"The chapter's operations, {size}", "GFLOP/s")
+
+
+def blas(record: Record) -> Figure:
+    """GFLOP/s of the three levels of BLAS."""
+    groups: dict[str, dict[str, float]] = {}
+    for row in record["rows"]:
+        groups.setdefault(row["level"], {})[row["who"]] = row["gflops"]
+    figure = _bars(record, groups, "BLAS levels", "GFLOP/s (logarithmic)")
+    figure.axes[0].set_xscale("log")
+    return figure
+
+
+def memory(record: Record) -> Figure:
+    """Nanoseconds a number in each order of reading."""
+    groups: dict[str, dict[str, float]] = {}
+    for row in record["rows"]:
+        groups.setdefault(row["order"], {})[row["device"]] = row["nanoseconds"]
+    return _bars(record, groups, "Reading memory in three orders", "ns a number")
+
+
+def scale(record: Record) -> Figure:
+    """Examples per second over the number of devices, against the best there could be."""
+    rows = record["rows"]
+    devices = [row["devices"] for row in rows]
+    figure = page(5.5, 3.6, f"{record['model']} on several devices", tables.machine(record))
+    axes = figure.subplots()
+    rates: dict[str, list[Any]] = {
+        kind: [row[kind]["median"] for row in rows] for kind in ("strong", "weak")
+    }
+    rates["the best there could be"] = [n * rows[0]["strong"]["median"] for n in devices]
+    figures.draw_curves(axes, rates, devices, "devices", f"{record['unit']}/s")
+    axes.set_ylim(bottom=0)
+    axes.tick_params(labelsize=NORMAL, color=GREY)
+    return figure
+
+
+FIGURES: dict[str, Callable[[Record], Figure]] = {
+    function.__name__: function
+    for function in (bench, ops, crossover, roofline, blas, memory, scale)
+}

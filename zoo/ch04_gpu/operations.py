@@ -1,0 +1,129 @@
+"""The operations that the book's chapter lists, timed forward and backward, at three sizes.
+
+Convolution in one and two dimensions, max pooling, dropout, ReLU, batch normalisation and the
+matrix product, as `zoo.common.ops` has them. FLOPs are counted by formula: a multiplication and an
+addition are two; a comparison, a sum or a random number is one for each number that comes out. Of
+bytes only those are counted that no implementation can avoid: each operand read once, each result
+written once. A backward pass is the pull-back of a gradient, with what it needs of the forward one.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from zoo.ch04_gpu import rates
+from zoo.common import bench, device, ops
+from zoo.common.data import DataError
+
+SIZES = {"small": 4, "medium": 32, "large": 128}
+"""Images in the batch; the matrices are 32 times as wide."""
+
+
+class Operation(NamedTuple):
+    """One to be timed: `function(key, *args)`, and its count."""
+
+    name: str
+    function: Callable[..., jax.Array]
+    shapes: tuple[tuple[int, ...], ...]  # of args
+    flops: Callable[[tuple[int, ...]], int]  # of the forward pass, for the result's shape
+    backward: int  # times the forward pass
+
+
+def _elementwise(shape: tuple[int, ...]) -> int:
+    return math.prod(shape)
+
+
+def operations(size: str) -> list[Operation]:
+    """The chapter's operations at one of `SIZES`.
+
+    Raises:
+      DataError: there is no such size.
+    """
+    if size not in SIZES:
+        raise DataError(f"got the size {size!r}, expected one of {', '.join(SIZES)}")
+    batch = SIZES[size]
+    width = 32 * batch
+    maps, sequence, channels = (batch, 32, 32, 32), (batch, 1024, 32), (32,)
+    return [
+        Operation(
+            "matrix product", lambda key, a, b: a @ b, ((width, width),) * 2,
+            lambda shape: 2 * math.prod(shape) * width, 2,
+        ),
+        Operation(
+            "conv1d", lambda key, x, k: ops.conv1d(x, k), (sequence, (5, 32, 32)),
+            lambda shape: 2 * math.prod(shape) * 5 * 32, 2,
+        ),
+        Operation(
+            "conv2d", lambda key, x, k: ops.conv2d(x, k), (maps, (3, 3, 32, 32)),
+            lambda shape: 2 * math.prod(shape) * 9 * 32, 2,
+        ),
+        Operation("max pooling", lambda key, x: ops.max_pool2d(x), (maps,),
+                  lambda shape: 4 * math.prod(shape), 1),
+        Operation("dropout", lambda key, x: ops.dropout(key, x, 0.5), (maps,),
+                  lambda shape: 3 * math.prod(shape), 1),
+        Operation("ReLU", lambda key, x: jax.nn.relu(x), (maps,), _elementwise, 1),
+        Operation("batch norm", _batch_norm, (maps, channels, channels),
+                  lambda shape: 7 * math.prod(shape), 2),
+    ]  # fmt: skip
+
+
+def _batch_norm(key: jax.Array, x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    stats = {"mean": jnp.zeros_like(scale), "var": jnp.ones_like(scale)}
+    params = {"scale": scale, "bias": bias}
+    return ops.batch_norm(params, stats, x, training=True)[0]
+
+
+def backward(function: Callable[..., jax.Array]) -> Callable[..., tuple[jax.Array, ...]]:
+    """Gradients of (key, args, gradient of the result) for all args."""
+
+    def pull(key: jax.Array, args: tuple[jax.Array, ...], g: jax.Array) -> tuple[jax.Array, ...]:
+        return jax.vjp(lambda *args: function(key, *args), *args)[1](g)
+
+    return pull
+
+
+def _nbytes(*trees: Any) -> int:
+    return sum(a.nbytes for a in jax.tree.leaves(trees))
+
+
+def measure(operation: Operation, runs: int = 10) -> dict[str, Any]:
+    """Forward and backward seconds with GFLOP/s and GB/s, on the device in use."""
+    arg_key, key = jax.random.split(jax.random.key(0))
+    keys = jax.random.split(arg_key, len(operation.shapes))
+    pairs = zip(keys, operation.shapes, strict=True)
+    args = tuple(jax.random.normal(k, shape) for k, shape in pairs)
+    out = jax.eval_shape(operation.function, key, *args)
+    g = jnp.ones(out.shape)
+    flops = operation.flops(out.shape)
+    # The result of a backward pass is as large as the arguments.
+    work = {
+        "forward": (operation.function, (key, *args), flops, _nbytes(args, g)),
+        "backward": (
+            backward(operation.function), (key, args, g), operation.backward * flops,
+            _nbytes(args, args, g),
+        ),
+    }  # fmt: skip
+    row: dict[str, Any] = {"operation": operation.name, "shape": list(operation.shapes[0])}
+    for name, (function, given, count, moved) in work.items():
+        timing = bench.time_call(function, *given, runs=runs, warmup=2)
+        row[name] = {
+            **rates.spread(timing.seconds),
+            "compile_seconds": timing.compile_seconds,
+            "gflops": count / timing.median / 1e9,
+            "gbytes": moved / timing.median / 1e9,
+        }
+    return row
+
+
+def run(names: tuple[device.Name, ...], sizes: tuple[str, ...], runs: int) -> list[dict[str, Any]]:
+    """A row for each operation, size and device."""
+    rows = []
+    for size in sizes:
+        for operation in operations(size):
+            for name in names:
+                device.use(name)
+                rows.append({"size": size, "device": name, **measure(operation, runs)})
+    return rows

@@ -1,0 +1,87 @@
+"""What fewer bits cost and gain: float32, and where the device has it tf32; bfloat16.
+
+A model learns one batch by heart for some steps of Adam, from the same parameters each time. In
+bfloat16 parameters and batch are rounded on their way into the loss; Adam's own are float32, as
+usual. The error is that of the first loss and its gradient against float64 on the CPU.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from zoo.ch04_gpu import agreement, models, rates
+from zoo.common import bench, device
+
+DEFAULT = ("feedforward", "autoencoder", "cnn")
+
+
+def available() -> tuple[str, ...]:
+    """The precisions of the device in use; tf32 is a GPU's."""
+    on_cpu = device.current().platform == "cpu"
+    return ("float32", "bfloat16") if on_cpu else ("float32", "tf32", "bfloat16")
+
+
+def rounded(loss: Callable[..., Any], precision: str) -> Callable[..., Any]:
+    """The loss with its floating-point inputs in `precision`; its value is float32 again."""
+    if precision != "bfloat16":
+        return loss
+
+    def low(params: Any, batch: Any) -> tuple[jax.Array, Any]:
+        value, aux = loss(*_cast((params, batch), jnp.bfloat16))
+        return value.astype(jnp.float32), aux
+
+    return low
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    def cast(a: jax.Array) -> jax.Array:
+        return a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+    return jax.tree.map(cast, tree)
+
+
+@contextlib.contextmanager
+def products(precision: str) -> Iterator[None]:
+    """Products of float32 matrices in true float32, or with tf32 operands."""
+    with jax.default_matmul_precision("tensorfloat32" if precision == "tf32" else "float32"):
+        yield
+
+
+def measure(model: models.Model, precision: str, steps: int, runs: int) -> dict[str, Any]:
+    """Seconds a step, the loss before and after `steps` of them, and the errors of the first."""
+    config = model.config
+    params = model.module.init(jax.random.key(config.seed), config)
+    batch = model.module.example(config, models.batch_size(model))
+    optimizer = optax.adam(1e-3)
+    loss = rounded(model.module.loss, precision)
+
+    def step(carry: Any, batch: Any) -> tuple[Any, jax.Array]:
+        params, opt_state = carry
+        (value, _), grads = jax.value_and_grad(loss, has_aux=True)(params, batch)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), value
+
+    carry = (params, optimizer.init(params))
+    with products(precision):
+        timing = bench.time_call(step, carry, batch, runs=runs, warmup=2)
+        compiled, losses = device.jit(step), []
+        for _ in range(steps):
+            carry, value = compiled(carry, batch)
+            losses.append(value)
+        measured = agreement.gradient(loss, params, batch)
+    reference = agreement.reference(model.module.loss, params, batch)
+    loss_error, gradient_error = agreement.errors(measured, reference)
+    return {
+        "model": model.name,
+        "precision": precision,
+        **rates.spread(timing.seconds),
+        "first_loss": float(losses[0]),
+        "last_loss": float(losses[-1]),
+        "steps": steps,
+        "loss_error": loss_error,
+        "gradient_error": gradient_error,
+    }

@@ -1,0 +1,83 @@
+"""Keeps the JSON of a measurement and writes README.md's tables and figures from it.
+
+Between the lines `<!-- NAME -->` and `<!-- end -->` of README.md stands what the files NAME_*.json
+say, one section for each machine; the rest of it is left alone.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from zoo.ch04_gpu import tables
+from zoo.common import run
+
+EMPTY = "MEASURE: `python -m zoo.ch04_gpu {name}`, then `report`."
+SECTION = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def file_name(record: dict[str, Any]) -> str:
+    """Of a record without its suffix: the command and the kinds of devices, `bench_cpu`."""
+    return "_".join([record["name"], *record["devices"]])
+
+
+def load(folder: Path) -> list[dict[str, Any]]:
+    """The records of a folder, by name.
+
+    Raises:
+      RunError: the folder has none, or one that is no record of this chapter.
+    """
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            known = record["name"] in tables.TABLES and record["rows"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise run.RunError(f"{path} can't be read as a measurement: {error!r}") from error
+        if not known:
+            raise run.RunError(f"{path} is no measurement of this chapter, or an empty one")
+        records.append(record)
+    if not records:
+        raise run.RunError(
+            f"no measurement in {folder}: run `python -m zoo.ch04_gpu all --out {folder}` first"
+        )
+    return records
+
+
+def section(record: dict[str, Any], picture: str | None) -> str:
+    """A record as Markdown: the machine, its tables, and its picture."""
+    parts = [f"{tables.machine(record)}.", *(t.markdown() for t in tables.TABLES[record["name"]](
+        record))]  # fmt: skip
+    if picture:
+        parts.append(f"![{record['name']}: {', '.join(record['devices'])}]({picture})\n")
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def fill(text: str, sections: dict[str, list[str]]) -> str:
+    """README.md's text with the sections in their places; one without a measurement says so."""
+
+    def replace(match: re.Match[str]) -> str:
+        found = sections.get(match[2]) or [EMPTY.format(name=match[2]) + "\n"]
+        return match[1] + "\n" + "\n".join(found) + "\n" + match[3]
+
+    return SECTION.sub(replace, text)
+
+
+def write(results: Path, readme: Path, docs: Path) -> list[Path]:
+    """Draws the pictures of all records into `docs` and writes the tables into `readme`."""
+    from zoo.ch04_gpu.figures import FIGURES
+    from zoo.common import figures
+
+    if not readme.exists():
+        raise run.RunError(f"{readme} is not there: run this in the repository's own folder")
+    sections: dict[str, list[str]] = {}
+    written = []
+    for record in load(results):
+        name, picture = record["name"], None
+        if name in FIGURES:
+            path = figures.save(FIGURES[name](record), docs / f"{file_name(record)}.png")
+            written.append(path)
+            picture = f"../../{path.as_posix()}"
+        sections.setdefault(name, []).append(section(record, picture))
+    run.write(readme, fill(readme.read_text(encoding="utf-8"), sections))
+    return [readme, *written]

@@ -1,0 +1,196 @@
+"""The pictures of chapter 5: curves, weights, gates, gradients through time, a map of characters.
+
+Each takes arrays and gives a Figure that stands alone. Axes: V characters, H hidden units, T steps.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from zoo.common import figures
+from zoo.common.figures import COLOURS, GREY, INK, NORMAL, ORANGE, PALE, SMALL, page, plain
+
+SHOWN = {"\n": "⏎", " ": "␣", "\x02": "START", "\x03": "END", "\x04": "BLANK", "\t": "⇥"}
+
+
+def name_of(character: str) -> str:
+    """How a character is written in a picture."""
+    return SHOWN.get(character, character)
+
+
+def learning_curves(
+    metrics: Sequence[Mapping[str, Any]], caption: str = "", uniform: float | None = None
+) -> Figure:
+    """The loss in nats and the share of characters foretold, after each epoch.
+
+    Args:
+        metrics: The lines of metrics.jsonl; `test_loss` and `test_accuracy` may be absent.
+        caption: What data these are.
+        uniform: The loss of one who knows nothing, drawn as a line if given.
+
+    Raises:
+        ValueError: When there is no line.
+    """
+    if not metrics:
+        raise ValueError("got no lines of metrics, expected one for each epoch")
+    epoch = [line["epoch"] for line in metrics]
+    sets = {"train": "training", "test": "validation"}
+    figure = page(9.0, 3.2, caption=caption)
+    left, right = figure.subplots(1, 2)
+    for axes, part, label in ((left, "loss", "nats"), (right, "accuracy", "foretold (%)")):
+        factor = 100 if part == "accuracy" else 1
+        digits = 1 if part == "accuracy" else 3
+        series = {}
+        for key, name in sets.items():
+            if f"{key}_{part}" in metrics[0]:
+                values = [factor * line[f"{key}_{part}"] for line in metrics]
+                series[f"{name}, last {values[-1]:.{digits}f}"] = values
+        figures.draw_curves(axes, series, epoch, "epoch", label)
+    if uniform is not None:
+        left.axhline(uniform, color=GREY, linewidth=1, linestyle=":")
+        left.text(epoch[-1], uniform, f"uniform {uniform:.2f}", ha="right", va="bottom",
+                  size=SMALL, color=GREY)  # fmt: skip
+    return figure
+
+
+def weights(
+    before: np.ndarray, after: np.ndarray, characters: Sequence[str], caption: str = ""
+) -> Figure:
+    """Heat maps of the decoder's kernel [H, V] before and after training, on one scale of colour.
+
+    The book draws the same as two pictures of a square centimetre a weight.
+    """
+    before, after = np.asarray(before), np.asarray(after)
+    if before.shape != after.shape or before.shape[1:] != (len(characters),):
+        raise ValueError(
+            f"got kernels {before.shape} and {after.shape}, expected two of (hidden, "
+            f"{len(characters)})"
+        )
+    figure = page(10.0, 0.1 * len(characters) + 0.7, "the decoder's weights", caption)
+    grid = figure.subplots(1, 2, sharey=True)
+    bound = float(np.quantile(abs(after), 0.995)) or 1.0
+    for axes, kernel, when in zip(grid, (before, after), ("before", "after"), strict=True):
+        image = axes.imshow(kernel.T, cmap="RdBu", vmin=-bound, vmax=bound, aspect="auto",
+                            interpolation="nearest")  # fmt: skip
+        plain(axes, f"hidden unit, {when} training").spines[:].set_visible(False)
+        axes.tick_params(length=0)
+    grid[0].set_yticks(range(len(characters)), [name_of(c) for c in characters], size=5)
+    for label in grid[0].get_yticklabels():
+        label.set_parse_math(False)
+    bar = figure.colorbar(image, ax=grid, pad=0.01, aspect=40)
+    bar.ax.tick_params(labelsize=NORMAL, color=GREY, labelcolor=INK)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def embedding_map(
+    points: np.ndarray, shares: np.ndarray, characters: Sequence[str], caption: str = ""
+) -> Figure:
+    """Characters at their embeddings' two principal coordinates [V, 2], coloured by their kind."""
+    kinds = {
+        "vowels": lambda c: c in "aeiouAEIOU",
+        "other letters": str.isalpha,
+        "digits": str.isdigit,
+        "space and line break": str.isspace,
+        "marks": lambda c: c in "\x02\x03\x04",
+        "punctuation": lambda c: True,
+    }
+    kind = [next(name for name, test in kinds.items() if test(c)) for c in characters]
+    title = f"the embeddings' two main axes ({100 * shares.sum():.0f} % of their variance)"
+    figure = page(6.5, 5.4, title, caption)
+    axes = plain(figure.subplots(), *(f"axis {n + 1} ({100 * s:.0f} %)" for n, s in
+                                      enumerate(shares)))  # fmt: skip
+    for name, colour in zip(kinds, COLOURS, strict=True):
+        chosen = [n for n, k in enumerate(kind) if k == name]
+        if chosen:
+            axes.scatter(*points[chosen].T, s=8, color=colour, label=name)
+    for (x, y), character, k in zip(points, characters, kind, strict=True):
+        colour = COLOURS[list(kinds).index(k)]
+        axes.annotate(name_of(character), (x, y), (3, 3), textcoords="offset points",
+                      size=NORMAL, color=colour, parse_math=False)  # fmt: skip
+    legend = axes.legend(fontsize=SMALL, labelcolor=INK, facecolor="white")
+    legend.get_frame().set(edgecolor="none", alpha=0.8)
+    return figure
+
+
+def gates(
+    activations: Mapping[str, np.ndarray], sentence: str, units: int = 24, caption: str = ""
+) -> Figure:
+    """What the gates do while a sentence is read: rows are hidden units, columns characters.
+
+    Args:
+        activations: [T, H] by the gate's name; in [0, 1], or in [-1, 1] for `cell` and `new`.
+        sentence: Its T characters.
+        units: How many units, those that the first gate varies most in.
+        caption: What model this is.
+    """
+    for name, values in activations.items():
+        if len(values) != len(sentence):
+            raise ValueError(f"{name} has {len(values)} steps, expected {len(sentence)}")
+    first = np.asarray(next(iter(activations.values())))
+    chosen = np.argsort(-first.var(axis=0))[:units]
+    height = 0.06 * len(chosen) + 0.25
+    figure = page(max(0.13 * len(sentence) + 1.0, 4.0), (height + 0.15) * len(activations), "",
+                  caption)  # fmt: skip
+    grid = figure.subplots(len(activations), 1, sharex=True, squeeze=False).ravel()
+    for axes, (name, values) in zip(grid, activations.items(), strict=True):
+        signed = name in ("cell", "new")
+        image = axes.imshow(np.asarray(values)[:, chosen].T, aspect="auto",
+                            cmap="RdBu" if signed else "Blues", vmin=-1 if signed else 0, vmax=1,
+                            interpolation="nearest")  # fmt: skip
+        plain(axes, "", name).spines[:].set_visible(False)
+        axes.set_yticks([])
+        axes.tick_params(length=0)
+        bar = figure.colorbar(image, ax=axes, pad=0.01, ticks=[-1, 0, 1] if signed else [0, 1])
+        bar.ax.tick_params(labelsize=SMALL, color=GREY, labelcolor=INK)
+        bar.outline.set_visible(False)
+    grid[-1].set_xticks(range(len(sentence)), [name_of(c) for c in sentence], size=NORMAL)
+    for label in grid[-1].get_xticklabels():
+        label.set_parse_math(False)
+    return figure
+
+
+def gradient_norms(norms: Mapping[str, np.ndarray], caption: str = "") -> Figure:
+    """The norm of d loss_T / d h_t by distance T - t, on a logarithmic scale.
+
+    Args:
+        norms: [T] by name, in the order of time.
+        caption: What these are.
+    """
+    figure = page(6.5, 3.8, "how far back a mistake is felt", caption)
+    axes = figure.subplots()
+    steps = len(next(iter(norms.values())))
+    distance = np.arange(steps)[::-1]
+    figures.draw_curves(axes, {n: np.asarray(y, float) for n, y in norms.items()}, distance,
+                        "characters back, T − t", "norm of d loss / d h at t")  # fmt: skip
+    values = np.concatenate([np.asarray(y) for y in norms.values()])
+    if (values > 0).any():
+        axes.set_yscale("log")
+        axes.set_ylim(max(values[values > 0].min(), 1e-12), None)
+    axes.invert_xaxis()
+    return figure
+
+
+def copy_curves(
+    updates: Sequence[int], nats: np.ndarray, delay: int, ignorance: float, caption: str = ""
+) -> Figure:
+    """The copy task: nats per symbol [points, 2, seeds], with chrono initialisation and without."""
+    nats = np.asarray(nats, float)
+    if nats.ndim != 3 or nats.shape[:2] != (len(updates), 2):
+        raise ValueError(f"got nats of shape {nats.shape}, expected ({len(updates)}, 2, seeds)")
+    figure = page(6.5, 3.6, f"copying ten symbols over {delay} steps", caption)
+    axes = plain(figure.subplots(), "updates", "nats per symbol to recall")
+    for n, (name, colour) in enumerate((("chrono", COLOURS[0]), ("forget bias 1", ORANGE))):
+        for seed in range(nats.shape[2]):
+            axes.plot(updates, nats[:, n, seed], color=colour, linewidth=1.2,
+                      linestyle="-" if n == 0 else "--", label=None if seed else name)  # fmt: skip
+    axes.axhline(ignorance, color=GREY, linewidth=1, linestyle=":")
+    axes.text(updates[-1], ignorance, "remembers nothing, ln 8", ha="right", va="bottom",
+              size=SMALL, color=GREY)  # fmt: skip
+    axes.set_ylim(0, None)
+    axes.grid(axis="y", color=PALE, linewidth=0.5)
+    legend = axes.legend(fontsize=NORMAL, labelcolor=INK, facecolor="white")
+    legend.get_frame().set(edgecolor="none", alpha=0.9)
+    return figure

@@ -1,0 +1,333 @@
+"""Chapter 5: a recurrent network that writes text, character by character.
+
+Embedding, stacked cells, decoder. Recipe `modern` learns to foretell the next character from the
+true ones before it (teacher forcing), in chunks of a long text whose state is carried from chunk
+to chunk. Recipe `book` is the book's program: it never sees a true character, but what it expected
+itself. `best` is `modern` with more units, more time and more dropout.
+
+Axes: B sequences in a batch, T characters in a chunk, E embedding units, H hidden units, V
+characters of the vocabulary. README.md lists where this departs from the book.
+"""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from zoo.common import ops
+
+from . import cells  # the chapter's own, which imports JAX alone
+
+Params = dict[str, Any]
+State = list[Any]
+Batch = Metrics = dict[str, jax.Array]
+START = 0  # number of the character that the book's sequences begin with
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that `train` can be asked for."""
+
+    recipe: Literal["modern", "best", "book"] = "modern"
+    """the whole configuration to start from; other flags change single fields of it"""
+    dataset: Literal["tiny-shakespeare", "book-shakespeare"] = "tiny-shakespeare"
+    """book-shakespeare is the file of the book's chapter 5, Shakespeare-like text"""
+    text: str = ""
+    """a text file in UTF-8 to train on in place of the data set"""
+    vocabulary: int = 68
+    """characters known, with START, END and BLANK; `train` counts them itself"""
+    cell: Literal["lstm", "gru", "rnn", "mingru"] = "lstm"
+    """kind of the recurrent cells"""
+    embedding: int = 64
+    """numbers that stand for a character"""
+    hidden: int = 256
+    """units of each layer"""
+    layers: int = 1
+    """recurrent layers, one upon the other"""
+    decoder_bias: bool = True
+    """whether the decoder has one; the book's has none"""
+    glorot: bool = False
+    """kernels normal as in the book; off: recurrent ones orthogonal"""
+    forget_bias: float = 1.0
+    """of the LSTM's forget gates at the start"""
+    chrono: int = 0
+    """longest delay, in characters, that gate biases are initialised for (LSTM only); 0: none"""
+    feedback: Literal["true", "expected"] = "true"
+    """what goes in: the true character, or as in the book the mean embedding that was expected"""
+    chunk: int = 64
+    """characters that gradients reach back; with expected feedback, the length of a sentence"""
+    dropout: float = 0.0
+    """share of the units dropped behind each layer"""
+    weight_dropout: float = 0.0
+    """share of the recurrent weights dropped, once for each chunk (Merity et al. 2018)"""
+    reduction: Literal["mean", "sum"] = "mean"
+    """loss per character, or summed over the sentence as in the book"""
+    solver: Literal["adamw", "rmsprop"] = "adamw"
+    """adamw: warm-up and cosine, clipped by norm; rmsprop: Gorgonia's, clipped by element"""
+    learning_rate: float = 4e-3
+    """peak of the schedule, or the constant rate"""
+    weight_decay: float = 0.01
+    """of the kernels, times the rate; for rmsprop of all, not times the rate"""
+    clip: float = 1.0
+    """bound of the gradient's norm; for rmsprop of each of its elements"""
+    epochs: int = 8
+    """passes over the training text"""
+    batch_size: int = 32
+    """streams, or sentences, per update"""
+    seed: int = 0
+    """of the weights, dropout and the order of the sentences"""
+
+
+RECIPES = {
+    "modern": Config(),
+    "best": Config(
+        recipe="best",
+        hidden=512,
+        dropout=0.4,
+        weight_dropout=0.2,
+        learning_rate=3e-3,
+        epochs=24,
+    ),
+    "book": Config(
+        recipe="book",
+        dataset="book-shakespeare",
+        vocabulary=64,
+        embedding=20,
+        hidden=100,
+        decoder_bias=False,
+        glorot=True,
+        forget_bias=0.0,
+        feedback="expected",
+        chunk=30,
+        reduction="sum",
+        solver="rmsprop",
+        learning_rate=0.01,
+        weight_decay=1e-6,
+        clip=5.0,
+        epochs=300,
+        batch_size=1,
+    ),
+}
+
+
+class Output(NamedTuple):
+    """What one pass through the network gives."""
+
+    logits: jax.Array  # [B, T, V]
+    state: State  # of each layer, to go on from
+
+
+def init(key: jax.Array, config: Config) -> Params:
+    """Embedding and decoder as `config.glorot` says: normal as in the book, or uniform."""
+    cell = cells.CELLS[config.cell]
+    embedding_key, decoder_key, key = jax.random.split(key, 3)
+    extra = {}
+    if config.cell == "lstm":
+        extra = {"forget_bias": config.forget_bias, "chrono": config.chrono}
+    layers, inputs = [], config.embedding
+    for layer_key in jax.random.split(key, config.layers):
+        layers.append(cell.init(layer_key, inputs, config.hidden, config.glorot, **extra))
+        inputs = config.hidden
+    glorot = jax.nn.initializers.glorot_normal()
+    normal = jax.nn.initializers.normal(1.0 if not config.glorot else 0.0)
+    shape = (config.vocabulary, config.embedding)
+    table = glorot(embedding_key, shape) if config.glorot else normal(embedding_key, shape)
+    decoder = {"kernel": glorot(decoder_key, (config.hidden, config.vocabulary))}
+    if config.decoder_bias:
+        decoder["bias"] = jnp.zeros(config.vocabulary)
+    return {"embedding": {"embedding": table}, "cells": layers, "decoder": decoder}
+
+
+def init_state(params: Params, batch: int) -> State:
+    """The state before the first character: zeros."""
+    return [cells.of(layer).start(layer, batch) for layer in params["cells"]]
+
+
+def example(config: Config, size: int = 2) -> Batch:
+    """A small batch as `loss` takes it, always the same: `input` and `target` [B, 5]."""
+    ids = jnp.arange(size * 6).reshape(size, 6) * 7 % config.vocabulary
+    return {"input": ids[:, :-1], "target": ids[:, 1:], "first": jnp.ones(size, bool)}
+
+
+@jax.custom_vjp
+def lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
+    """Rows of a table [V, D] by number; its gradient is a product, faster than adding row by row.
+
+    Numbers must lie within the table.
+    """
+    return table.at[ids].get(mode="promise_in_bounds")
+
+
+def _lookup_forward(table, ids):
+    return lookup(table, ids), (ids, table)
+
+
+def _lookup_backward(residuals, gradient):
+    ids, table = residuals
+    chosen = jax.nn.one_hot(ids.ravel(), len(table), dtype=gradient.dtype)
+    return chosen.T @ gradient.reshape(-1, gradient.shape[-1]), None
+
+
+lookup.defvjp(_lookup_forward, _lookup_backward)
+
+
+def decode(params: Params, h: jax.Array) -> jax.Array:
+    """Logits [..., V] of the last layer's outputs [..., H]."""
+    return h @ params["decoder"]["kernel"] + params["decoder"].get("bias", 0.0)
+
+
+def apply(
+    params: Params,
+    ids: jax.Array,
+    key: jax.Array | None = None,
+    state: State | None = None,
+    *,
+    dropout: float = 0.0,
+    weight_dropout: float = 0.0,
+) -> Output:
+    """Logits of the character behind each of `ids` [B, T].
+
+    Args:
+      params: from `init`.
+      ids: numbers of the true characters.
+      key: of dropout; without it nothing is dropped.
+      state: to go on from; zeros if not given.
+      dropout: share of each layer's outputs that is set to 0.
+      weight_dropout: share of the recurrent weights that is, the same for all characters.
+
+    Raises:
+      ValueError: the characters are no matrix of integers.
+    """
+    if ids.ndim != 2 or not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise ValueError(
+            f"characters have shape {ids.shape} and type {ids.dtype}, expected integers "
+            "(batch, steps): encode the text, and add an axis for one text"
+        )
+    state = init_state(params, len(ids)) if state is None else state
+    keys = [None] * 2 * len(state) if key is None else jax.random.split(key, 2 * len(state))
+    last, xs = [], None
+    for n, (layer, before) in enumerate(zip(params["cells"], state, strict=True)):
+        if "hidden" in layer:
+            kernel = ops.dropout(keys[2 * n], layer["hidden"]["kernel"], weight_dropout)
+            layer = {**layer, "hidden": {**layer["hidden"], "kernel": kernel}}
+        if xs is None:  # what each character adds to the gates is computed once, for all
+            table = cells.project(layer, params["embedding"]["embedding"])
+            projected = lookup(table, ids.T)
+        else:
+            projected = cells.project(layer, xs)
+        after, xs = cells.of(layer).scan(layer, before, projected)
+        xs = ops.dropout(keys[2 * n + 1], xs, dropout)
+        last.append(after)
+    return Output(decode(params, xs).swapaxes(0, 1), last)
+
+
+def step(params: Params, state: State, x: jax.Array) -> tuple[State, jax.Array]:
+    """One character: embedded inputs [B, E] to logits [B, V], and the next state."""
+    after = []
+    for layer, before in zip(params["cells"], state, strict=True):
+        now, x = cells.of(layer).step(layer, before, x)
+        after.append(now)
+    return after, decode(params, x)
+
+
+def embed(params: Params, ids: jax.Array) -> jax.Array:
+    """The embeddings [..., E] of characters."""
+    return lookup(params["embedding"]["embedding"], ids)
+
+
+def apply_expected(params: Params, batch: int, steps: int, state: State | None = None) -> Output:
+    """The book's pass: START goes in, and from then on what the network itself expected.
+
+    That is sum_v p_v embedding_v with the probabilities p of the step before: no character, true
+    or drawn, is ever seen, so all sequences of a batch are alike.
+    """
+    state = init_state(params, batch) if state is None else state
+    table = params["embedding"]["embedding"]
+
+    def one(carry, _):
+        state, x = carry
+        state, logits = step(params, state, x)
+        return (state, jax.nn.softmax(logits) @ table), logits
+
+    first = jnp.broadcast_to(table[START], (batch, table.shape[1]))
+    (state, _), logits = jax.lax.scan(one, (state, first), length=steps)
+    return Output(logits.swapaxes(0, 1), state)
+
+
+def loss(
+    params: Params,
+    batch: Batch,
+    key: jax.Array | None = None,
+    state: State | None = None,
+    *,
+    feedback: str = "true",
+    reduction: str = "mean",
+    **rates: float,
+) -> tuple[jax.Array, tuple[Metrics, State]]:
+    """Cross-entropy of the next character in nats, -log p(target).
+
+    Args:
+      params: from `init`.
+      batch: `input` and `target`, integers [B, T], and `first`, bool [B]: where it is true the
+        state begins anew.
+      key: as in `apply`, which also gets `rates` (its dropout keywords).
+      state: of the chunk before; no gradient flows into it.
+      feedback: `true` characters or the `expected` embedding, see `Config.feedback`.
+      reduction: `mean` per character, or `sum` over the characters of a sequence, mean over B.
+      **rates: dropout keywords of `apply`.
+
+    Returns:
+      The loss and, beside it, bits per character and the share of characters that the likeliest
+      guess hits, and the state behind the batch.
+    """
+    size, steps = batch["target"].shape
+    if state is not None:
+        keep = 1.0 - batch["first"][:, None].astype(jnp.float32)
+        state = jax.tree.map(lambda a: keep * a, state)
+    if feedback == "expected":
+        out = apply_expected(params, size, steps, state)
+    else:
+        out = apply(params, batch["input"], key, state, **rates)
+    nats, right = surprise(out.logits, batch["target"])
+    metrics = {"bits": nats.mean() / jnp.log(2.0), "accuracy": right.mean()}
+    value = nats.sum() / size if reduction == "sum" else nats.mean()
+    return value, (metrics, out.state)
+
+
+def surprise(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """-log p(target) in nats, and whether the target is the likeliest, each [B, T]."""
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+    found = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
+    return nats, (found >= logits.max(axis=-1)).astype(jnp.float32)
+
+
+def score(
+    params: Params, batch: Batch, state: State | None = None, steps: int = 128
+) -> tuple[jax.Array, tuple[Metrics, State]]:
+    """As `loss` for texts of any length L, with the state carried through, `steps` at a time.
+
+    Args:
+      params: from `init`.
+      batch: `input`, `target` and `weight` [B, L]; L is a multiple of `steps`; what has weight 0
+        is read but not counted.
+      state: to begin with; zeros if not given.
+      steps: characters at a time, which bounds the memory.
+    """
+    size, length = batch["input"].shape
+    if length % steps:
+        raise ValueError(f"got {length} characters, expected a multiple of {steps}: pad them")
+
+    def chunk(state, part):
+        out = apply(params, part["input"], state=state)
+        nats, right = surprise(out.logits, part["target"])
+        sums = [(part["weight"] * a).sum() for a in (nats, right)]
+        return out.state, (*sums, part["weight"].sum())
+
+    parts = jax.tree.map(lambda a: a.reshape(size, -1, steps).swapaxes(0, 1), dict(batch))
+    state = init_state(params, size) if state is None else state
+    state, sums = jax.lax.scan(chunk, state, parts)
+    nats, right, count = (a.sum() for a in sums)
+    metrics = {"bits": nats / count / jnp.log(2.0), "accuracy": right / count}
+    return nats / count, (metrics, state)

@@ -1,0 +1,176 @@
+"""Characters as numbers, and a text laid out for training.
+
+A vocabulary begins with the book's three marks: START (U+0002), END (U+0003) and BLANK (U+0004).
+Axes: B streams or sentences in a batch, T characters in a chunk.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from zoo.common.data import DataError, text
+
+MARKS = ("\x02", "\x03", "\x04")
+START, END, BLANK = range(3)
+TRAINED_SHARE = 0.9
+"""Of a text's characters, from its beginning; the rest is for validation, as nanoGPT has it."""
+ROUND = 128
+"""Rows for evaluation are a multiple of this long."""
+
+
+class Vocabulary(NamedTuple):
+    """The characters that a model knows, by number."""
+
+    characters: tuple[str, ...]
+
+    def encode(self, string: str) -> np.ndarray:
+        """The numbers of the characters, int32 [len(string)].
+
+        Raises:
+          DataError: the vocabulary lacks some of them; says which, how often and where first.
+        """
+        number = {character: n for n, character in enumerate(self.characters)}
+        unknown = [c for c in dict.fromkeys(string) if c not in number]
+        if unknown:
+            found = ", ".join(
+                f"{c!r} ({string.count(c)} times, first at character {string.index(c):,})"
+                for c in unknown[:5]
+            )
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            known = "".join(self.characters[len(MARKS) :])
+            raise DataError(
+                f"the text has characters that the vocabulary lacks: {found}{more}; "
+                f"expected only {known!r}: leave them out or train on a text that has them"
+            )
+        return np.array([number[character] for character in string], np.int32)
+
+    def decode(self, numbers: Sequence[int] | np.ndarray) -> str:
+        """The characters of the numbers; marks are left out."""
+        return "".join(self.characters[n] for n in np.asarray(numbers).tolist() if n > BLANK)
+
+
+def make_vocabulary(string: str) -> Vocabulary:
+    """The three marks and then the text's characters in Unicode order.
+
+    Raises:
+      DataError: the text has one of the marks in it.
+    """
+    found = set(string)
+    if marks := found & set(MARKS):
+        mark = min(marks)
+        raise DataError(
+            f"the text has {mark!r} at character {string.index(mark):,}, which is a mark of the "
+            "vocabulary: take such control characters out"
+        )
+    return Vocabulary((*MARKS, *sorted(found)))
+
+
+def load(
+    dataset: str = "tiny-shakespeare",
+    path: str = "",
+    data: str = "auto",
+    data_dir: Path | str | None = None,
+) -> text.Text:
+    """The text to train on: a file that is named, or a data set of `zoo.common.data.text`.
+
+    Raises:
+      DataError: the file is missing, empty or not UTF-8, or the real data set is not to be had.
+    """
+    if not path:
+        return text.load(dataset, data, data_dir)
+    content = text.read(path)
+    description = f"{path}, {len(content):,} characters"
+    return text.Text(Path(path).name, "file", "all", description, content)
+
+
+def split(string: str) -> tuple[str, str]:
+    """The text in two: what is trained on, and what validates."""
+    end = int(TRAINED_SHARE * len(string))
+    return string[:end], string[end:]
+
+
+def streams(ids: np.ndarray, batch: int, steps: int, name: str = "the text") -> dict:
+    """A text as `batch` streams read side by side, for truncated backpropagation through time.
+
+    Row i B + b is chunk i of stream b, so that batches taken in order go through all streams at
+    once and each row goes on where the row B before it ended. What does not fill all is left out.
+
+    Args:
+      ids: the numbers of the characters, [N].
+      batch: B.
+      steps: T.
+      name: of the text, for the error.
+
+    Returns:
+      `input` and `target`, int32 [chunks B, T], the target being the character behind, and
+      `first`, bool [chunks B], which is true where a stream begins.
+
+    Raises:
+      DataError: the text is shorter than one chunk of every stream.
+    """
+    chunks = (len(ids) - 1) // (batch * steps)
+    if chunks < 1:
+        raise DataError(
+            f"{name} has {len(ids):,} characters to train on, expected at least "
+            f"{batch * steps + 1:,} for one chunk of {steps} in each of {batch} streams: "
+            "use a longer text, or smaller --batch-size and --chunk"
+        )
+
+    def rows(ids: np.ndarray) -> np.ndarray:
+        streams = ids[: batch * chunks * steps].reshape(batch, chunks, steps)
+        return np.ascontiguousarray(streams.transpose(1, 0, 2)).reshape(-1, steps)
+
+    first = np.arange(batch * chunks) < batch
+    return {"input": rows(ids[:-1]), "target": rows(ids[1:]), "first": first}
+
+
+def windows(ids: np.ndarray, count: int, warm_up: int = 256) -> dict:
+    """A text as `count` long rows for evaluation: each character is scored exactly once.
+
+    Each row begins with the `warm_up` characters before it, which are read but not scored, so that
+    its state is about what it would be had all been read in one go.
+
+    Args:
+      ids: the numbers of the characters, [N]; the first one is only read.
+      count: rows.
+      warm_up: characters, or a few more, so that L is a multiple of 128.
+
+    Returns:
+      `input` and `target`, int32 [count, L], and `weight`, float32 [count, L], 1 where it counts.
+    """
+    each = -(-(len(ids) - 1) // count)
+    warm_up = -(-(each + warm_up) // ROUND) * ROUND - each
+    at = np.arange(count)[:, None] * each + np.arange(-warm_up, each)
+    scored = (np.arange(-warm_up, each) >= 0) & (at < len(ids) - 1)
+    at = at.clip(0, len(ids) - 2)
+    return {"input": ids[at], "target": ids[at + 1], "weight": scored.astype(np.float32)}
+
+
+def lines(string: str) -> list[str]:
+    """The book's "sentences": the lines of a text, stripped, without the empty ones."""
+    return [line for raw in string.split("\n") if (line := raw.strip())]
+
+
+def sentences(string: str, vocabulary: Vocabulary, length: int = 30) -> dict:
+    """The book's examples: each line, cut to its first `length` characters.
+
+    Lines are stripped and empty ones dropped. A shorter one gets END behind it and then BLANKs.
+
+    Returns:
+      `input`, int32 [N, length], START and then the characters; `target`, the characters; `first`,
+      true for all, since each begins anew.
+
+    Raises:
+      DataError: there is no line.
+    """
+    given = lines(string)
+    if not given:
+        raise DataError("the text has no line that is not empty")
+    targets = np.full((len(given), length), BLANK, np.int32)
+    for row, line in zip(targets, given, strict=True):
+        ids = np.append(vocabulary.encode(line[:length]), END)[:length]
+        row[: len(ids)] = ids
+    inputs = np.pad(targets[:, :-1], ((0, 0), (1, 0)), constant_values=START)
+    return {"input": inputs, "target": targets, "first": np.ones(len(given), bool)}

@@ -1,0 +1,145 @@
+"""The maze as an environment: reset and step as pure functions of (key, state, action, params).
+
+A step against a wall stays where it is and costs `bump`; entering a site gives its own reward.
+Reaching the goal terminates; after `limit` steps an episode is cut off (truncated), which says
+nothing about the value of the last site.
+
+Axes: S sites, A = 4 actions, K sites where an episode may start.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn.maze import Maze
+
+GOAL, WALL = 100.0, -100.0
+
+
+class Params(NamedTuple):
+    """What stays the same during an episode: the maze and what is paid in it."""
+
+    maze: Maze
+    rewards: jax.Array  # float32 [S], for entering each site
+    bump: jax.Array  # float32 [], for walking against a wall
+    starts: jax.Array  # int32 [K], one of them is drawn
+    limit: jax.Array  # int32 [], steps
+
+
+class State(NamedTuple):
+    """Where the walker is, and for how long."""
+
+    site: jax.Array  # int32 []
+    time: jax.Array  # int32 [], steps since the episode began
+
+
+def modern(maze: Maze, limit: int = 500, spread: bool = False) -> Params:
+    """Clean rewards: every step costs 1, so the best return is minus the length of the way.
+
+    Args:
+      maze: one of `zoo.ch07_dqn.maze`.
+      limit: steps until an episode is cut off.
+      spread: episodes start at all sites that can be stood on, not only at the entrance.
+    """
+    rewards = jnp.full(maze.exits.size, -1.0)
+    return Params(maze, rewards, jnp.float32(-1.0), _starts(maze, spread), jnp.int32(limit))
+
+
+def book(key: jax.Array, maze: Maze, limit: int = 1000, spread: bool = False) -> Params:
+    """The book's rewards: goal 100, walls and the start -100, other floor 0 or -1, drawn once."""
+    floor = -jax.random.bernoulli(key, 0.5, (maze.exits.size,)).astype(jnp.float32)
+    rewards = jnp.where(maze.exits.reshape(-1) == 0, WALL, floor)
+    rewards = rewards.at[maze.start].set(WALL).at[maze.goal].set(GOAL, mode="drop")
+    return Params(maze, rewards, jnp.float32(WALL), _starts(maze, spread), jnp.int32(limit))
+
+
+def _starts(maze: Maze, spread: bool) -> jax.Array:
+    if not spread:
+        return maze.start[None]
+    # As often as it takes to fill an array whose size does not depend on the maze.
+    size = maze.exits.size
+    floor = maze.exits.reshape(-1) != 0
+    places = jnp.flatnonzero(floor.at[maze.goal].set(False), size=size, fill_value=maze.start)
+    count = jnp.maximum(floor.at[maze.goal].set(False).sum(), 1)
+    return places[jnp.arange(size) % count].astype(jnp.int32)
+
+
+def reset(key: jax.Array, params: Params) -> tuple[jax.Array, State]:
+    """A new episode: the observation, which is the number of the site, and the state."""
+    starts = params.starts
+    site = starts[0] if len(starts) == 1 else jax.random.choice(key, starts)
+    return site, State(site, jnp.int32(0))
+
+
+def step(
+    key: jax.Array, state: State, action: jax.Array, params: Params
+) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]:
+    """One move; nothing in it is random, the key is there for the form.
+
+    Returns:
+      (observation, state, reward, terminated, truncated, info); `info` has `legal`, bool [A], the
+      moves that are open now. An episode that ended does not start again by itself.
+    """
+    exits = params.maze.exits.reshape(-1)
+    open_ = exits[state.site] >> action.astype(jnp.uint8) & 1 == 1
+    width = params.maze.exits.shape[1]
+    site = jnp.where(open_, state.site + jnp.asarray(mazes.deltas(width))[action], state.site)
+    reward = jnp.where(open_, params.rewards[site], params.bump)
+    time = state.time + 1
+    terminated = site == params.maze.goal
+    truncated = ~terminated & (time >= params.limit)
+    info = {"legal": mazes.legal(exits[site])}
+    return site, State(site, time), reward, terminated, truncated, info
+
+
+def step_and_reset(
+    key: jax.Array, state: State, action: jax.Array, params: Params
+) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]:
+    """`step`, and a new episode where one ended: site and state are then those of its beginning.
+
+    `info["last"]` is the site that the step itself led to.
+    """
+    last, state, reward, terminated, truncated, info = step(key, state, action, params)
+    first, fresh = reset(key, params)
+    ended = terminated | truncated
+    site = jnp.where(ended, first, last)
+    state = State(site, jnp.where(ended, fresh.time, state.time))
+    return site, state, reward, terminated, truncated, info | {"last": last}
+
+
+def optimal_values(params: Params, discount: float, rounds: int = 1000) -> jax.Array:
+    """The best return from each site and action, float32 [S, A], by value iteration.
+
+    Q(s, a) = r + discount * max_b Q(s', b), without the term at the goal; `limit` is left out.
+    Of a wall's site the values mean nothing.
+    """
+    exits = params.maze.exits
+    to, open_ = mazes.neighbours(exits), mazes.legal(exits.reshape(-1))
+    reward = jnp.where(open_, params.rewards[to], params.bump)
+    goes_on = discount * (to != params.maze.goal)
+
+    def improve(_, q):
+        return reward + goes_on * q.max(-1)[to]
+
+    return jax.lax.fori_loop(0, rounds, improve, jnp.zeros_like(reward))
+
+
+def walk(params: Params, policy: jax.Array, limit: int) -> tuple[jax.Array, jax.Array]:
+    """Follows a policy, one action for each site [S], from the entrance.
+
+    Returns:
+      The sites, int32 [limit + 1], which stay the goal once it is reached, and the number of
+      steps to it, -1 if it is not reached within `limit`.
+    """
+    to = jnp.take_along_axis(mazes.neighbours(params.maze.exits), policy[:, None], 1)[:, 0]
+
+    def move(site, _):
+        site = jnp.where(site == params.maze.goal, site, to[site])
+        return site, site
+
+    _, sites = jax.lax.scan(move, params.maze.start, length=limit)
+    sites = jnp.concatenate([params.maze.start[None], sites])
+    there = sites == params.maze.goal
+    return sites, jnp.where(there.any(), jnp.argmax(there), -1)

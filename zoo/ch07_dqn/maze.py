@@ -1,0 +1,238 @@
+"""Mazes as data: generation, distances, pictures in text. Pure, for `jax.jit` and `jax.vmap`.
+
+A maze is a grid of sites. In a maze of *cells* every site is a room and a wall lies between two
+rooms or it does not; `tiles` makes of it the book's grid, where walls are sites themselves: 5x10
+cells give 11x21 tiles, entered in the west and left in the east.
+
+Axes: H rows, W columns of sites; S = H * W sites, numbered row by row; A = 4 actions.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ACTIONS = ("east", "south", "north", "west")
+"""In the book's order; it calls the step to the next row north."""
+MOVES = np.array([(0, 1), (1, 0), (-1, 0), (0, -1)], np.int32)
+_BACK = np.array([3, 2, 1, 0])  # the way back of each action
+_FAR = np.iinfo(np.int32).max - 1
+
+
+class Maze(NamedTuple):
+    """The ways through a grid of sites; batches of mazes have a leading axis."""
+
+    exits: jax.Array  # uint8 [H, W], bit a is set if action a leads on from there
+    start: jax.Array  # int32 [], the site where one enters
+    goal: jax.Array  # int32 []
+
+
+def deltas(width: int) -> np.ndarray:
+    """By how much each action changes the number of the site, int32 [A]."""
+    return MOVES[:, 0] * width + MOVES[:, 1]
+
+
+def _inside(rows: int, columns: int) -> np.ndarray:
+    """Which actions stay on a grid, bool [S, A]."""
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    to = np.stack([row, column], -1)[:, None] + MOVES
+    return ((to >= 0) & (to < (rows, columns))).all(-1)
+
+
+def _check_size(rows: int, columns: int) -> None:
+    if rows < 1 or columns < 1 or rows * columns < 2:
+        raise ValueError(f"got a maze of {rows}x{columns} cells, expected at least 2 cells")
+
+
+def depth_first(key: jax.Array, rows: int, columns: int) -> Maze:
+    """A perfect maze of cells by randomised depth-first search: long winding corridors.
+
+    Perfect: exactly one way leads from any cell to any other. The walk goes on to a random cell
+    not yet seen, or back where there is none; each cell is entered and left once, so 2 S - 2 moves
+    end it. It starts in the north-west, the goal is in the south-east.
+    """
+    _check_size(rows, columns)
+    size, inside, step = rows * columns, jnp.asarray(_inside(rows, columns)), deltas(columns)
+    step, back = jnp.asarray(step), jnp.asarray(_BACK)
+
+    def move(carry, chance):
+        here, seen, came, exits = carry
+        to = here + step
+        free = inside[here] & ~seen[to]
+        action = jnp.argmax(jnp.where(free, chance, -1.0))
+        carve = free.any()
+        there = jnp.where(carve, to[action], here + step[came[here]])
+        enter = jnp.where(carve, there, size)  # out of range: nothing is written
+        seen = seen.at[enter].set(True, mode="drop")
+        came = came.at[enter].set(back[action], mode="drop")
+        exits = exits.at[enter].add(jnp.uint8(1) << back[action].astype(jnp.uint8), mode="drop")
+        leave = jnp.where(carve, here, size)
+        exits = exits.at[leave].add(jnp.uint8(1) << action.astype(jnp.uint8), mode="drop")
+        return (there, seen, came, exits), None
+
+    chances = jax.random.uniform(key, (2 * size - 2, 4))
+    seen, came = jnp.zeros(size, bool).at[0].set(True), jnp.zeros(size, jnp.int32)
+    first = (jnp.int32(0), seen, came, jnp.zeros(size, jnp.uint8))
+    (_, _, _, exits), _ = jax.lax.scan(move, first, chances)
+    return Maze(exits.reshape(rows, columns), jnp.int32(0), jnp.int32(size - 1))
+
+
+def prim(key: jax.Array, rows: int, columns: int) -> Maze:
+    """A perfect maze of cells by Prim's algorithm with random weights: many short dead ends.
+
+    It is the lightest tree that joins all cells; start and goal are those of `depth_first`.
+    """
+    _check_size(rows, columns)
+    size, inside = rows * columns, jnp.asarray(_inside(rows, columns))
+    to = jnp.asarray(np.arange(size)[:, None] + deltas(columns))
+    # A way has one weight in both directions: that of its east or south one.
+    weight = jax.random.uniform(key, (size, 2))
+    weight = jnp.concatenate([weight, weight[to[:, 2], 1, None], weight[to[:, 3], 0, None]], 1)
+
+    def grow(carry, _):
+        seen, exits = carry
+        frontier = inside & seen[:, None] & ~seen[to]
+        lightest = jnp.argmin(jnp.where(frontier, weight, 2.0))
+        cell, action = jnp.divmod(lightest, 4)
+        there = to[cell, action]
+        bit = jnp.uint8(1) << action.astype(jnp.uint8)
+        back = jnp.uint8(1) << (3 - action).astype(jnp.uint8)
+        exits = exits.at[cell].add(bit).at[there].add(back)
+        return (seen.at[there].set(True), exits), None
+
+    first = (jnp.zeros(size, bool).at[0].set(True), jnp.zeros(size, jnp.uint8))
+    (_, exits), _ = jax.lax.scan(grow, first, length=size - 1)
+    return Maze(exits.reshape(rows, columns), jnp.int32(0), jnp.int32(size - 1))
+
+
+def braid(key: jax.Array, maze: Maze, share: float) -> Maze:
+    """Opens each remaining inner wall of a maze of cells with probability `share`: there are loops.
+
+    In a perfect maze whoever arrives without going in circles came by the shortest way.
+    """
+    rows, columns = maze.exits.shape
+    opened = jax.random.bernoulli(key, share, (rows, columns, 2))
+    east = opened[..., 0].at[:, -1].set(False).astype(jnp.uint8)
+    south = opened[..., 1].at[-1].set(False).astype(jnp.uint8)
+    exits = maze.exits | east | south << 1
+    exits |= jnp.roll(south, 1, 0) << 2 | jnp.roll(east, 1, 1) << 3
+    return maze._replace(exits=exits)
+
+
+def tiles(maze: Maze) -> Maze:
+    """The book's grid: R x C cells become (2R + 1) x (2C + 1) tiles; walls are tiles without exits.
+
+    One enters by tile (1, 0) and leaves by (2R - 1, 2C); both are gaps in the outer wall.
+    """
+    rows, columns = maze.exits.shape
+    height, width = 2 * rows + 1, 2 * columns + 1
+    floor = jnp.zeros((height, width), bool).at[1::2, 1::2].set(True)
+    floor = floor.at[1::2, 2::2].set(maze.exits & 1 == 1)
+    floor = floor.at[2::2, 1::2].set(maze.exits >> 1 & 1 == 1)
+    floor = floor.at[1, 0].set(True).at[height - 2, width - 1].set(True)
+    around = jnp.pad(floor, 1)
+    exits = jnp.zeros((height, width), jnp.uint8)
+    for action, (down, right) in enumerate(MOVES.tolist()):
+        there = around[1 + down : 1 + down + height, 1 + right : 1 + right + width]
+        exits |= (floor & there).astype(jnp.uint8) << action
+    return Maze(exits, jnp.int32(width), jnp.int32((height - 1) * width - 1))
+
+
+_METHODS = {"depth-first": depth_first, "prim": prim}
+
+
+def generate(
+    key: jax.Array,
+    rows: int = 5,
+    columns: int = 10,
+    *,
+    method: str = "depth-first",
+    extra: float = 0.0,
+    grid: str = "tiles",
+) -> Maze:
+    """A random maze of `rows` x `columns` cells.
+
+    Args:
+      key: seeds are data: `jax.vmap` over keys gives many mazes in one compiled call.
+      rows: of cells; static, as `columns`.
+      columns: of cells.
+      method: `depth-first` or `prim`.
+      extra: share of the remaining inner walls that is opened too; above 0 there are loops.
+      grid: `tiles` as in the book, or `cells`.
+
+    Raises:
+      ValueError: there is no such method or grid, or fewer than 2 cells.
+    """
+    if method not in _METHODS or grid not in ("tiles", "cells"):
+        raise ValueError(
+            f"got method {method!r} and grid {grid!r}, expected one of {', '.join(_METHODS)} and "
+            "tiles or cells"
+        )
+    way_key, braid_key = jax.random.split(key)
+    maze = _METHODS[method](way_key, rows, columns)
+    if extra:
+        maze = braid(braid_key, maze, extra)
+    return tiles(maze) if grid == "tiles" else maze
+
+
+def legal(exits: jax.Array) -> jax.Array:
+    """Which actions are open at a site, bool [..., A], of its `exits`, uint8 [...]."""
+    return exits[..., None] >> jnp.arange(4, dtype=jnp.uint8) & 1 == 1
+
+
+def neighbours(exits: jax.Array) -> jax.Array:
+    """Where each action leads from each site, int32 [S, A]; against a wall one stays."""
+    height, width = exits.shape
+    here = jnp.arange(height * width)[:, None]
+    return jnp.where(legal(exits.reshape(-1)), here + deltas(width), here)
+
+
+def solve(maze: Maze) -> jax.Array:
+    """Moves from each site to the goal, int32 [H, W]; -1 if there is no way. Breadth-first search.
+
+    All sites at the same distance are found at once, so it takes as many rounds as the longest way.
+    """
+    to, size = neighbours(maze.exits), maze.exits.size
+    distance = jnp.full(size, _FAR, jnp.int32).at[maze.goal].set(0, mode="drop")
+
+    def spread(carry):
+        distance, _ = carry
+        nearer = jnp.minimum(distance, jnp.minimum(distance[to].min(-1), _FAR - 1) + 1)
+        return nearer, (nearer != distance).any()
+
+    distance, _ = jax.lax.while_loop(lambda c: c[1], spread, (distance, jnp.bool_(True)))
+    return jnp.where(distance < _FAR, distance, -1).reshape(maze.exits.shape)
+
+
+def draw(maze: Maze, marks: dict[int, str] | None = None) -> str:
+    """A maze in text, two characters a tile: walls, `S`, `G`, and `marks` by the site's number.
+
+    A maze of cells is drawn with its walls, as `tiles` has them.
+    """
+    exits, start, goal = (np.asarray(part) for part in maze)
+    rows, columns = exits.shape
+    shown = {int(start): "S", int(goal): "G", **(marks or {})}
+    if (exits == 0).any():
+        wall = exits == 0
+        at = {divmod(site, columns): mark for site, mark in shown.items()}
+    else:
+        wall = np.ones((2 * rows + 1, 2 * columns + 1), bool)
+        wall[1::2, 1::2] = False
+        wall[1::2, 2::2] = exits & 1 == 0
+        wall[2::2, 1::2] = exits >> 1 & 1 == 0
+        at = {
+            (2 * (site // columns) + 1, 2 * (site % columns) + 1): mark
+            for site, mark in shown.items()
+        }
+    return "\n".join(
+        "".join(
+            f"{at[r, c]:<2}" if (r, c) in at else "██" if w else "  " for c, w in enumerate(row)
+        )
+        for r, row in enumerate(wall)
+    )
+
+
+def many(seeds: Any, **options: Any) -> Maze:
+    """The mazes of several seeds [N], with a leading axis; `options` go to `generate`."""
+    return jax.vmap(lambda seed: generate(jax.random.key(seed), **options))(jnp.asarray(seeds))

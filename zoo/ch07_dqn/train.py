@@ -1,0 +1,373 @@
+"""Trains the agents of chapter 7: act, remember, replay as one pure step, many steps in one scan.
+
+Axes: M mazes with one agent each, S sites, A = 4 actions, T steps, B transitions in a batch.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from zoo.ch07_dqn import environment, model, replay
+from zoo.ch07_dqn import maze as mazes
+from zoo.common import device, fit, solvers
+
+
+class Transition(NamedTuple):
+    """What is remembered of a step."""
+
+    site: jax.Array  # int32, before it
+    action: jax.Array  # int32
+    reward: jax.Array  # float32
+    following: jax.Array  # int32, the site that it led to
+    terminated: jax.Array  # bool, the goal was reached
+    ended: jax.Array  # bool, the goal or the limit was
+
+
+class State(NamedTuple):
+    """An agent in its maze: all that a step carries on."""
+
+    params: model.Params
+    target: model.Params  # the frozen copy
+    opt_state: Any
+    memory: replay.Memory
+    place: environment.State
+    episodes: jax.Array  # int32 [], that ended
+    reached: jax.Array  # int32 [], that ended at the goal
+    visits: jax.Array  # int32 [S]
+    key: jax.Array  # of the whole run; a step's own key is folded from it and the step's number
+    step: jax.Array  # int32 []
+
+
+class Info(NamedTuple):
+    """What a step tells."""
+
+    reward: jax.Array
+    terminated: jax.Array
+    ended: jax.Array
+    loss: jax.Array
+
+
+def make_optimizer(config: model.Config) -> optax.GradientTransformation:
+    """The solver of the configuration."""
+    if config.solver == "rmsprop":
+        return solvers.rmsprop(config.learning_rate)
+    return optax.adam(config.learning_rate)
+
+
+def make_params(config: model.Config, seed: jax.Array) -> environment.Params:
+    """The maze of a seed, with the rewards and starts of the configuration."""
+    maze_key, reward_key = jax.random.split(jax.random.key(seed))
+    maze = mazes.generate(
+        maze_key, config.rows, config.columns, method=config.method, extra=config.extra
+    )
+    if config.transposed:
+        maze = transpose_by_mistake(maze)
+    if config.rewards == "book":
+        return environment.book(reward_key, maze, config.limit, config.spread)
+    return environment.modern(maze, config.limit, config.spread)
+
+
+def transpose_by_mistake(maze: mazes.Maze) -> mazes.Maze:
+    """The maze as the book's program walks it: rows and columns of start and goal exchanged.
+
+    The start (row 1, column 0) becomes a tile of the upper wall; columns are bounded by the number
+    of rows, 11 of 21, and the goal (row 20, column 9) lies outside of the 11 rows.
+    """
+    rows, columns = maze.exits.shape
+    ways = mazes.legal(maze.exits)
+    ways = ways.at[:, rows - 1 :, 0].set(False).at[:, rows:].set(False)
+    exits = (ways << jnp.arange(4)).sum(-1).astype(jnp.uint8)
+    start = jnp.int32(1)
+    exits = exits.at[0, 1].set(2)  # south, into the maze
+    return mazes.Maze(exits, start, jnp.int32(rows * columns))
+
+
+def init(key: jax.Array, config: model.Config, params: environment.Params) -> State:
+    """An agent that has not moved yet."""
+    init_key, reset_key, run_key = jax.random.split(key, 3)
+    net = model.init(init_key, config)
+    zero = jnp.int32(0)
+    nothing = Transition(zero, zero, jnp.float32(0), zero, jnp.bool_(False), jnp.bool_(False))
+    return State(
+        params=net,
+        target=jax.tree.map(jnp.copy, net),
+        opt_state=make_optimizer(config).init(net),
+        memory=replay.empty(config.capacity, nothing),
+        place=environment.reset(reset_key, params)[1],
+        episodes=zero,
+        reached=zero,
+        visits=jnp.zeros(params.rewards.shape, jnp.int32),
+        key=run_key,
+        step=zero,
+    )
+
+
+def observe(config: model.Config, site: jax.Array) -> jax.Array:
+    """What the network sees at a site [...]."""
+    if config.network == "site":
+        return site
+    return model.coordinates(site, 2 * config.columns + 1, 2 * config.rows + 1, config.scaled)
+
+
+def q_values(config: model.Config, net: model.Params, site: jax.Array) -> jax.Array:
+    """The network's values of all actions at a site, [..., A]."""
+    return model.apply(net, observe(config, site), activation=config.activation)
+
+
+def _legal(config: model.Config, params: environment.Params, site: jax.Array) -> jax.Array:
+    if not config.legal_moves:
+        return jnp.ones((*site.shape, model.ACTIONS), bool)
+    return mazes.legal(params.maze.exits.reshape(-1)[site])
+
+
+def act(
+    key: jax.Array, state: State, config: model.Config, params: environment.Params
+) -> jax.Array:
+    """An action for where the agent stands, by the rule of the configuration."""
+    site = state.place.site
+    values, legal = q_values(config, state.params, site), _legal(config, params, site)
+    chance = jax.random.uniform(key, (2,))
+    if config.choice == "running-maximum":
+        return model.choose_by_running_maximum(values, legal, chance)
+    epsilon = config.epsilon * config.epsilon_decay ** state.episodes.astype(jnp.float32)
+    return model.choose(values, legal, chance, jnp.maximum(epsilon, config.epsilon_min))
+
+
+def make_batch(
+    key: jax.Array, state: State, config: model.Config, params: environment.Params
+) -> model.Batch:
+    """Transitions from memory with their targets, as `model.loss` takes them."""
+    if config.replay == "first":
+        runs = jax.tree.map(lambda a: a[:, None], replay.first(state.memory, config.batch_size))
+    else:
+        runs = replay.sample_runs(key, state.memory, config.batch_size, config.n_step)
+    sums = functools.partial(model.n_step_return, discount=config.discount)
+    reward, discount, last = jax.vmap(sums)(runs.reward, runs.terminated, runs.ended)
+    following = jnp.take_along_axis(runs.following, last[:, None], 1)[:, 0]
+    values = q_values(config, state.target, following)
+    choosing = q_values(config, state.params, following) if config.double else values
+    legal = _legal(config, params, following)
+    target = jax.vmap(model.td_target)(reward, discount, values, choosing, legal)
+    obs, action = observe(config, runs.site[:, 0]), runs.action[:, 0]
+    if config.network == "coordinates":  # the value of the action taken is all that is asked for
+        obs = jnp.take_along_axis(obs, action[:, None, None], 1)
+        action = jnp.zeros_like(action)
+    return {"obs": obs, "action": action, "target": target}
+
+
+def learn(
+    key: jax.Array, state: State, config: model.Config, params: environment.Params
+) -> tuple[model.Params, Any, jax.Array]:
+    """One update on a batch from memory: parameters, the solver's state, the loss."""
+    batch = make_batch(key, state, config, params)
+    loss = functools.partial(
+        model.loss,
+        activation=config.activation,
+        kind=config.loss,
+        crossed_cost=config.crossed_cost,
+    )
+    (value, _), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
+    updates, opt_state = make_optimizer(config).update(grads, state.opt_state, state.params)
+    return optax.apply_updates(state.params, updates), opt_state, value
+
+
+def step(state: State, config: model.Config, params: environment.Params) -> tuple[State, Info]:
+    """Act, remember, replay: one step of the environment and, if there is replay, one update."""
+    keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+    site = state.place.site
+    action = act(keys[0], state, config, params)
+    move = environment.step if config.endless else environment.step_and_reset
+    _, place, reward, terminated, truncated, info = move(keys[1], state.place, action, params)
+    ended = terminated | truncated
+    following = info.get("last", place.site)
+    item = Transition(site, action, reward, following, terminated, ended)
+    state = state._replace(
+        memory=replay.remember(state.memory, item),
+        place=place,
+        episodes=state.episodes + ended,
+        reached=state.reached + terminated,
+        visits=state.visits.at[following].add(1),
+        step=state.step + 1,
+    )
+    if config.replay == "never":
+        return state, Info(reward, terminated, ended, jnp.float32(0))
+    net, opt_state, value = learn(keys[2], state, config, params)
+    if config.n_step > 1:  # there is nothing to learn from before there are n transitions
+        ready, before = state.memory.count >= config.n_step, (state.params, state.opt_state)
+        net, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(ready, new, old), (net, opt_state), before
+        )
+    state = state._replace(params=net, opt_state=opt_state)
+    return state, Info(reward, terminated, ended, value)
+
+
+class Greedy(NamedTuple):
+    """What the greedy policy of an agent does."""
+
+    values: jax.Array  # float32 [S, A]
+    policy: jax.Array  # int32 [S], the best open action
+    sites: jax.Array  # int32 [walk's limit + 1], its way from the entrance
+    length: jax.Array  # int32 [], steps to the goal, -1 if it is not reached
+    shortest: jax.Array  # int32 [], by breadth-first search, -1 if there is no way
+    home: jax.Array  # float32 [], share of the sites from which it reaches the goal
+
+
+def greedy(config: model.Config, net: model.Params, params: environment.Params) -> Greedy:
+    """Tries the policy without exploration, from everywhere."""
+    size = params.maze.exits.size
+    values = q_values(config, net, jnp.arange(size))
+    legal = mazes.legal(params.maze.exits.reshape(-1))
+    policy = jnp.argmax(jnp.where(legal, values, -jnp.inf), -1)
+    sites, length = environment.walk(params, policy, size)
+    to = jnp.take_along_axis(mazes.neighbours(params.maze.exits), policy[:, None], 1)[:, 0]
+    to = jnp.where(jnp.arange(size) == params.maze.goal, params.maze.goal, to)
+    for _ in range(size.bit_length()):  # after n rounds `to` is where 2^n steps lead
+        to = to[to]
+    floor = legal.any(-1)
+    home = (floor & (to == params.maze.goal)).sum() / floor.sum()
+    distance = mazes.solve(params.maze).reshape(-1)[params.maze.start]
+    return Greedy(values, policy, sites, length, distance, home)
+
+
+@functools.cache
+def _trier(config: model.Config) -> Callable[..., Greedy]:
+    return jax.jit(jax.vmap(functools.partial(greedy, config)))
+
+
+def greedy_all(config: model.Config, run: "Run", params: environment.Params) -> Greedy:
+    """The greedy policies of all agents of a run, NumPy arrays with a leading axis M."""
+    return jax.tree.map(np.asarray, _trier(config)(run.agents.params, params))
+
+
+class Run(NamedTuple):
+    """Agents in their mazes, one each, and what became of them; each leaf has an axis M."""
+
+    agents: State
+    lengths: jax.Array  # int32 [M, epochs], Greedy.length after each epoch, -2 before it
+    home: jax.Array  # float32 [M, epochs], Greedy.home
+    step: jax.Array  # int32 [], steps of each agent
+
+
+def start(config: model.Config, agents: int) -> tuple[State, environment.Params]:
+    """So many agents before their first step, with their mazes; each leaf has a leading axis M.
+
+    `config.agents` of them in turn are in the same maze.
+    """
+
+    def make(number: jax.Array) -> tuple[State, environment.Params]:
+        params = make_params(config, config.maze_seed + number // config.agents)
+        key = jax.random.fold_in(jax.random.key(config.seed), number)
+        return init(key, config, params), params
+
+    return jax.vmap(make)(jnp.arange(agents))
+
+
+@functools.cache
+def _starter(config: model.Config, agents: int) -> Callable[[], tuple[State, environment.Params]]:
+    return jax.jit(functools.partial(start, config, agents))
+
+
+@functools.cache
+def _epoch(config: model.Config, agents: int) -> jax.stages.Compiled:
+    """`run_epoch`, compiled once for each configuration in a process."""
+    epoch = device.jit(lambda agents, params: run_epoch(agents, config, params), donate_argnums=0)
+    return epoch.lower(*jax.eval_shape(_starter(config, agents))).compile()
+
+
+def run_epoch(
+    agents: State, config: model.Config, params: environment.Params
+) -> tuple[State, tuple[jax.Array, ...], Greedy]:
+    """`config.epoch_steps` steps of all agents [M], in one scan.
+
+    Returns:
+      The agents; means over these steps of the loss and the reward, and the episodes that ended
+      and those of them that did at the goal, [M]; and their `greedy` policies.
+    """
+    one = len(agents.step) == 1  # without the leading axis a step is faster
+    first = functools.partial(jax.tree.map, lambda a: a[0])
+    own, state = (first(params), first(agents)) if one else (params, agents)
+    move = functools.partial(step, config=config)
+    move = move if one else jax.vmap(move)
+
+    def period(state: State, _: None) -> tuple[State, Info]:
+        state, info = jax.lax.scan(
+            lambda s, _: move(s, params=own), state, length=config.target_every
+        )
+        return state._replace(target=state.params), info
+
+    state, info = jax.lax.scan(period, state, length=config.epoch_steps // config.target_every)
+    agents = jax.tree.map(lambda a: a[None], state) if one else state
+    info = jax.tree.map(lambda a: a.reshape(config.epoch_steps, -1), info)
+    sums = info.loss.mean(0), info.reward.mean(0), info.ended.sum(0), info.terminated.sum(0)
+    tried = jax.vmap(functools.partial(greedy, config))(agents.params, params)
+    return agents, sums, tried
+
+
+def start_run(config: model.Config) -> tuple[Run, environment.Params]:
+    """A run of `config.mazes` mazes with `config.agents` agents each, before its first step."""
+    count = config.mazes * config.agents
+    agents, params = _starter(config, count)()
+    lengths = jnp.full((count, config.epochs), -2, jnp.int32)
+    return Run(agents, lengths, jnp.zeros((count, config.epochs)), jnp.int32(0)), params
+
+
+def iterate(config: model.Config, params: environment.Params, run: Run) -> Iterator[fit.Progress]:
+    """Goes on with a run to its end and reports after each epoch.
+
+    The metrics are means over the agents: `loss`, `reward` per step, `at_goal` (share of the
+    episodes that ended there), `solved` (share of the agents whose greedy policy reaches the goal)
+    and `tiles_solved` (share of the floor from which it does).
+    """
+    began = time.perf_counter()
+    compiled = _epoch(config, len(run.agents.step))
+    compile_seconds = time.perf_counter() - began
+    agents, done = jax.tree.map(jnp.copy, run.agents), int(run.step) // config.epoch_steps
+    for number in range(done, config.epochs):
+        began = time.perf_counter()
+        agents, (loss, reward, ended, reached), tried = compiled(agents, params)
+        metrics = {
+            "loss": loss.mean(),
+            "reward": reward.mean(),
+            "at_goal": reached.sum() / jnp.maximum(ended.sum(), 1),
+            "solved": (tried.length > 0).mean(),
+            "tiles_solved": tried.home.mean(),
+        }
+        metrics = {name: float(value) for name, value in metrics.items()}
+        if not np.isfinite(metrics["loss"]):
+            raise fit.NonFiniteError(
+                f"the loss is {metrics['loss']} in epoch {number + 1}: try a smaller "
+                "--learning-rate, or rewards of 1 instead of 100 (--rewards modern)"
+            )
+        run = Run(
+            jax.tree.map(jnp.copy, agents),
+            run.lengths.at[:, number].set(tried.length),
+            run.home.at[:, number].set(tried.home),
+            run.step + config.epoch_steps,
+        )
+        seconds = time.perf_counter() - began
+        steps = config.epoch_steps * len(loss)
+        yield fit.Progress(run, number + 1, steps, seconds, compile_seconds, metrics)
+        compile_seconds = 0.0
+
+
+def train(
+    config: model.Config,
+    *,
+    run: Run | None = None,
+    follow: Callable[[Iterator[fit.Progress]], Run] = fit.last,
+) -> tuple[Run, environment.Params]:
+    """Trains one agent, or many at once, in their mazes; returns the last state and the mazes.
+
+    Args:
+      config: one of `RECIPES`, or changed by `dataclasses.replace`.
+      run: a restored state to go on from.
+      follow: consumes the reports of `iterate`: shows progress, saves, stops.
+    """
+    fresh, params = start_run(config)
+    return follow(iterate(config, params, fresh if run is None else run)), params
