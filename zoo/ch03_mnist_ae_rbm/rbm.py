@@ -188,20 +188,9 @@ def sample_visible(key: jax.Array | None, probabilities: jax.Array) -> jax.Array
     """One-hot values drawn from probabilities [B, K, V]; without a key, the probabilities."""
     if key is None:
         return probabilities
-    uniform = _uniform(key, (probabilities.shape[0], 1, probabilities.shape[2]))
+    uniform = jax.random.uniform(key, (probabilities.shape[0], 1, probabilities.shape[2]))
     below = (uniform < jnp.cumsum(probabilities, axis=1)).astype(jnp.float32)
     return jnp.diff(below, axis=1, prepend=0.0)  # the first value that passes it
-
-
-def _uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform numbers in (0, 1) of 16 bits, two of each random word, which a unit needs no finer.
-
-    Random bits are a quarter of a step's time on a CPU; so they are an eighth.
-    """
-    *before, last = shape
-    words = jax.random.bits(key, (*before, (last + 1) // 2))
-    halves = jnp.concatenate([words & 0xFFFF, words >> 16], axis=-1)[..., :last]
-    return (halves.astype(jnp.float32) + 0.5) / 65_536
 
 
 def gibbs(
