@@ -38,9 +38,9 @@ FUSED, COMPILED = f"{FLUSHED}, fused solver", "PyTorch compiled, the same"
 NOTE = (
     "Every step gathers a shuffled batch of uint8 images from memory and scales it. zoo runs "
     "fit.iterate with its metrics and its check for a finite loss; PyTorch computes no metrics. "
-    "`denormals flushed` sets torch.set_flush_denormal, which XLA does for everyone, as averages of "
-    "gradients that stay 0 decay below the smallest normal number; it made no difference on an AMD "
-    "EPYC. The last two have the fused solver too."
+    "`denormals flushed` sets torch.set_flush_denormal, which XLA does for everyone, as averages "
+    "of gradients that stay 0 decay below the smallest normal number; it made no difference on an "
+    "AMD EPYC. The last two have the fused solver too."
 )
 
 
