@@ -141,9 +141,9 @@ def gru_gates(params: Params, h: jax.Array, projected: jax.Array) -> dict[str, j
 
     r = s(W_r x + U_r h + b_r), z = s(W_z x + U_z h + b_z), n = tanh(W_n x + b_n + r (U_n h + b)).
     """
-    x_r, x_z, x_n = jnp.split(projected, 3, axis=-1)
-    h_r, h_z, h_n = jnp.split(h @ params["hidden"]["kernel"], 3, axis=-1)
-    reset, update = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+    x_rz, x_n = jnp.split(projected, [2 * h.shape[-1]], axis=-1)
+    h_rz, h_n = jnp.split(h @ params["hidden"]["kernel"], [2 * h.shape[-1]], axis=-1)
+    reset, update = jnp.split(sigmoid(x_rz + h_rz), 2, axis=-1)
     new = jnp.tanh(x_n + reset * (h_n + params["hidden"]["bias"]))
     return {"reset": reset, "update": update, "new": new}
 
@@ -227,12 +227,20 @@ def lstm_init(
 
 def lstm_gates(params: Params, state: LSTMState, projected: jax.Array) -> dict[str, jax.Array]:
     """The gates of the LSTM: i = s(.), f = s(.), g = tanh(.), o = s(.) of W x + U h + b, [B, H]."""
-    return _lstm_gates(params["hidden"]["kernel"], state.h, projected)
+    gates = _squash(projected + state.h @ params["hidden"]["kernel"])
+    return dict(zip(("input", "forget", "cell", "output"), jnp.split(gates, 4, -1), strict=True))
 
 
-def _lstm_gates(kernel: jax.Array, h: jax.Array, projected: jax.Array) -> dict[str, jax.Array]:
-    i, f, g, o = jnp.split(projected + h @ kernel, 4, axis=-1)
-    return {"input": sigmoid(i), "forget": sigmoid(f), "cell": jnp.tanh(g), "output": sigmoid(o)}
+def _scale_and_shift(width: int) -> tuple[jax.Array, jax.Array]:
+    """What makes tanh the nonlinearity of each gate: s(x) = tanh(x / 2) / 2 + 1 / 2; [4 H] each."""
+    scale, shift = jnp.array([0.5, 0.5, 1.0, 0.5]), jnp.array([0.5, 0.5, 0.0, 0.5])
+    return jnp.repeat(scale, width // 4), jnp.repeat(shift, width // 4)
+
+
+def _squash(z: jax.Array) -> jax.Array:
+    """All gates at once: cut in four first, the same work takes a CPU five times as long."""
+    scale, shift = _scale_and_shift(z.shape[-1])
+    return scale * jnp.tanh(scale * z) + shift
 
 
 def lstm_advance(
@@ -254,11 +262,11 @@ def lstm_scan(
 
 def _lstm_forward(kernel: jax.Array, state: LSTMState, projected: jax.Array):
     def step(state, x):
-        gates = _lstm_gates(kernel, state.h, x)
-        i, f, g, o = gates.values()
+        gates = _squash(x + state.h @ kernel)
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
         c = f * state.c + i * g
         h = o * jnp.tanh(c)
-        return LSTMState(c, h), (c, h, jnp.concatenate([i, f, g, o], axis=-1))
+        return LSTMState(c, h), (c, h, gates)
 
     last, (cs, hs, gates) = jax.lax.scan(step, state, projected)
     return (last, hs), (kernel, state, cs, hs, gates)
@@ -270,21 +278,15 @@ def _lstm_backward(residuals, gradients):
     d_last, d_hs = gradients
     before = jnp.concatenate([start.c[None], cs[:-1]])
     transposed = kernel.T  # once, not at every step
+    scale, shift = _scale_and_shift(kernel.shape[-1])
 
     def step(d_state, now):
         d_y, c, c_before, gates = now
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         d_h, tanh_c = d_state.h + d_y, jnp.tanh(c)
         d_c = d_state.c + d_h * o * (1.0 - tanh_c**2)
-        d_gates = jnp.concatenate(
-            [
-                d_c * g * i * (1.0 - i),
-                d_c * c_before * f * (1.0 - f),
-                d_c * i * (1.0 - g**2),
-                d_h * tanh_c * o * (1.0 - o),
-            ],
-            axis=-1,
-        )
+        slopes = scale**2 - (gates - shift) ** 2  # 1 - g^2 of tanh, i (1 - i) of the others
+        d_gates = jnp.concatenate([d_c * g, d_c * c_before, d_c * i, d_h * tanh_c], -1) * slopes
         return LSTMState(d_c * f, d_gates @ transposed), d_gates
 
     d_start, d_projected = jax.lax.scan(step, d_last, (d_hs, cs, before, gates), reverse=True)
