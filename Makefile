@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
+# Test files run side by side; a worker needs about a core and 2 GB of memory.
+WORKERS ?= 2
 SOURCES := pyproject.toml requirements.lock
 
 .DEFAULT_GOAL := help
@@ -18,7 +20,7 @@ train: $(VENV)/train.stamp  ## train chapter 6; flags go in ARGS='--epochs 5'
 test: $(VENV)/test.stamp  ## check style, run all tests and the notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks
 
 lint: $(VENV)/test.stamp  ## check style alone

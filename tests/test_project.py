@@ -27,8 +27,8 @@ PRIVATE = re.compile(
 
 def _declared() -> list[Requirement]:
     extras = PROJECT["optional-dependencies"]
-    inside = [*extras["test"], *extras["graphs"], *extras["notebooks"]]
-    texts = [*PROJECT["dependencies"], *inside]
+    inside = ("test", "graphs", "gym", "notebooks", "pipeline", "serve")
+    texts = [*PROJECT["dependencies"], *(text for name in inside for text in extras[name])]
     requirements = [Requirement(text) for text in texts]
     return [r for r in requirements if r.name != PROJECT["name"]]
 

@@ -333,7 +333,7 @@ def _orbax() -> Iterator[tuple[Any, Any]]:
         logger.setLevel(logging.CRITICAL)
         sys.unraisablehook = quieter
         try:
-            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            with _checkpointer(ocp) as checkpointer:
                 yield ocp, checkpointer
         except BaseException:
             # After one failed write tensorstore ends the others, and each prints a traceback.
@@ -342,6 +342,22 @@ def _orbax() -> Iterator[tuple[Any, Any]]:
         finally:
             logger.setLevel(level)
             sys.unraisablehook = hook
+
+
+def _checkpointer(ocp: Any) -> Any:
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    # Of several processes the first writes and each one reads: none may wait for the others.
+    own = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process {own}"
+    )
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=options),
+        state=ocp.PyTreeCheckpointHandler(multiprocessing_options=options),
+        about=ocp.JsonCheckpointHandler(multiprocessing_options=options),
+    )
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
 def _cause(error: BaseException) -> str:

@@ -1,4 +1,8 @@
-"""Which device computes: choosing a backend, placing arrays, a mesh over several devices."""
+"""Which device computes: choosing a backend, placing arrays, a mesh over several devices.
+
+Several processes, on one host or on many, that `jax.distributed` has brought together each run the
+same program; `mesh` then spans them all.
+"""
 
 import functools
 from collections.abc import Callable
@@ -45,7 +49,7 @@ def devices(name: Name = "auto") -> list[jax.Device]:
 
 def use(name: Name = "auto") -> jax.Device:
     """Makes the first device of the kind the default of this process, and returns it."""
-    first = devices(name)[0]
+    first = next(d for d in devices(name) if d.process_index == jax.process_index())
     jax.config.update("jax_default_device", first)
     return first
 
@@ -53,16 +57,57 @@ def use(name: Name = "auto") -> jax.Device:
 def mesh(count: int, name: Name = "auto") -> jax.sharding.Mesh:
     """A mesh of `count` devices along one axis, `data`: batches are split, parameters repeated.
 
+    With several processes it has `count` devices of each.
+
     Raises:
       DeviceError: there are fewer devices than that.
     """
-    there = devices(name)
-    if not 1 <= count <= len(there):
+    of_process = {}
+    for one in devices(name):
+        of_process.setdefault(one.process_index, []).append(one)
+    fewest = min(of_process.values(), key=len)
+    if not 1 <= count <= len(fewest):
         raise DeviceError(
-            f"a mesh of {count} devices was asked for, {len(there)} {there[0].platform} are there; "
-            "to try several on one CPU: XLA_FLAGS=--xla_force_host_platform_device_count=8"
+            f"a mesh of {count} devices was asked for, {len(fewest)} {fewest[0].platform} are "
+            "there; to try several on one CPU: XLA_FLAGS=--xla_force_host_platform_device_count=8"
         )
-    return jax.sharding.Mesh(np.array(there[:count]), ("data",))
+    chosen = [one for process in sorted(of_process) for one in of_process[process][:count]]
+    return jax.sharding.Mesh(np.array(chosen), ("data",))
+
+
+def place(tree: Any, sharding: jax.sharding.Sharding | None) -> Any:
+    """The arrays laid out by `sharding`; None is the default device.
+
+    With several processes each of them gives the whole arrays, equal everywhere: that they are
+    equal is not checked, since `jax.device_put`, which checks, takes seconds for a data set.
+    """
+    if jax.process_count() == 1 or sharding is None:
+        return jax.device_put(tree, sharding)
+
+    def put(leaf: Any) -> jax.Array:
+        if jax.dtypes.issubdtype(jax.numpy.result_type(leaf), jax.dtypes.prng_key):
+            words = put(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_process_local_data(sharding, leaf, leaf.shape)
+
+    return jax.tree.map(put, tree)
+
+
+def own(tree: Any) -> Any:
+    """Arrays that every process has the whole of, as arrays of this process alone."""
+    if jax.process_count() == 1:
+        return tree
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+def everyone(value: Any) -> np.ndarray:
+    """What each process has for `value`, [processes, ...]; every process has to call it."""
+    if jax.process_count() == 1:
+        return np.asarray(value)[None]
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(np.asarray(value)))
 
 
 @functools.cache

@@ -198,9 +198,9 @@ def iterate(
     step = make_step(loss, optimizer)
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
     split = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
-    data, state = jax.device_put((data, jax.tree.map(jnp.copy, state)), everywhere)
+    data, state = device.place((data, jax.tree.map(jnp.copy, state)), everywhere)
     measure = None if test is None else make_evaluate(test_loss or loss, batch_size)
-    test = None if test is None else jax.device_put(test, everywhere)
+    test = None if test is None else device.place(test, everywhere)
 
     began = time.perf_counter()
     call = _make_call(step, batch_size, form, split)
@@ -211,7 +211,7 @@ def iterate(
     done, size, last_metrics = int(state.step), 1, None
     while done < epochs * per_epoch:
         epoch, first = divmod(done, per_epoch)
-        indices = jax.device_put(order(state, epoch, examples, shuffle), everywhere)
+        indices = device.place(order(state, epoch, examples, shuffle), everywhere)
         while first < per_epoch:
             last = min(first + size, per_epoch)
             began = time.perf_counter()
@@ -220,7 +220,8 @@ def iterate(
             _check_finite(state, last_metrics)
             done, steps, first = done + last - first, last - first, last
             if form == "loop":  # at most doubled, so that one slow call does not mislead it
-                size = max(1, min(2 * size, round(steps * call_seconds / max(seconds, 1e-6))))
+                slowest = float(device.everyone(seconds).max())  # all processes make equal calls
+                size = max(1, min(2 * size, round(steps * call_seconds / max(slowest, 1e-6))))
             metrics = None
             if first == per_epoch:
                 metrics = _epoch_means(state, per_epoch)

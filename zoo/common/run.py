@@ -3,10 +3,12 @@
 A folder holds `config.json`, `metrics.jsonl` (a line an epoch), `checkpoints/`, `figures/` and, at
 the end, `summary.json`. Each file appears whole or not at all. Ctrl-C and SIGTERM end a run after
 the step under way, with a checkpoint; killed outright, it goes on from the end of the last epoch.
+Of several processes that train together the first alone writes, and all stop at the same step.
 """
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import signal
@@ -17,6 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from zoo.common import checkpoint, device, fit
@@ -155,9 +159,13 @@ def check_data(folder: Path, saved: dict[str, Any], digest: str) -> None:
 
 
 def devices(options: Any) -> Mesh | None:
-    """Makes JAX compute where `cli.Options` say; a mesh if it is on more than one device."""
+    """Makes JAX compute where `cli.Options` say; a mesh if it is on more than one device.
+
+    With several processes `options.devices` are taken of each.
+    """
     device.use(options.device)
-    return None if options.devices == 1 else device.mesh(options.devices, options.device)
+    alone = options.devices == jax.process_count() == 1
+    return None if alone else device.mesh(options.devices, options.device)
 
 
 def train(
@@ -183,17 +191,22 @@ def train(
       steps: updates in an epoch.
 
     Returns:
-      The folder and the last state.
+      The folder and the last state; of several processes only the first one returns, the others
+      end here, since what follows needs no peers.
 
     Raises:
-      RunError: --resume names no run, or one of another configuration or other data.
+      RunError: --resume names no run, or one of another configuration or other data; several
+        processes were given different ones.
       Stopped: a signal came; the state is saved.
     """
     about = {name: getattr(dataset, name) for name in ("name", "source", "split", "description")}
     about |= {"classes": list(getattr(dataset, "classes", ())), "sha256": digest(dataset)}
-    notes = {}
-    if options.resume is None:
+    _check_peers(config, about["sha256"])
+    notes, first_process = {}, jax.process_index() == 0
+    if options.resume is None and first_process:
         folder = create(chapter, config, about, options.out)
+    elif options.resume is None:
+        folder = options.out or Path("runs") / chapter  # another process writes, and names it
     else:
         folder = options.resume
         saved, content = read_config(folder, chapter, type(config))
@@ -205,9 +218,25 @@ def train(
     first = int(state.step)
     if options.resume is not None and first == config.epochs * steps:
         print(f"all {config.epochs} epochs of this run are trained already")
-        return folder, state
-    measures = {"epochs": config.epochs, "steps_per_epoch": steps, "batch_size": config.batch_size}
-    return folder, loop(state, follow(folder, **measures, notes=notes, first_step=first))
+    else:
+        measures = {"epochs": config.epochs, "steps_per_epoch": steps}
+        measures |= {"batch_size": config.batch_size, "notes": notes, "first_step": first}
+        state = device.own(loop(state, follow(folder, **measures)))
+    if not first_process:
+        sys.exit(0)
+    return folder, state
+
+
+def _check_peers(config: Any, sha256: str) -> None:
+    """Refuses several processes that would not train the same model on the same data."""
+    words = hashlib.sha256(f"{config} {sha256}".encode()).digest()
+    found = device.everyone(np.frombuffer(words, np.uint8))
+    if (found != found[0]).any():
+        odd = np.flatnonzero((found != found[0]).any(axis=1))
+        raise RunError(
+            f"process {', '.join(map(str, odd))} of {len(found)} has another configuration or "
+            "other data than process 0: give all of them the same flags and files"
+        )
 
 
 def restore(
@@ -294,8 +323,10 @@ def follow(
         seconds = (notes or {}).get("epoch_seconds", 0.0)
         steps = first_step % steps_per_epoch
         compile_seconds, saved = 0.0, time.monotonic()
+        writes = jax.process_index() == 0
         with _signals() as asked, _screen(epochs, steps_per_epoch, first_step) as show:
             for progress in reports:
+                _check_shared(progress.state)
                 seconds += progress.seconds
                 steps += progress.steps
                 compile_seconds += progress.compile_seconds
@@ -306,12 +337,14 @@ def follow(
                     row = {"epoch": progress.epoch, "step": step, **progress.metrics}
                     row |= {"examples_per_second": round(rate, 1), "seconds": round(seconds, 3)}
                     rows.append(row)
-                    write_metrics(folder, rows)  # before the checkpoint, which vouches for it
+                    if writes:
+                        write_metrics(folder, rows)  # before the checkpoint, which vouches for it
                     steps, seconds = 0, 0.0
                 show(progress, step, rate)
-                stop = asked.is_set() and step < epochs * steps_per_epoch
-                if ended or stop or time.monotonic() - saved > SAVE_SECONDS:
-                    checkpoint.save(folder, progress.state, {"epoch_seconds": seconds})
+                stop = device.everyone(asked.is_set()).any() and step < epochs * steps_per_epoch
+                if writes and (ended or stop or time.monotonic() - saved > SAVE_SECONDS):
+                    state = device.own(progress.state)
+                    checkpoint.save(folder, state, {"epoch_seconds": seconds})
                     saved = time.monotonic()
                 if stop:
                     raise Stopped(
@@ -321,10 +354,18 @@ def follow(
         total = sum(row["seconds"] for row in rows)
         summary = {**rows[-1], "train_seconds": round(total, 3)}
         summary |= {"compile_seconds": round(compile_seconds, 3)}
-        write_json(folder / "summary.json", summary)
+        if writes:
+            write_json(folder / "summary.json", summary)
         return progress.state
 
     return consume
+
+
+def _check_shared(state: fit.State) -> None:
+    """Refuses several processes that each train alone, for want of a mesh."""
+    peers = jax.process_count()
+    if peers > 1 and len(state.step.sharding.device_set) < peers:
+        raise RunError("this model trains within one process only: start it without `launch`")
 
 
 def _describe(metrics: dict[str, float]) -> str:
