@@ -1,0 +1,125 @@
+"""params.yaml: what a workspace's pipeline computes, read and checked, changed and written."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zoo.ch06_cnn.model import RECIPES, Config
+from zoo.common import run
+from zoo.common.data.cifar10 import CLASSES
+from zoo.common.run import RunError
+
+FILE = "params.yaml"
+_BOOK = RECIPES["book"]
+VARIANTS = {
+    "book": _BOOK,
+    "nodropout": dataclasses.replace(_BOOK, dropout=0.0, dropout_dense=0.0),
+    "modern": RECIPES["modern"],
+}
+"""The models that the pipeline can train: chapter 6's recipes and the book's second image."""
+_HEADER = """\
+# What the pipeline computes; `python -m zoo.ch09_pipeline run` follows it.
+# model: recipe is one of {variants}; any other field of chapter 6's Config may stand beside it.
+# device: cpu gives the same bits each time; auto takes an accelerator where there is one.
+# predict: pictures are computed in blocks; `shards` processes share the blocks between them.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Params:
+    """The content of params.yaml."""
+
+    model: dict[str, Any]
+    """`recipe`, one of `VARIANTS`, and fields of chapter 6's Config that differ from it"""
+    device: str = "cpu"
+    """what computes: cpu or auto"""
+    shards: int = 1
+    """processes that predict side by side"""
+    block: int = 100
+    """pictures that are computed at once"""
+    classes: tuple[str, ...] = CLASSES
+    """the name of each label"""
+
+    @property
+    def config(self) -> Config:
+        """Chapter 6's configuration."""
+        return _config(self.model)
+
+
+def read(folder: Path) -> Params:
+    """The parameters in a folder's params.yaml.
+
+    Raises:
+        RunError: it is missing or wrong; says what was found and what was expected.
+    """
+    path = folder / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{folder} is no workspace: it has no {FILE}; make one by "
+            "`python -m zoo.ch09_pipeline init DIR`, or name it by --workspace"
+        ) from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str = FILE) -> Params:
+    """The parameters that a params.yaml's text says; errors as in `read`."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RunError(f"{name} is no YAML: {' '.join(str(error).split())}") from error
+    expected = {"model": dict, "device": str, "predict": dict, "classes": list}
+    _check(name, content, expected)
+    _check(f"{name}, predict", content["predict"], {"shards": int, "block": int})
+    predict = content["predict"]
+    if content["device"] not in ("cpu", "auto"):
+        raise RunError(f"{name}: device is {content['device']!r}, expected cpu or auto")
+    for field, value in predict.items():
+        if value < 1:
+            raise RunError(f"{name}: {field} is {value}, expected 1 or more")
+    _config(content["model"], name)
+    return Params(content["model"], content["device"], **predict, classes=(*content["classes"],))
+
+
+def write(folder: Path, params: Params) -> None:
+    """Writes params.yaml, whole."""
+    content = {
+        "model": params.model,
+        "device": params.device,
+        "predict": {"shards": params.shards, "block": params.block},
+        "classes": list(params.classes),
+    }
+    header = _HEADER.format(variants=", ".join(VARIANTS))
+    run.write(folder / FILE, header + yaml.safe_dump(content, sort_keys=False))
+
+
+def _check(name: str, content: Any, expected: dict[str, type]) -> None:
+    if not isinstance(content, dict) or set(content) != set(expected):
+        found = sorted(content) if isinstance(content, dict) else content
+        raise RunError(f"{name} has {found}, expected {', '.join(expected)}")
+    for field, kind in expected.items():
+        if type(content[field]) is not kind:
+            raise RunError(f"{name}: {field} is {content[field]!r}, expected a {kind.__name__}")
+
+
+def _config(model: dict[str, Any], name: str = FILE) -> Config:
+    fields = dict(model)
+    recipe = fields.pop("recipe", None)
+    if recipe not in VARIANTS:
+        raise RunError(f"{name}: recipe is {recipe!r}, expected one of {', '.join(VARIANTS)}")
+    base = VARIANTS[recipe]
+    for field, value in fields.items():
+        default = getattr(base, field, None)
+        if default is None or field in ("dataset", "split", "classes"):
+            raise RunError(f"{name}: the model has no setting {field!r} that can be changed here")
+        if isinstance(default, tuple):
+            fields[field] = value = tuple(value) if isinstance(value, list) else value
+        if isinstance(default, float) and type(value) is int:
+            fields[field] = value = float(value)
+        if type(value) is not type(default):
+            kind = "list" if isinstance(default, tuple) else type(default).__name__
+            raise RunError(f"{name}: {field} of the model is {value!r}, expected a {kind}")
+    return dataclasses.replace(base, **fields)
