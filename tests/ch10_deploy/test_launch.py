@@ -1,0 +1,299 @@
+"""Several processes: equal to one, ended together, resumed; and what joins a cluster's job."""
+
+import dataclasses
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from zoo.ch03_mnist_ae_rbm import feedforward
+from zoo.ch03_mnist_ae_rbm import train as networks
+from zoo.ch10_deploy import launch
+from zoo.common import checkpoint, device, fit, run
+from zoo.common.data import mnist
+from zoo.common.run import RunError
+
+CHAPTER = "zoo.ch03_mnist_ae_rbm"
+CONFIG = dataclasses.replace(
+    feedforward.RECIPES["modern"], hidden=(16,), dropout=0.2, shift=0, epochs=4
+)
+FLAGS = ["train", "feedforward", "--hidden", "16", "--dropout", "0.2", "--shift", "0"]
+FLAGS += ["--epochs", "4", "--data", "sample", "--device", "cpu"]
+
+
+def start(place, environment, folder):
+    command = [sys.executable, "-m", "zoo.ch10_deploy", "launch", "--processes", "2", "--", CHAPTER]
+    return subprocess.Popen(
+        [*command, *FLAGS, "--out", str(folder)],
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def children(pid):
+    numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    named = {n: Path(f"/proc/{n}/cmdline").read_bytes().split(b"\0") for n in numbers}
+    return {name[3].decode(): int(n) for n, name in named.items() if len(name) > 3}
+
+
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.fixture(scope="module")
+def killed(place, environment):
+    """A run of two processes, the second one killed outright behind the first checkpoint."""
+    if not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists():
+        pytest.skip("this system has no /proc with the children of a process")
+    folder = place / "pair"
+    process = start(place, environment, folder)
+    deadline = time.monotonic() + 120
+    while checkpoint.latest(folder) is None and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    workers = children(process.pid)
+    began = time.monotonic()
+    os.kill(workers["1/2"], signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    return folder, process.returncode, out, err, time.monotonic() - began, workers
+
+
+def test_a_killed_process_ends_the_others_and_is_named(killed):
+    _, status, _, err, seconds, workers = killed
+    assert status == 1
+    assert "process 1 of 2 was killed by SIGKILL (exit code -9); the others were stopped" in err
+    assert "the same command goes on from the last checkpoint" in err
+    assert "Traceback" not in err
+    assert seconds < 20
+    assert all(gone(pid) for pid in workers.values())
+
+
+@pytest.fixture(scope="module")
+def resumed(killed, place, environment):
+    process = start(place, environment, killed[0])
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return out
+
+
+def test_two_processes_killed_and_started_again_equal_one_that_ran_through(killed, resumed):
+    data = mnist.load(data="sample")
+    _, like = networks.start(CONFIG, len(data.train["label"]))
+    together, _ = checkpoint.restore(killed[0], like)
+    with jax.debug_key_reuse(False):
+        alone = networks.train(CONFIG, data.train)
+    moved = [
+        np.abs(np.asarray(a) - np.asarray(b)).max()
+        for a, b in zip(jax.tree.leaves(alone.params), jax.tree.leaves(like.params), strict=True)
+    ]
+    assert min(moved) > 0.01
+    assert int(together.step) == int(alone.step)
+    for a, b in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+
+
+def test_the_first_process_alone_writes_and_draws(killed, resumed):
+    folder = killed[0]
+    assert resumed.count("epoch 4:") == 1
+    assert "epoch 1:" not in resumed
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 4
+    assert (folder / "summary.json").exists()
+    assert any((folder / "figures").glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["ls"], ["zoo.ch99_none", "train"], ["python", "-m", "http.server"]],
+    ids=["nothing", "a program", "no chapter", "another module"],
+)
+def test_only_commands_of_the_zoo_are_launched(command):
+    with pytest.raises(RunError, match="expected a chapter of the zoo"):
+        launch.run(command, 2)
+
+
+def test_a_command_may_begin_with_its_interpreter():
+    plain = [CHAPTER, "train"]
+    assert launch._checked(["python3", "-m", *plain]) == launch._checked(plain) == plain
+
+
+def test_fewer_than_one_process_is_refused():
+    with pytest.raises(RunError, match="got --processes 0, expected 1 or more"):
+        launch.run([CHAPTER, "train"], 0)
+
+
+def child(number, program):
+    log = tempfile.TemporaryFile("w+") if number else None  # noqa: SIM115
+    command = [sys.executable, "-c", program]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+    return launch.Child(number, process, log)
+
+
+def test_a_process_that_fails_is_named_with_its_last_words():
+    long = child(0, "import time; time.sleep(60)")
+    with pytest.raises(RunError, match=r"(?s)process 1 of 2 ended with exit code 3.*\[1\] oh dear"):
+        launch._supervise([long, child(1, "print('oh dear'); exit(3)")], [CHAPTER, "train"])
+    assert long.process.poll() is not None
+
+
+def test_a_process_that_jax_ended_points_to_the_others():
+    with pytest.raises(RunError, match="SIGABRT .exit code -6., as JAX does where another"):
+        launch._supervise([child(0, "import os; os.abort()")], [CHAPTER, "train"])
+
+
+def test_without_a_folder_the_advice_is_another():
+    broken = child(0, "exit(3)")
+    broken.process.wait()
+    assert "--resume RUN-FOLDER" in launch._describe(broken, 1, [CHAPTER, "train"])
+    assert "the same command" in launch._describe(broken, 1, [CHAPTER, "train", "--out=a"])
+
+
+def test_a_run_that_was_stopped_ends_with_its_status():
+    with pytest.raises(SystemExit) as end:
+        launch._supervise([child(0, "exit(130)"), child(1, "exit(130)")], [CHAPTER, "train"])
+    assert end.value.code == 130
+
+
+def test_a_process_that_will_not_end_is_killed(monkeypatch):
+    monkeypatch.setattr(launch, "GRACE", 0.5)
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    stubborn = child(1, f"{deaf}; time.sleep(60)")
+    while not stubborn.log.seek(0) and not stubborn.log.read():
+        time.sleep(0.02)
+    launch._end([stubborn])
+    assert stubborn.process.returncode == -signal.SIGKILL
+
+
+# In a cluster.
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """What the command line of the chapter becomes, and how JAX was asked for peers."""
+    calls = []
+    monkeypatch.setattr(jax.config, "update", lambda *a: calls.append(a))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: calls.append((a, k)))
+    monkeypatch.setattr(launch.runpy, "run_module", lambda name, **_: calls.append(sys.argv))
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    return calls
+
+
+def test_inside_a_job_the_peers_are_found_by_jax(joined):
+    launch.run([CHAPTER, *FLAGS])
+    assert joined == [
+        ("jax_cpu_collectives_implementation", "gloo"),
+        ((), {}),
+        [CHAPTER, *FLAGS],
+    ]
+
+
+@pytest.mark.parametrize("form", [("--out", "{}"), ("--out={}",)])
+def test_a_folder_with_a_run_in_it_is_resumed(form, joined, tmp_path):
+    flags = [part.format(tmp_path) for part in form]
+    launch.run([CHAPTER, *flags, "--seed", "1"])
+    (tmp_path / "config.json").write_text("{}")
+    launch.run([CHAPTER, *flags, "--seed", "1"])
+    assert joined[2] == [CHAPTER, *flags, "--seed", "1"]
+    assert joined[-1] == [CHAPTER, *(f.replace("--out", "--resume") for f in flags), "--seed", "1"]
+
+
+POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "package", "said"),
+    [
+        ({}, True, "give --processes N"),
+        (POD, False, r"pip install jax\[k8s\]"),
+        (POD, True, "completionMode Indexed"),
+        (POD | {"JOB_COMPLETION_INDEX": "0"}, True, "headless service"),
+    ],
+    ids=["no cluster", "no package", "no index", "no rights"],
+)
+def test_what_is_missing_for_peers_is_said(environment, package, said, joined, monkeypatch):
+    def fail():
+        raise ValueError("coordinator_address should be defined.")
+
+    for name in ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    find = launch.importlib.util.find_spec
+    found = {"kubernetes": object() if package else None}
+    monkeypatch.setattr(
+        launch.importlib.util,
+        "find_spec",
+        lambda name: found[name] if name in found else find(name),
+    )
+    monkeypatch.setattr(jax.distributed, "initialize", fail)
+    with pytest.raises(RunError, match=f"no peers found: .*{said}.*JAX says: coordinator_address"):
+        launch.run([CHAPTER, "train"])
+
+
+# What several processes ask of common, as one process can see it.
+
+
+def test_alone_everyone_is_one_and_own_changes_nothing():
+    assert device.everyone(3.5).tolist() == [3.5]
+    array = jax.numpy.arange(3)
+    assert device.own(array) is array
+
+
+def test_a_mesh_takes_as_many_devices_of_each_process(monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Device:
+        id: int
+        process_index: int
+        platform: str = "cpu"
+
+    there = [Device(*pair) for pair in zip(itertools.count(), (1, 0, 1, 0, 0))]
+    monkeypatch.setattr(device, "devices", lambda name: there)
+    monkeypatch.setattr(jax.sharding, "Mesh", lambda devices, axes: list(devices))
+    assert [d.process_index for d in device.mesh(2)] == [0, 0, 1, 1]
+    with pytest.raises(device.DeviceError, match="3 devices was asked for, 2 cpu are there"):
+        device.mesh(3)
+
+
+def test_processes_with_other_flags_or_data_refuse_to_train(monkeypatch):
+    run._check_peers(CONFIG, "abc")
+    monkeypatch.setattr(device, "everyone", lambda words: np.stack([words, words, words + 1]))
+    with pytest.raises(RunError, match="process 2 of 3 has another configuration or other data"):
+        run._check_peers(CONFIG, "abc")
+
+
+def test_a_model_that_trains_alone_refuses_company(monkeypatch):
+    _, state = networks.start(CONFIG, 1500)
+    run._check_shared(state)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(RunError, match="trains within one process only"):
+        run._check_shared(state)
+
+
+def test_what_a_state_carries_for_each_example_goes_from_call_to_call_on_a_mesh():
+    def loss(params, batch, key, carried):
+        value = jax.numpy.mean((batch["x"] * params + 0.5 * carried - batch["y"]) ** 2)
+        return value, ({}, jax.numpy.tanh(batch["x"] + carried))
+
+    rng = np.random.default_rng(0)
+    data = {name: rng.normal(size=(24, 3)).astype(np.float32) for name in ("x", "y")}
+    optimizer = optax.sgd(0.1)
+    begin = fit.start(np.ones(3, np.float32), optimizer, jax.random.key(0), np.zeros((8, 3)))
+    options = {"epochs": 3, "batch_size": 8, "form": "step"}
+    alone = fit.fit(loss, optimizer, begin, data, **options)
+    split = fit.fit(loss, optimizer, begin, data, mesh=device.mesh(4), **options)
+    np.testing.assert_allclose(split.params, alone.params, rtol=1e-5)
+    np.testing.assert_allclose(split.stats, alone.stats, rtol=1e-5)

@@ -1,0 +1,112 @@
+"""The web page in a real browser: a picture is dropped, bars are drawn."""
+
+import io
+import shutil
+
+import numpy as np
+import PIL.Image
+import pytest
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="the browser is driven by playwright"
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Playwright can't drag from outside the browser, so the drop is made where it would arrive.
+DROP = """async ([name, type, bytes]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    document.getElementById("drop").dispatchEvent(
+      new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+  }
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        made = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page, with everything noted that a browser complains of or fetches."""
+    page = browser.new_page()
+    page.complaints, page.fetched = [], []
+    page.on("console", lambda m: page.complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: page.fetched.append(request.url))
+    page.goto(server.url)
+    yield page
+    page.close()
+
+
+def png(seed=0):
+    file = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def rows(page):
+    page.wait_for_selector("#bars:not([hidden]) tr")
+    names = page.locator("#bars th").all_inner_texts()
+    values = [float(e.get_attribute("value")) for e in page.locator("#bars progress").all()]
+    return names, values
+
+
+def test_a_dropped_picture_gets_bars_of_its_probabilities(page, client, keyfile, server):
+    page.get_by_label("API key").fill(keyfile[1])
+    page.evaluate(DROP, ["cat.png", "image/png", list(png())])
+    names, values = rows(page)
+    response = client.post("/v1/predict?top_k=10", files={"image": png()})
+    expected = response.json()["predictions"]
+    assert names == [one["label"] for one in expected]
+    assert values == pytest.approx([one["probability"] for one in expected], abs=1e-5)
+    assert page.locator("#message").inner_text() == names[0]
+    assert page.locator("#shown").evaluate("image => image.naturalWidth") == 32
+    assert not page.complaints
+    assert all(url.startswith((server.url, "blob:")) for url in page.fetched)
+
+
+def test_a_picture_can_be_chosen_by_hand_and_another_after_it(page, keyfile):
+    page.get_by_label("API key").fill(keyfile[1])
+    file = {"name": "a.png", "mimeType": "image/png"}
+    page.set_input_files("#file", {**file, "buffer": png(1)})
+    first = rows(page)
+    page.set_input_files("#file", {**file, "buffer": png(2)})
+    page.wait_for_function(
+        "v => document.querySelector('#bars progress')?.value !== v", arg=first[1][0]
+    )
+    assert rows(page) != first
+
+
+def test_what_is_wrong_is_said_on_the_page(page, keyfile):
+    page.evaluate(DROP, ["cat.png", "image/png", list(png())])
+    playwright.expect(page.locator("#message")).to_contain_text("a valid API key is needed")
+    page.get_by_label("API key").fill(keyfile[1])
+    page.evaluate(DROP, ["notes.txt", "text/html", [60, 62]])
+    page.wait_for_function(
+        "document.getElementById('message').textContent.includes('content type')"
+    )
+    assert page.locator("#bars").is_hidden()
+
+
+def test_the_page_for_programs_lists_the_addresses(browser, server):
+    page = browser.new_page()
+    page.goto(f"{server.url}/docs")
+    page.wait_for_selector("h2")
+    text = page.inner_text("main")
+    for expected in ("POST /v1/predict", "GET /healthz", "too many bytes or pixels", "curl"):
+        assert expected in text
+    page.close()

@@ -1,0 +1,278 @@
+"""Classifying many images in shards, each by a worker that needs no other; then merging them.
+
+The book runs its model a hundred times in a Kubernetes Job of ten parallel pods, each on the same
+data. Here worker I of N takes its own part of the images. It writes two files beside the others:
+
+    shard-00002-of-00010.npy     probabilities, float32 [n, K]
+    shard-00002-of-00010.json    the record: which images, model and bytes these are
+
+The record comes last and vouches for the rest, so a worker that was killed has done nothing and one
+that is started again does nothing twice. Files and folders may be URLs such as s3://bucket/images.
+"""
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from zoo.ch09_pipeline import shards as cutting
+from zoo.ch10_deploy import export, store
+from zoo.common.data import DataError
+
+RECORD = 1 + 3 * 32 * 32  # a label and 32x32 pixels of three colours, CIFAR-10's binary format
+MERGED = "predictions"
+
+
+class ShardError(DataError):
+    """Images, shards or records do not fit together; the message says which and why."""
+
+
+class Images(NamedTuple):
+    """What is to be classified."""
+
+    pixels: np.ndarray  # uint8 [N, ...]
+    labels: np.ndarray | None  # [N], if the files have them
+    sha256: str  # of the files' bytes, in order
+
+
+def run(
+    model: str,
+    images: str,
+    out: str,
+    shard: int | None = None,
+    shards: int | None = None,
+    *,
+    merge: bool = False,
+) -> None:
+    """Predicts one shard of the images, or with `merge` puts the shards together.
+
+    Args:
+      model: folder or URL of an exported model.
+      images: files or URLs with commas between: `.bin` of CIFAR-10, `.npz` with `image`, `.npy`.
+      out: folder or URL for what is written.
+      shard: from 0; JOB_COMPLETION_INDEX, or 0.
+      shards: how many in all; 1 if it is not given outside an indexed Job.
+      merge: whether all shards are there and are to be merged.
+
+    Raises:
+      ShardError: the images are none, the numbers do not fit, or a shard is missing or of others.
+      ExportError, StoreError: the model is damaged, or a file can't be read or written.
+    """
+    if merge:
+        count, agree = merge_shards(out, 1 if shards is None else shards)
+        known = "" if agree is None else f", {agree / count:.2%} of them as labelled"
+        print(f"{count:,} predictions{known}: {store.join(out, MERGED)}.npz and .json")
+        return
+    shard, shards = which(shard, shards)
+    done = predict_shard(export.load(model), read_images(images.split(",")), out, shard, shards)
+    start, end = done.record["start"], done.record["end"]
+    what = "predicted" if done.fresh else "there already, of the same model and images"
+    print(f"shard {shard} of {shards}, images {start:,} to {end:,}: {what}: {done.location}")
+
+
+def which(shard: int | None, shards: int | None) -> tuple[int, int]:
+    """The number of this worker's shard and of all, from the flags or from an indexed Job.
+
+    Raises:
+      ShardError: the number of shards is missing, or the shard is none of them.
+    """
+    index = os.environ.get("JOB_COMPLETION_INDEX")
+    if shard is None and index is not None and not index.isdecimal():
+        raise ShardError(f"JOB_COMPLETION_INDEX is {index!r}, expected a number from 0")
+    if shards is None and (shard is not None or index is not None):
+        raise ShardError(
+            "got the number of a shard but not how many there are: give --shards N, in an indexed "
+            "Job the number of its completions"
+        )
+    shard = int(index or 0) if shard is None else shard
+    shards = 1 if shards is None else shards
+    if not 0 <= shard < shards:
+        raise ShardError(f"got shard {shard} of {shards}, expected 0 to {shards - 1}")
+    return shard, shards
+
+
+def read_images(locations: list[str]) -> Images:
+    """The images of the files one after the other; the files' types are told by their names.
+
+    Raises:
+      ShardError: a file is of another type or damaged, or they differ in the images' shape.
+    """
+    sha256, parts, labels = hashlib.sha256(), [], []
+    for location in locations:
+        content = store.read(location)
+        sha256.update(content)
+        try:
+            pixels, label = _parse(location, content)
+        except (ValueError, KeyError, OSError) as error:  # as NumPy and zipfile raise them
+            if isinstance(error, ShardError):
+                raise
+            raise ShardError(f"{location} can't be read as images: {error}") from error
+        if pixels.dtype != np.uint8 or pixels.ndim < 2:
+            raise ShardError(
+                f"{location} has {pixels.dtype} of shape {pixels.shape}, expected uint8 images, "
+                "[number, height, width] or [number, height, width, colours]"
+            )
+        if parts and pixels.shape[1:] != parts[0].shape[1:]:
+            raise ShardError(
+                f"{location} has images of {pixels.shape[1:]}, {locations[0]} of "
+                f"{parts[0].shape[1:]}: put images of one shape together"
+            )
+        parts.append(pixels)
+        labels.append(label)
+    known = all(label is not None for label in labels)
+    together = np.concatenate(labels) if known else None
+    return Images(np.concatenate(parts), together, sha256.hexdigest())
+
+
+def _parse(location: str, content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+    kind = PurePosixPath(location).suffix
+    if kind == ".bin":
+        if not content or len(content) % RECORD:
+            raise ShardError(
+                f"{location} has {len(content):,} bytes, expected whole records of {RECORD:,}"
+            )
+        records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
+        return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0]
+    if kind == ".npy":
+        return np.load(io.BytesIO(content), allow_pickle=False), None
+    if kind == ".npz":
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return arrays["image"], arrays.get("label")
+    raise ShardError(f"{location} is none of .bin, .npz and .npy")
+
+
+class Done(NamedTuple):
+    """One shard's predictions."""
+
+    location: str
+    record: dict[str, Any]
+    fresh: bool  # False: they were there already
+
+
+def predict_shard(
+    model: export.Exported, images: Images, out: str, shard: int, shards: int
+) -> Done:
+    """Predicts a shard and writes it whole, unless it is there and of this model and these images.
+
+    Raises:
+      ExportError: the model takes images of another shape.
+      StoreError: it can't be written.
+    """
+    start, end = cutting.bounds(len(images.pixels), shard, shards)
+    expected = {
+        "shard": shard,
+        "shards": shards,
+        "count": len(images.pixels),
+        "start": start,
+        "end": end,
+        "model": model.digest,
+        "images": images.sha256,
+        "classes": list(model.classes),
+    }
+    location = store.join(out, _name(shard, shards))
+    found = _read_record(location)
+    if found and expected.items() <= found.items() and _sound(location, found):
+        return Done(f"{location}.npy", found, False)
+    probabilities = model.predict(images.pixels[start:end])
+    agree = None
+    if images.labels is not None:
+        agree = int((probabilities.argmax(-1) == images.labels[start:end]).sum())
+    content = _npy(probabilities)
+    versions = {name: importlib.metadata.version(name) for name in ("zoo", "jax")}
+    record = expected | {"agree": agree, "sha256": _sha256(content), "versions": versions}
+    store.write(f"{location}.npy", content)
+    store.write(f"{location}.json", _json(record))
+    return Done(f"{location}.npy", record, True)
+
+
+def merge_shards(out: str, shards: int) -> tuple[int, int | None]:
+    """Puts the shards together, in order, as predictions.npz and predictions.json.
+
+    The archive has `probability`, float32 [N, K], `label`, uint8 [N] (the likeliest class), and
+    `classes`. It does not depend on the number of shards, as far as the model's rounding does not
+    on the number of images at a time.
+
+    Returns:
+      How many predictions, and how many agree with the labels of the images' files, if known.
+
+    Raises:
+      ShardError: a shard is missing, damaged, or of another model or other images than the first.
+    """
+    parts, records, missing = [], [], []
+    for shard in range(shards):
+        location = store.join(out, _name(shard, shards))
+        record = _read_record(location)
+        if record is None:
+            missing.append(shard)
+            continue
+        records.append(record)
+        for key in ("model", "images", "count", "classes"):
+            if record[key] != records[0][key]:
+                raise ShardError(
+                    f"{location}.json is of other {key} than {_name(records[0]['shard'], shards)}"
+                    ".json: predict it again"
+                )
+        parts.append(_read_shard(location, record))
+    if missing:
+        raise ShardError(
+            f"{out} lacks shard {', '.join(map(str, missing))} of {shards}: predict them first"
+        )
+    first = records[0]
+    probabilities = cutting.merge(parts, first["count"])
+    labels = probabilities.argmax(-1).astype(np.uint8)
+    archive = io.BytesIO()
+    np.savez(archive, probability=probabilities, label=labels, classes=np.array(first["classes"]))
+    known = all(record["agree"] is not None for record in records)
+    agree = sum(record["agree"] for record in records) if known else None
+    about = {key: first[key] for key in ("model", "images", "count", "classes", "versions")}
+    about |= {"agree": agree, "sha256": _sha256(archive.getvalue())}
+    store.write(store.join(out, f"{MERGED}.npz"), archive.getvalue())
+    store.write(store.join(out, f"{MERGED}.json"), _json(about))
+    return first["count"], agree
+
+
+def _name(shard: int, shards: int) -> str:
+    return f"shard-{shard:05d}-of-{shards:05d}"
+
+
+def _read_record(location: str) -> dict[str, Any] | None:
+    """The record of a shard, None if it is not there or damaged (then it is predicted again)."""
+    if not store.exists(f"{location}.json"):
+        return None
+    try:
+        record = json.loads(store.read(f"{location}.json"))
+        needed = ("shard", "count", "model", "images", "classes", "sha256", "agree", "versions")
+        return record if all(key in record for key in needed) else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _sound(location: str, record: dict[str, Any]) -> bool:
+    there = store.exists(f"{location}.npy")
+    return there and _sha256(store.read(f"{location}.npy")) == record["sha256"]
+
+
+def _read_shard(location: str, record: dict[str, Any]) -> np.ndarray:
+    content = store.read(f"{location}.npy")
+    if _sha256(content) != record["sha256"]:
+        raise ShardError(f"{location}.npy is not what its record vouches for: predict it again")
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    return content.getvalue()
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,270 @@
+"""Training with several processes as if they were one: started on this machine, or on a cluster.
+
+Every process runs the same command of the zoo. `jax.distributed` brings them together, the batch
+is split over all their devices, and gradients are summed by collective operations, so that the
+result is that of one process with as many devices. The first process alone writes the run folder.
+
+A process that dies takes the others with it, since none can go on without its peers; the same
+command with the same --out then goes on from the last checkpoint. The parent of local processes
+notices the end of one at once; on a cluster JAX's heartbeat and the JobSet's restart do its work.
+"""
+
+import importlib.util
+import os
+import queue
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import jax
+
+from zoo.common import device
+from zoo.common.run import RunError
+
+STOPPED = 130
+"""The exit status of a run that was stopped by a signal and saved."""
+GRACE = 5.0
+"""Seconds that processes without their peer get to end before they are killed."""
+LOOPBACK = "127.0.0.1"
+
+
+class Child(NamedTuple):
+    """A process that the launcher started."""
+
+    number: int
+    process: subprocess.Popen
+    log: IO[str] | None  # what it prints; None for the first one, which has the terminal
+
+
+def run(command: Sequence[str], processes: int | None = None, heartbeat: float = 30.0) -> None:
+    """Runs a training command with `processes` local processes, or as one of a cluster's job.
+
+    Args:
+      command: `zoo.CHAPTER train FLAGS`, with or without `python -m` before it.
+      processes: how many to start here; None joins the job that this process is part of.
+      heartbeat: seconds of silence after which a local process counts as lost.
+
+    Raises:
+      RunError: the command is none of the zoo's, there is no cluster, or a process failed.
+      SystemExit: the run was stopped by a signal and saved; the status is 130.
+    """
+    command = _checked(command)
+    if processes is None:
+        _join_cluster()
+        _become(command)
+    elif processes < 1:
+        raise RunError(f"got --processes {processes}, expected 1 or more")
+    else:
+        _supervise([*_start(command, processes, heartbeat)], command)
+
+
+def _checked(command: Sequence[str]) -> list[str]:
+    """The command without an interpreter; a module of the zoo comes first."""
+    rest = list(command)
+    if len(rest) > 1 and Path(rest[0]).name.startswith("python") and rest[1] == "-m":
+        rest = rest[2:]
+    if rest and rest[0].startswith("zoo.ch") and importlib.util.find_spec(rest[0]):
+        return rest
+    raise RunError(
+        f"got the command {' '.join(command)!r}, expected a chapter of the zoo and its flags "
+        "after --: launch --processes 2 -- zoo.ch06_cnn train --out runs/pair"
+    )
+
+
+def _join_cluster() -> None:
+    """Makes this process a member of the job that JAX finds around it."""
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise RunError(f"no peers found: {_missing()} (JAX says: {error})") from error
+
+
+def _missing() -> str:
+    if "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return (
+            "this is not a Kubernetes pod, nor a job of Slurm or Open MPI; to start processes on "
+            "this machine give --processes N"
+        )
+    if importlib.util.find_spec("kubernetes") is None:
+        return "in a pod JAX asks the API for them by the package kubernetes: pip install jax[k8s]"
+    if "JOB_COMPLETION_INDEX" not in os.environ:
+        return "JOB_COMPLETION_INDEX is not set: the Job needs completionMode Indexed"
+    return (
+        "the pod's service account has to read pods, jobs and services, and a headless service "
+        "has to name the pods, as deploy/k8s/training has it"
+    )
+
+
+def _become(command: Sequence[str]) -> None:
+    """Runs the command in this process, which has its peers already."""
+    module, *arguments = command
+    status = 1
+    try:
+        sys.argv = [module, *_resumed(arguments)]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return
+    except SystemExit as end:
+        if end.code in (None, 0, STOPPED):
+            raise
+        status = end.code if isinstance(end.code, int) else 1
+        if not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+    except jax.errors.JaxRuntimeError as error:  # as a rule a peer has gone
+        if os.environ.get("ZOO_DEBUG"):
+            sys.excepthook(*sys.exc_info())
+        print(f"process {jax.process_index()}: {str(error).splitlines()[0]}", file=sys.stderr)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    # Not sys.exit: at a regular end JAX would wait minutes for peers that wait for this process.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _resumed(arguments: Sequence[str]) -> list[str]:
+    """The arguments with --resume DIR for --out DIR where the first process sees a run there."""
+    arguments, there = list(arguments), False
+    for n, argument in enumerate(arguments):
+        name, equals, folder = argument.partition("=")
+        if name != "--out" or not (equals or n + 1 < len(arguments)):
+            continue
+        folder = Path(folder if equals else arguments[n + 1])
+        # Asked before any process goes on, so that all do the same.
+        there = bool(device.everyone((folder / "config.json").exists())[0])
+        if there:
+            arguments[n] = f"--resume={folder}" if equals else "--resume"
+    return arguments
+
+
+def _start(command: Sequence[str], processes: int, heartbeat: float) -> list[Child]:
+    with socket.socket() as free:
+        free.bind((LOOPBACK, 0))
+        port = free.getsockname()[1]
+    children = []
+    for number in range(processes):
+        log = tempfile.TemporaryFile("w+", errors="replace") if number else None  # noqa: SIM115
+        about = [f"{number}/{processes}", str(port), str(heartbeat)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zoo.ch10_deploy.launch", *about, *command],
+            stdin=subprocess.PIPE,  # never written to; its end tells that the launcher is gone
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # so that Ctrl-C reaches each process once, through the parent
+        )
+        children.append(Child(number, process, log))
+    return children
+
+
+def _supervise(children: list[Child], command: Sequence[str]) -> None:
+    """Waits until all have ended; hands signals on; ends all where one fails."""
+    ended: queue.SimpleQueue[Child] = queue.SimpleQueue()
+
+    def wait(child: Child) -> None:
+        child.process.wait()
+        ended.put(child)
+
+    for child in children:
+        threading.Thread(target=wait, args=(child,), daemon=True).start()
+    asked = []
+
+    def hand_on(number, frame) -> None:
+        asked.append(number)
+        for child in children:
+            if child.process.poll() is None:
+                child.process.send_signal(signal.SIGTERM if len(asked) == 1 else signal.SIGKILL)
+
+    before = {s: signal.signal(s, hand_on) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for _ in children:
+            child = _next(ended)
+            if child.process.returncode not in (0, STOPPED):
+                _end(children)
+                if asked:
+                    break
+                raise RunError(_describe(child, len(children), command))
+    finally:
+        _end(children)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked or any(child.process.returncode == STOPPED for child in children):
+        sys.exit(STOPPED)
+
+
+def _next(ended: "queue.SimpleQueue[Child]") -> Child:
+    while True:  # in short waits, between which Python handles signals
+        try:
+            return ended.get(timeout=0.2)
+        except queue.Empty:
+            continue
+
+
+def _end(children: list[Child]) -> None:
+    """Ends what still runs, kindly at first."""
+    for child in children:
+        if child.process.poll() is None:
+            child.process.terminate()
+    deadline = time.monotonic() + GRACE
+    for child in children:
+        try:
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+
+
+def _describe(child: Child, processes: int, command: Sequence[str]) -> str:
+    status = child.process.returncode
+    how = f"ended with exit code {status}"
+    if status < 0:
+        how = f"was killed by {signal.Signals(-status).name} (exit code {status})"
+    if status == -signal.SIGABRT:
+        how += ", as JAX does where another one no longer answers"
+    said = ""
+    if child.log is not None:
+        child.log.seek(0)
+        lines = child.log.read().splitlines()[-15:]
+        said = "".join(f"\n  [{child.number}] {line}" for line in lines)
+    advice = "the same command goes on from the last checkpoint"
+    if not any(part.partition("=")[0] in ("--out", "--resume") for part in command):
+        advice = "go on from the last checkpoint with --resume RUN-FOLDER"
+    return (
+        f"process {child.number} of {processes} {how}; the others were stopped. "
+        f"When its cause is mended, {advice}{said}"
+    )
+
+
+def _worker(about: Sequence[str], command: Sequence[str]) -> None:
+    """What each local process does."""
+    number, processes = map(int, about[0].split("/"))
+    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    address = f"{LOOPBACK}:{about[1]}"
+    jax.distributed.initialize(
+        address,
+        processes,
+        number,
+        local_device_ids=[number],  # of the GPUs of this machine each process has one
+        coordinator_bind_address=address,
+        heartbeat_timeout_seconds=max(1, round(float(about[2]))),
+        initialization_timeout=120,
+    )
+    _become(command)
+
+
+def _end_with_the_launcher() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    _worker(sys.argv[1:4], sys.argv[4:])

@@ -1,0 +1,92 @@
+"use strict";
+
+const at = (id) => document.getElementById(id);
+let asked = 0;
+let address = null;
+
+function say(text, fault = false) {
+  at("message").textContent = text;
+  at("message").classList.toggle("fault", fault);
+}
+
+async function introduce() {
+  const answer = await fetch("/v1/model");
+  const model = await answer.json();
+  const sample = model.data.source === "sample";
+  const data = sample ? `zoo's built-in sample in place of ${model.data.name}` : model.data.name;
+  at("about").textContent = `${model.model}, trained on ${data}: ${model.classes.join(", ")}`;
+  at("key-line").hidden = !model.key_needed;
+}
+
+function show(file) {
+  if (address) URL.revokeObjectURL(address);
+  address = URL.createObjectURL(file);
+  const image = at("shown");
+  image.onload = () => image.classList.toggle("small", image.naturalWidth < 192);
+  image.onerror = () => { image.hidden = true; };
+  image.src = address;
+  image.hidden = false;
+  at("hint").hidden = true;
+}
+
+function row({ label, probability }) {
+  const line = document.createElement("tr");
+  const name = document.createElement("th");
+  const bar = document.createElement("td");
+  const share = document.createElement("td");
+  const length = document.createElement("progress");
+  name.scope = "row";
+  name.textContent = label;
+  length.max = 1;
+  length.value = probability;
+  length.setAttribute("aria-label", `probability of ${label}`);
+  bar.append(length);
+  share.className = "share";
+  share.textContent = `${(100 * probability).toFixed(1)} %`;
+  line.append(name, bar, share);
+  return line;
+}
+
+async function predict(file) {
+  const number = ++asked;
+  at("bars").hidden = true;
+  show(file);
+  say("Looking …");
+  const headers = { "Content-Type": file.type || "application/octet-stream" };
+  if (at("key").value) headers.Authorization = `Bearer ${at("key").value.trim()}`;
+  try {
+    const answer = await fetch("/v1/predict?top_k=100", { method: "POST", headers, body: file });
+    const content = await answer.json();
+    if (number !== asked) return; // another picture came meanwhile
+    if (!answer.ok) return say(content.detail, true);
+    at("bars").tBodies[0].replaceChildren(...content.predictions.map(row));
+    at("bars").hidden = false;
+    say(content.predictions[0].label);
+  } catch {
+    if (number === asked) say("The server does not answer.", true);
+  }
+}
+
+const drop = at("drop");
+for (const kind of ["dragenter", "dragover"]) {
+  drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+}
+for (const kind of ["dragleave", "drop"]) {
+  drop.addEventListener(kind, () => drop.classList.remove("over"));
+}
+drop.addEventListener("drop", (event) => {
+  event.preventDefault();
+  if (event.dataTransfer.files.length) predict(event.dataTransfer.files[0]);
+  else say("That was no file: save the picture first, or choose one.", true);
+});
+drop.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" || event.key === " ") { event.preventDefault(); at("file").click(); }
+});
+at("file").addEventListener("change", () => {
+  if (at("file").files.length) predict(at("file").files[0]);
+  at("file").value = ""; // so that the same picture can be chosen again
+});
+for (const kind of ["dragover", "drop"]) {
+  window.addEventListener(kind, (event) => event.preventDefault()); // else the browser opens it
+}
+introduce().catch(() => say("The server does not answer.", true));
