@@ -127,3 +127,35 @@ figures.predictions(images, labels, probabilities, dataset.classes, caption=data
 
 # %%
 figures.filters(state.params["conv"][0]["kernel"], caption=dataset.description)
+
+# %% [markdown]
+# ## The speed run
+#
+# `cnn.speedrun` is another network, which learns in as little computation as can be. Its first
+# layer is not learnt: it whitens patches of the pictures, so that its outputs are uncorrelated.
+
+# %%
+speedrun = cnn.speedrun
+kernel = speedrun.whitening_kernel(speedrun.scale_pixels(train["image"][:1_000]))
+figures.filters(kernel, caption=dataset.description)
+
+# %% [markdown]
+# A trained one comes with zoo, with a card that says what it is. It has seen the photographs of
+# CIFAR-10; of the sample's drawn shapes it knows nothing.
+
+# %%
+found = cnn.pretrained()
+print(found.card["command"], found.card["metrics"]["evaluation"], sep="\n")
+
+# %%
+weights = found.weights
+probabilities = cnn.speedrun_train.predict(
+    found.config, weights["params"], weights["moments"], images
+)
+if dataset.source == "real":
+    picture = figures.predictions(
+        images, labels, probabilities, dataset.classes, caption=dataset.description
+    )
+else:
+    picture = "the sample has other classes"
+picture

@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from zoo.ch06_cnn import commands, model
+from zoo.ch06_cnn import commands, model, runs
 from zoo.ch06_cnn.train import start
 from zoo.common import checkpoint, run
 
@@ -100,7 +100,7 @@ def test_help_teaches_every_command_and_answers_quickly(zoo):
 
 def test_mnist_is_enlarged_to_the_networks_size():
     config = model.Config(dataset="mnist")
-    digits = commands.load(config, "sample")
+    digits = runs.load(config, "sample")
     assert digits.train["image"].shape[1:] == (32, 32, 3)
     assert digits.train["image"][:, 2:30, 2:30].max() == digits.train["image"].max()
     assert digits.train["image"][:, :2].max() == 0
@@ -173,7 +173,7 @@ LONG = [*SMALL[:3], "8", "8", "8", *SMALL[6:], "--epochs", "6", "--batch-size", 
 
 def outcome(folder):
     """The final state as arrays and the metrics that do not depend on the clock."""
-    config = commands.saved_config(folder)
+    config = runs.saved_config(folder)
     state, _ = checkpoint.restore(folder, start(config, 2500)[1])
     state = state._replace(key=jax.random.key_data(state.key))
     rows = run.read_metrics(folder)

@@ -5,6 +5,15 @@
 """
 
 from zoo.ch03_mnist_ae_rbm import autoencoder, feedforward, rbm, sweep, train
+from zoo.ch03_mnist_ae_rbm.pretrained import pretrained
 from zoo.ch03_mnist_ae_rbm.train import scale_pixels
 
-__all__ = ["autoencoder", "feedforward", "rbm", "scale_pixels", "sweep", "train"]
+__all__ = [
+    "autoencoder",
+    "feedforward",
+    "pretrained",
+    "rbm",
+    "scale_pixels",
+    "sweep",
+    "train",
+]

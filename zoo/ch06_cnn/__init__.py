@@ -1,5 +1,10 @@
-"""Chapter 6: a convolutional network on CIFAR-10; `from zoo import ch06_cnn as cnn`."""
+"""Chapter 6: a convolutional network on CIFAR-10; `from zoo import ch06_cnn as cnn`.
 
+`cnn.speedrun` is the network of the speed run, with the same names inside; `cnn.pretrained()` is a
+trained one.
+"""
+
+from zoo.ch06_cnn import speedrun, speedrun_train
 from zoo.ch06_cnn.model import (
     RECIPES,
     Config,
@@ -14,6 +19,7 @@ from zoo.ch06_cnn.model import (
     pool,
     scale_pixels,
 )
+from zoo.ch06_cnn.pretrained import pretrained
 from zoo.ch06_cnn.train import predict_probabilities, train
 
 __all__ = [
@@ -29,6 +35,9 @@ __all__ = [
     "loss",
     "pool",
     "predict_probabilities",
+    "pretrained",
     "scale_pixels",
+    "speedrun",
+    "speedrun_train",
     "train",
 ]

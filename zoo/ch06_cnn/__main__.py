@@ -9,13 +9,13 @@ seeds.
 
 import sys
 
-from zoo.ch06_cnn import commands, speedrun_commands
+from zoo.ch06_cnn import commands, runs, speedrun_commands
 from zoo.ch06_cnn.model import RECIPES
 from zoo.ch06_cnn.speedrun import SPEEDRUNS
 from zoo.common import cli
 
 if __name__ == "__main__":
-    fast = commands.recipe_of(sys.argv[1:]) in SPEEDRUNS
+    fast = runs.recipe_of(sys.argv[1:]) in SPEEDRUNS
     cli.main(
         __doc__,
         {
@@ -28,5 +28,5 @@ if __name__ == "__main__":
             "bench": commands.bench,
         },
         recipes=(RECIPES, SPEEDRUNS),
-        resumed=commands.saved_config,
+        resumed=runs.saved_config,
     )

@@ -3,115 +3,30 @@
 All but `train` and `bench` take runs of both networks, the book's and the speed run's.
 """
 
-import argparse
-import dataclasses
 import functools
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 import tyro
 
-from zoo.ch06_cnn import model, speedrun, speedrun_train
-from zoo.ch06_cnn.train import losses, predict_probabilities, start
-from zoo.ch06_cnn.train import train as train_network
+from zoo.ch06_cnn import model
+from zoo.ch06_cnn.runs import (
+    CHAPTER,
+    NETWORKS,
+    Config,
+    ask,
+    load,
+    restore_or_published,
+    restore_with_data,
+)
+from zoo.ch06_cnn.train import losses, start
 from zoo.common import bench as timing
 from zoo.common import cli, device, fit, run
-from zoo.common.data import DataError, Dataset, cifar10, digest, mnist
+from zoo.common.data import DataError, Dataset, cifar10
 from zoo.common.device import Name as DeviceName
-
-CHAPTER = "ch06_cnn"
-Config = model.Config | speedrun.Config
-
-
-class Network(NamedTuple):
-    """What the commands need of a network; the functions are those of its training module."""
-
-    start: Callable[..., tuple[Any, fit.State]]
-    losses: Callable[[Any], tuple[fit.Loss, fit.Loss]]
-    train: Callable[..., fit.State]
-    probabilities: Callable[..., np.ndarray]
-    filters: Callable[[Any], jax.Array]  # of the first layer
-
-
-NETWORKS = {
-    model.Config: Network(
-        start,
-        losses,
-        train_network,
-        predict_probabilities,
-        lambda params: params["conv"][0]["kernel"],
-    ),
-    speedrun.Config: Network(
-        speedrun_train.start,
-        speedrun_train.losses,
-        speedrun_train.train,
-        speedrun_train.predict_probabilities,
-        lambda params: params["whiten"]["kernel"],
-    ),
-}
-
-
-def load(config: Config, data: str = "auto", data_dir: Path | None = None) -> Dataset:
-    """The data set of a configuration; digits of MNIST become 32x32 pixels of three colours."""
-    if config.dataset == "cifar10" and config.split == "all":
-        return _load_all(data, data_dir)
-    if config.dataset == "cifar10":
-        return cifar10.load(data=data, data_dir=data_dir, split=config.split)
-    if config.split in ("holdout", "all"):
-        raise DataError(f"MNIST has no split {config.split} here: use --split auto or official")
-    digits = mnist.load(data=data, data_dir=data_dir)
-
-    def enlarge(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        padded = np.pad(batch["image"], ((0, 0), (2, 2), (2, 2)))
-        return {**batch, "image": np.repeat(padded[..., None], 3, axis=-1)}
-
-    return digits._replace(train=enlarge(digits.train), test=enlarge(digits.test))
-
-
-def _load_all(data: str, data_dir: Path | None) -> Dataset:
-    """All five training files, and the first 1,000 official test images to test on."""
-    held = cifar10.load(data=data, data_dir=data_dir, split="holdout")
-    test = cifar10.first_thousand(data_dir)
-    if held.source != "real" or test is None:
-        raise DataError(
-            "split all needs the files of CIFAR-10 and test_batch.first1000.bin or "
-            "test_batch.bin: name their folder by --data-dir, or use --split holdout"
-        )
-    train = {k: np.concatenate([a, held.test[k]]) for k, a in held.train.items()}
-    description = (
-        "CIFAR-10: train on data_batch_1..5 (50,000), test on the first 1,000 official test images"
-    )
-    return held._replace(split="all", description=description, train=train, test=test)
-
-
-def recipe_of(arguments: Sequence[str]) -> str:
-    """The recipe that a command line names, by --recipe or by the run of --resume; or nothing."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--recipe", default="")
-    parser.add_argument("--resume", type=Path)
-    asked, _ = parser.parse_known_args(arguments)
-    return asked.recipe if asked.resume is None else _recipe_of_run(asked.resume)
-
-
-def _recipe_of_run(folder: Path) -> str:
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return content["config"]["recipe"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""  # `read_config` says what is wrong
-
-
-def _config_type(folder: Path) -> type:
-    return speedrun.Config if _recipe_of_run(folder) in speedrun.SPEEDRUNS else model.Config
-
-
-def saved_config(folder: Path) -> Config:
-    """The configuration that a run began with."""
-    return run.read_config(folder, CHAPTER, _config_type(folder))[0]
 
 
 def train(config: model.Config, options: cli.Options) -> None:
@@ -152,45 +67,16 @@ def _train(config, dataset, mesh, state, follow) -> fit.State:
     return NETWORKS[type(config)].train(config, dataset.train, dataset.test, **options)
 
 
-def restore(trained: cli.Trained) -> tuple[Path, Config, fit.State, dict[str, Any]]:
-    """The run that was named, or the newest: folder, configuration, state, config.json."""
-    folder = trained.run or run.newest(CHAPTER)
-    kind = _config_type(folder)
-    return run.restore(
-        CHAPTER,
-        dataclasses.replace(trained, run=folder),
-        kind,
-        lambda config: NETWORKS[kind].start(config, config.batch_size)[1],
-    )
-
-
-def _probabilities(config: Config, state: fit.State, images: np.ndarray) -> np.ndarray:
-    ask = NETWORKS[type(config)].probabilities
-    return ask(config, state.params, state.stats, images)
-
-
-def _restore_with_data(trained: cli.Trained) -> tuple[Path, Config, fit.State, Dataset]:
-    folder, config, state, content = restore(trained)
-    about = content["data"]
-    wanted = dataclasses.replace(config, split=about["split"]) if config.split == "auto" else config
-    if about["source"] == "sample":
-        wanted = config
-    dataset = load(wanted, about["source"], trained.data_dir)
-    run.check_data(folder, about, digest(dataset))
-    print(dataset.description)
-    return folder, config, state, dataset
-
-
 def evaluate(trained: cli.Trained) -> None:
     """Measure a trained model on its test images; write testActual.txt and testPred.txt.
 
     Each file has one class number a line, as the book's program writes them. Where the first 1,000
     images of the official test set are there, their accuracy is given too.
     """
-    folder, config, state, dataset = _restore_with_data(trained)
+    folder, config, state, dataset = restore_with_data(trained)
     _, testing = NETWORKS[type(config)].losses(config)
     means = fit.make_evaluate(testing, config.batch_size)(state, dataset.test)
-    probabilities = _probabilities(config, state, dataset.test["image"])
+    probabilities = ask(config, state, dataset.test["image"])
     labels, guesses = dataset.test["label"], probabilities.argmax(-1)
     for name, numbers in (("testActual.txt", labels), ("testPred.txt", guesses)):
         run.write(folder / name, "".join(f"{number}\n" for number in numbers))
@@ -211,7 +97,7 @@ def _official(config: Config, state: fit.State, data_dir: Path | None) -> dict[s
     first = cifar10.first_thousand(data_dir)
     if first is None:
         return {}
-    probabilities = _probabilities(config, state, first["image"])
+    probabilities = ask(config, state, first["image"])
     accuracy = float((probabilities.argmax(-1) == first["label"]).mean())
     print(f"accuracy on the first 1,000 official test images: {accuracy:.4f}")
     return {"first_1000_official_accuracy": accuracy}
@@ -244,6 +130,8 @@ def predict(
 ) -> None:
     """Say what is in pictures, any image files: the likeliest classes with probabilities.
 
+    Where nothing was trained yet, the network that comes with zoo is asked.
+
     Args:
         images: picture files; the middle square of each is shrunk to 32x32
         trained: which model
@@ -255,9 +143,8 @@ def predict(
     if not images:
         raise DataError("name at least one picture: python -m zoo.ch06_cnn predict cat.png")
     pictures = np.stack([read_image(path) for path in images])
-    folder, config, state, content = restore(trained)
-    classes = content["data"]["classes"]
-    probabilities = _probabilities(config, state, pictures)
+    folder, config, state, classes = restore_or_published(trained)
+    probabilities = ask(config, state, pictures)
     for path, picture, p in zip(images, pictures, probabilities, strict=True):
         print(path)
         for best in np.argsort(-p)[:top]:
@@ -268,7 +155,7 @@ def predict(
 
 def figures(trained: cli.Trained) -> None:
     """Draw a run again: curves, confusion matrix, the ten cats, filters, sample predictions."""
-    folder, config, state, dataset = _restore_with_data(trained)
+    folder, config, state, dataset = restore_with_data(trained)
     for path in _draw(folder, config, state, dataset):
         print(path)
 
@@ -278,7 +165,7 @@ def _draw(folder: Path, config: Config, state: fit.State, dataset: Dataset) -> l
     from zoo.common import figures as common
 
     test, classes, caption = dataset.test, dataset.classes, dataset.description
-    probabilities = _probabilities(config, state, test["image"])
+    probabilities = ask(config, state, test["image"])
     tenth = classes.index("cat") if "cat" in classes else 3
     ten = np.flatnonzero(test["label"] == tenth)[:10]
     drawings: Mapping[str, Any] = {

@@ -14,6 +14,7 @@ from zoo.ch07_dqn.model import (
     td_error,
     td_target,
 )
+from zoo.ch07_dqn.pretrained import pretrained
 from zoo.ch07_dqn.train import greedy, train
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "maze",
     "n_step_return",
     "planner",
+    "pretrained",
     "replay",
     "td_error",
     "td_target",

@@ -25,6 +25,7 @@ from zoo.ch08_vae.model import (
     scale_pixels,
     squared,
 )
+from zoo.ch08_vae.pretrained import pretrained
 from zoo.ch08_vae.train import train
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "log_likelihood",
     "log_weights",
     "loss",
+    "pretrained",
     "reparameterise",
     "sample",
     "scale_pixels",

@@ -146,7 +146,10 @@ def _make_call(step, batch_size: int, form: Form, sharding: NamedSharding | None
     def single(state, data, order, first, last):
         return one(first, state, data, order)
 
-    return device.jit(loop if form == "loop" else single, donate_argnums=0)
+    options = {"donate_argnums": 0}
+    if sharding is not None:  # else XLA would split what a state carries for each example
+        options["out_shardings"] = NamedSharding(sharding.mesh, PartitionSpec())
+    return device.jit(loop if form == "loop" else single, **options)
 
 
 def iterate(
