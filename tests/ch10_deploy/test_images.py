@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zoo.ch06_cnn.commands import read_image
-from zoo.ch10_deploy import abuse, images
+from zoo.ch10_deploy import bad, images
 from zoo.ch10_deploy.problems import Problem
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -81,7 +81,7 @@ def test_a_digit_is_read_as_chapter_3_reads_it():
 
 @pytest.mark.parametrize("size", [(30_000, 30_000), (15_000, 10_000), (65_535, 65_535)])
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(size):
-    assert refusal(decode, abuse.bomb(*size)) == 413
+    assert refusal(decode, bad.bomb(*size)) == 413
 
 
 def test_the_limit_on_pixels_is_exact():

@@ -151,7 +151,7 @@ def test_a_process_that_fails_is_named_with_its_last_words():
 
 
 def test_a_process_that_jax_ended_points_to_the_others():
-    with pytest.raises(RunError, match="SIGABRT .exit code -6., as JAX does where another"):
+    with pytest.raises(RunError, match=r"SIGABRT .exit code -6., as JAX does where another"):
         launch._supervise([child(0, "import os; os.abort()")], [CHAPTER, "train"])
 
 

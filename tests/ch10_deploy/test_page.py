@@ -85,9 +85,8 @@ def test_a_picture_can_be_chosen_by_hand_and_another_after_it(page, keyfile):
     page.set_input_files("#file", {**file, "buffer": png(1)})
     first = rows(page)
     page.set_input_files("#file", {**file, "buffer": png(2)})
-    page.wait_for_function(
-        "v => document.querySelector('#bars progress')?.value !== v", arg=first[1][0]
-    )
+    top = page.locator("#bars progress").first
+    playwright.expect(top).not_to_have_attribute("value", str(first[1][0]))
     assert rows(page) != first
 
 
@@ -96,9 +95,7 @@ def test_what_is_wrong_is_said_on_the_page(page, keyfile):
     playwright.expect(page.locator("#message")).to_contain_text("a valid API key is needed")
     page.get_by_label("API key").fill(keyfile[1])
     page.evaluate(DROP, ["notes.txt", "text/html", [60, 62]])
-    page.wait_for_function(
-        "document.getElementById('message').textContent.includes('content type')"
-    )
+    playwright.expect(page.locator("#message")).to_contain_text("the content type must be")
     assert page.locator("#bars").is_hidden()
 
 

@@ -1,6 +1,6 @@
-"""Requests that a server must refuse: malformed, oversized, unauthorised, cut off; in any order.
+"""An attack on a server of this machine: bad requests of every kind, in a shuffled order.
 
-Each kind has the answers that are right for it. Memory is read from the server's own /metrics.
+The server's memory is read from its own /metrics.
 """
 
 import asyncio
@@ -8,27 +8,15 @@ import collections
 import dataclasses
 import json
 import random
-import struct
 import time
-import zlib
 from collections.abc import Sequence
 
+from zoo.ch10_deploy.bad import CLOSED, PATH, Bad, bad_requests
 from zoo.ch10_deploy.loadtest import Target, pictures, request_bytes, target
 from zoo.common.data import DataError
 
 MAX_COUNT, MAX_CLIENTS = 100_000, 64
 SECONDS = 30.0  # an answer that takes longer counts as hung
-PATH = "/v1/predict"
-CLOSED = 0  # the server may close the connection without an answer
-
-
-@dataclasses.dataclass(frozen=True)
-class Bad:
-    """A bad request and the statuses that answer it rightly."""
-
-    name: str
-    content: bytes
-    right: tuple[int, ...]
 
 
 @dataclasses.dataclass
@@ -62,111 +50,6 @@ class Report:
         out.append(f"memory of the server: {before:.1f} MiB, at the end {after:.1f} MiB")
         out.append(f"a good request afterwards: {'answered' if self.works else 'NOT answered'}")
         return out + self.faults[:10]
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims `width` x `height` pixels, all of one colour."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        checked = kind + data
-        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    rows = zlib.compress(bytes(min(3 * width + 1, 1 << 16)) * min(height, 64))
-    signature = b"\x89PNG\r\n\x1a\n"
-    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-def _webp(width: int, height: int) -> bytes:
-    """A WebP whose header claims `width` x `height` pixels, with nothing behind it."""
-    canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    data = b"WEBPVP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + canvas
-    return b"RIFF" + struct.pack("<I", len(data)) + data
-
-
-def bad_requests(key: str | None, max_bytes: int, shape: Sequence[int]) -> list[Bad]:
-    """Every kind of bad request, for a server with these limits."""
-    good, kind = pictures("png", 1)[0]
-
-    def post(body: bytes = good, content: str | None = kind, path: str = PATH, **more) -> bytes:
-        return request_bytes(path, body, content, key, **more)
-
-    def form(text: str, boundary: str = "xyz") -> bytes:
-        body = text.replace("\n", "\r\n").encode()
-        return post(body, f"multipart/form-data; boundary={boundary}")
-
-    def pixels(value: object) -> bytes:
-        return post(json.dumps({"pixels": value}).encode(), "application/json")
-
-    def chunked(total: int) -> bytes:
-        piece = b"10000\r\n" + bytes(65536) + b"\r\n"
-        head = request_bytes(PATH, b"", kind, key, headers=["Transfer-Encoding: chunked"])
-        head = head.replace(b"Content-Length: 0\r\n", b"")
-        return head + piece * (total // 65536) + b"0\r\n\r\n"
-
-    names = b'Content-Disposition: form-data; name="image"; filename="a.png"'
-    deep = b"[" * 100_000
-    right = [[[0] * shape[-1]] * shape[1]] * shape[0] if len(shape) == 3 else [[0] * 28] * 28
-    keyless = (401,) if key else (200,)
-    return [
-        Bad("no key", request_bytes(PATH, good, kind), keyless),
-        Bad("wrong key", request_bytes(PATH, good, kind, "zoo_" + 16 * "0" + "_" + 43 * "A"),
-            keyless),
-        Bad("key of garbage", request_bytes(PATH, good, kind, "\x7f\x80ÿ'\""), (400, *keyless)),
-        Bad("empty body", post(b""), (400,)),
-        Bad("no picture", post(b"not a picture" * 9), (422,)),
-        Bad("picture cut off", post(good[: len(good) // 2]), (422,)),
-        Bad("picture with flipped bits", post(good[:60] + bytes(40) + good[100:]), (422,)),
-        Bad("text as SVG", post(b"<svg onload='alert(1)'/>", "image/svg+xml"), (422,)),
-        Bad("bomb: PNG of 900 megapixels", post(bomb(30_000, 30_000)), (413,)),
-        Bad("bomb: PNG of 150 megapixels", post(bomb(15_000, 10_000)), (413,)),
-        Bad("bomb: PNG of 4 gigapixels", post(bomb(65_535, 65_535)), (413,)),
-        Bad("bomb: WebP of 268 megapixels", post(_webp(16_384, 16_384), "image/webp"), (413, 422)),
-        Bad("size 0", post(bomb(0, 0)), (422,)),
-        Bad("unknown content type", post(good, "text/plain"), (415,)),
-        Bad("no content type", post(good, None), (415,)),
-        Bad("JSON cut off", post(b'{"image": "aGk', "application/json"), (400,)),
-        Bad("JSON, deep", post(deep, "application/json"), (400,)),
-        Bad("JSON, no UTF-8", post(b"\xff\xfe{}", "application/json"), (400, 422)),
-        Bad("JSON of another form", post(b"[1, 2]", "application/json"), (422,)),
-        Bad("JSON, both", post(b'{"image": "", "pixels": 1}', "application/json"), (422,)),
-        Bad("base64 of nothing", post(b'{"image": "////"}', "application/json"), (422,)),
-        Bad("no base64", post(b'{"image": "*?*"}', "application/json"), (422,)),
-        Bad("image is a number", post(b'{"image": 7}', "application/json"), (422,)),
-        Bad("pixels of another shape", pixels([[1, 2], [3]]), (422,)),
-        Bad("pixels too large", pixels([[[1 << 70] * 3] * 32] * 32), (422,)),
-        Bad("pixels of text", pixels("NaN"), (422,)),
-        Bad("pixels, true", pixels(True), (422,)),
-        Bad("pixels out of range", pixels(json.loads(json.dumps(right).replace("0", "256"))),
-            (422,)),
-        Bad("form without boundary", post(good, "multipart/form-data"), (400,)),
-        Bad("form without file", form('--xyz\nContent-Disposition: form-data; name="a"\n\nb\n'
-                                      "--xyz--\n"), (400,)),
-        Bad("form cut off", form("--xyz\n" + names.decode() + "\n\nabc"), (400, 422)),
-        Bad("form of 100 fields", form(("--xyz\n" + names.decode()[:-7] + 'b"\n\n\n') * 100
-                                       + "--xyz--\n"), (400, 422)),
-        Bad("top_k=0", post(path=PATH + "?top_k=0"), (422,)),
-        Bad("top_k=-1", post(path=PATH + "?top_k=-1"), (422,)),
-        Bad("top_k of 60 digits", post(path=PATH + "?top_k=" + 60 * "9"), (422,)),
-        Bad("unknown path", post(path="/v1/../../etc/passwd"), (404,)),
-        Bad("path with NUL", post(path="/%00%ff"), (404,)),
-        Bad("wrong method", request_bytes(PATH, method="DELETE", key=key), (405,)),
-        Bad("page by POST", post(path="/"), (405,)),
-        Bad("body too large", post(bytes(max_bytes + 1)), (413,)),
-        Bad("chunks too large", chunked(max_bytes + 131_072), (413,)),
-        Bad("length of a terabyte", request_bytes(PATH, b"", kind, key).replace(
-            b"Content-Length: 0", b"Content-Length: 1099511627776"), (413,)),
-        Bad("length of nonsense", request_bytes(PATH, b"", kind, key).replace(
-            b"Content-Length: 0", b"Content-Length: -5"), (400,)),
-        Bad("two lengths", post(headers=["Content-Length: 3"]), (400,)),
-        Bad("headers too large", post(headers=["X: " + "y" * 8000] * 8), (431, CLOSED)),
-        Bad("no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 3 + b"\r\n\r\n", (400,)),
-        Bad("another protocol", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", (400,)),
-        Bad("upgrade", post(headers=["Connection: Upgrade", "Upgrade: websocket"]),
-            (200, 400, 426)),
-        Bad("gone in the headers", b"POST /v1/pre", (CLOSED, 400)),
-        Bad("gone in the body", post()[:-100], (CLOSED, 400, 408)),
-    ]  # fmt: skip
 
 
 async def _exchange(place: Target, bad: Bad) -> int:

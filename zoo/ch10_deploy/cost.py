@@ -50,9 +50,9 @@ def run(
     if demand is not None and not 0 < demand < math.inf:
         raise CostError(f"got --demand {demand}, expected predictions per second over 0")
     rented = sorted(map(parse, machines), key=lambda machine: per_million(machine, busy))
-    head = ["machine", f"{currency} per hour", "predictions/s", f"{currency} per million"]
+    head = ["machine", f"{currency}/hour", "per second", f"{currency}/million"]
     if demand is not None:
-        head += [f"machines for {demand:,g}/s", f"{currency} per hour for these"]
+        head += [f"for {demand:,g}/s", f"{currency}/hour in all"]
     rows = []
     for one in rented:
         row = [one.name, f"{one.price:,.4g}", f"{one.rate:,.4g}", f"{per_million(one, busy):,.4g}"]
@@ -60,7 +60,8 @@ def run(
             count = needed(one, demand, busy)
             row += [f"{count:,}", f"{count * one.price:,.4g}"]
         rows.append(tuple(row))
-    bench.print_table(f"machines in use {busy:.0%} of the time", tuple(head), rows)
+    title = f"what predictions cost, machines in use {busy:.0%} of the time"
+    bench.print_table(title, tuple(head), rows)
 
 
 def parse(text: str) -> Machine:

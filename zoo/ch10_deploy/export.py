@@ -14,7 +14,6 @@ Nothing is ever unpickled. An export of the same run by the same versions has th
 
 import dataclasses
 import functools
-import hashlib
 import importlib.metadata
 import json
 import tempfile
@@ -27,25 +26,25 @@ import jax
 import numpy as np
 
 from zoo.ch10_deploy import models, store
-from zoo.common import checkpoint, cli, device, run
-from zoo.common.data import DataError, files
-
-FORMAT = 1
-PLATFORMS = ("cpu", "cuda", "tpu")
-WEIGHTS, CONFIG, FUNCTION, MANIFEST = (
-    "weights.safetensors",
-    "config.json",
-    "model.jaxexport",
-    "manifest.json",
+from zoo.ch10_deploy.manifest import (
+    CONFIG,
+    FORMAT,
+    FUNCTION,
+    LIMITS,
+    MANIFEST,
+    WEIGHTS,
+    ExportError,
+    as_json,
+    read_manifest,
+    sha256_of,
 )
+from zoo.common import checkpoint, cli, device, run
+from zoo.common.data import files
+
+PLATFORMS = ("cpu", "cuda", "tpu")
 # `predict` goes through more images in pieces of this size. On a CPU larger ones leave the cache:
 # chapter 6's network takes 0.3 ms an image in batches up to 128, 0.5 to 0.8 in those of 256.
 _LARGEST = {"cpu": 64, "accelerator": 1024}
-_LIMITS = {WEIGHTS: 4096 * files.MIB, CONFIG: files.MIB, FUNCTION: 256 * files.MIB}
-
-
-class ExportError(DataError):
-    """An exported model is damaged, of another format, or can't be made."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +133,7 @@ def export_run(name: str, trained: cli.Trained, out: str | None = None) -> Writt
     folder, config, state, content = run.restore(model.chapter, trained, model.config, model.like)
     contents = build(name, config, model.weights(state), content)
     location = str(folder / "export") if out is None else out
-    digest = _sha256(contents[MANIFEST])
+    digest = sha256_of(contents[MANIFEST])
     if store.exists(store.join(location, MANIFEST)):
         if store.read(store.join(location, MANIFEST), files.MIB) != contents[MANIFEST]:
             raise ExportError(f"{location} holds another model: choose another --out")
@@ -162,7 +161,7 @@ def build(name: str, config: Any, weights: Any, content: dict[str, Any]) -> dict
         path = Path(temporary) / WEIGHTS
         checkpoint.save_weights(path, weights, {})  # two entries would come in any order
         contents = {WEIGHTS: path.read_bytes()}
-    contents |= {CONFIG: _json(about), FUNCTION: bytes(exported.serialize())}
+    contents |= {CONFIG: as_json(about), FUNCTION: bytes(exported.serialize())}
     packages = ("zoo", "jax", "jaxlib")
     manifest = {
         "format": FORMAT,
@@ -176,11 +175,11 @@ def build(name: str, config: Any, weights: Any, content: dict[str, Any]) -> dict
         "calling_convention_version": exported.calling_convention_version,
         "versions": {package: importlib.metadata.version(package) for package in packages},
         "files": {
-            file: {"sha256": _sha256(bytes_), "bytes": len(bytes_)}
+            file: {"sha256": sha256_of(bytes_), "bytes": len(bytes_)}
             for file, bytes_ in contents.items()
         },
     }
-    return {**contents, MANIFEST: _json(manifest)}
+    return {**contents, MANIFEST: as_json(manifest)}
 
 
 def _export_function(predict: models.Predict, weights: Any, shape: tuple[int, ...]) -> Any:
@@ -216,14 +215,14 @@ def load(location: str | Path, digest: str | None = None) -> Exported:
       StoreError: a file can't be read.
     """
     raw = store.read(store.join(location, MANIFEST), files.MIB)
-    found = _sha256(raw)
+    found = sha256_of(raw)
     if digest is not None and found != digest:
         raise ExportError(f"{location}: the manifest's SHA-256 is {found}, expected {digest}")
-    manifest = _read_manifest(location, raw)
+    manifest = read_manifest(location, raw)
     contents = {}
     for name, about in manifest["files"].items():
-        contents[name] = store.read(store.join(location, name), min(_LIMITS[name], about["bytes"]))
-        if (sha256 := _sha256(contents[name])) != about["sha256"]:
+        contents[name] = store.read(store.join(location, name), min(LIMITS[name], about["bytes"]))
+        if (sha256 := sha256_of(contents[name])) != about["sha256"]:
             raise ExportError(
                 f"{store.join(location, name)} was changed: its SHA-256 is {sha256}, expected "
                 f"{about['sha256']}: export the run again"
@@ -240,33 +239,6 @@ def load(location: str | Path, digest: str | None = None) -> Exported:
             f"{versions.get('jax')} ({_one_line(error)}); using its weights with zoo's code"
         )
     return Exported(predict, jax.device_put(weights), manifest, source, found)
-
-
-def _read_manifest(location: str | Path, raw: bytes) -> dict[str, Any]:
-    """The manifest, as far as `load` and the server rely on it."""
-    try:
-        manifest = json.loads(raw)
-        format_, names = manifest["format"], set(manifest["files"])
-        shape, classes = manifest["input"]["shape"], manifest["classes"]
-        sound = (
-            {WEIGHTS, CONFIG} <= names <= set(_LIMITS)
-            and isinstance(manifest["model"], str)
-            and isinstance(manifest["versions"], dict)
-            and isinstance(classes, list)
-            and all(isinstance(name, str) for name in classes)
-            and all(isinstance(size, int) and size > 0 for size in shape[1:])
-            and all(
-                isinstance(about["bytes"], int) and isinstance(about["sha256"], str)
-                for about in manifest["files"].values()
-            )
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{location}: manifest.json can't be read: {error!r}") from error
-    if format_ != FORMAT:
-        raise ExportError(f"{location} has format {format_!r}, this zoo reads {FORMAT}")
-    if not sound:
-        raise ExportError(f"{location}: manifest.json lacks files, classes or shapes")
-    return manifest
 
 
 def _from_function(contents: dict[str, bytes], manifest: dict[str, Any]) -> tuple[Any, Any]:
@@ -305,14 +277,6 @@ def _weights(content: bytes, like: Any) -> Any:
         path = Path(temporary) / WEIGHTS
         path.write_bytes(content)
         return checkpoint.load_weights(path, like)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def _one_line(error: BaseException) -> str:

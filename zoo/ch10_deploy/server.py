@@ -20,16 +20,16 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from zoo.ch10_deploy import openapi, problems
+from zoo.ch10_deploy.front import PREDICT, Front
 from zoo.ch10_deploy.keys import KeyRing
 from zoo.ch10_deploy.problems import Problem
 from zoo.ch10_deploy.protocol import LimitedProtocol
-from zoo.ch10_deploy.service import Gone, Service
+from zoo.ch10_deploy.service import Service
 from zoo.common.data import DataError
 
 __all__ = ["KeyRing", "Server", "Service", "is_loopback", "make_app", "serve"]
 
 PAGE = Path(__file__).parent / "page"
-PREDICT = "/v1/predict"
 SWITCH_SECONDS = 0.0005
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -41,64 +41,6 @@ _TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-
-
-class Front:
-    """The outermost layer, plain ASGI: counts and times requests, and answers predictions.
-
-    Predictions could pass through FastAPI as the rest does; its layers cost as much time as
-    unpacking the picture.
-    """
-
-    def __init__(self, app: FastAPI, service: Service):
-        self.app, self.service = app, service
-        self.paths = {route.path for route in app.routes}
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Passes a request on, or answers it."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        service, began, status = self.service, time.perf_counter(), 500
-
-        async def sending(message: Any) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if service.draining:
-                    message["headers"].append((b"connection", b"close"))
-            await send(message)
-
-        service.accepted += 1
-        try:
-            if scope["path"] == PREDICT and scope["method"] == "POST":
-                await self._predict(scope, receive, sending)
-            else:
-                await self.app(scope, receive, sending)
-        finally:
-            service.answered += 1
-            path = scope["path"] if scope["path"] in self.paths else "other"
-            service.metrics.answered(path, status, time.perf_counter() - began)
-
-    async def _predict(self, scope: Any, receive: Any, send: Any) -> None:
-        try:
-            headers = dict(scope["headers"])
-            content = await self.service.predict(headers, scope["query_string"], receive)
-            status, kind, more = 200, b"application/json", ()
-        except Problem as problem:
-            content = problems.body(problem.status, problem.detail)
-            status, kind = problem.status, problems.MEDIA_TYPE.encode()
-            more = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-        except Gone:
-            status, content, kind, more = 400, b"", b"text/plain", ()  # nobody reads it
-        except Exception as error:
-            self.service.log(error)
-            content = problems.body(500, "the server failed; its log says how")
-            status, kind, more = 500, problems.MEDIA_TYPE.encode(), ()
-        length = str(len(content)).encode()
-        lines = [(b"content-type", kind), (b"content-length", length), *more]
-        await send({"type": "http.response.start", "status": status, "headers": lines})
-        await send({"type": "http.response.body", "body": content})
 
 
 def make_app(service: Service) -> FastAPI:
@@ -240,7 +182,6 @@ class Server(uvicorn.Server):
         while self.server_state.connections and time.monotonic() < until:
             await asyncio.sleep(0.02)
         self.should_exit = True
-
 
     def _let_in(self, listener: socket.socket) -> None:
         """Takes the connections that the system has made already, which closing would reset."""
