@@ -1,6 +1,7 @@
 """What a request for a prediction passes: key, rate, body, picture, batch, answer."""
 
 import asyncio
+import gc
 import json
 import logging
 import time
@@ -57,6 +58,8 @@ class Service:
             limit=self.limits.max_queue,
             observe=self.metrics.batch,
         )
+        gc.collect()
+        gc.freeze()  # JAX's many objects stay; looking through them would hold up requests
         self.metrics.ready.set(not self.draining)
         times = ", ".join(f"{size}: {1e3 * second:.2g}" for size, second in seconds.items())
         took = time.monotonic() - began
