@@ -6,7 +6,7 @@
 # computed again, and each file of predictions has a record of what made it. This notebook makes
 # one in a temporary folder, changes data and model, and asks.
 #
-# The engines are git and DVC (`pip install 'zoo[pipeline]'`); in a terminal the same is
+# The engines are git and DVC (`pip install -e '.[pipeline]'`); in a terminal the same is
 # `python -m zoo.ch09_pipeline init DIR`, `put`, `run`, `why`. The settings are tiny, so that
 # everything takes about a minute on two cores.
 

@@ -111,7 +111,7 @@ def tiny(monkeypatch):
 
 def test_seeds_are_repeated_once_and_kept(tiny, tmp_path, capsys, monkeypatch):
     out = tmp_path / "speedrun.json"
-    speedrun_commands.repeat(tiny, seeds=2, target=0.0, device_name="cpu", warm_up=False, out=out)
+    speedrun_commands.repeat(tiny, seeds=2, target=0.0, device_name="cpu", out=out)
     assert "2 seeds" in capsys.readouterr().out
     (rows,) = json.loads(out.read_text())["rows"].values()
     assert [row["seed"] for row in rows] == [0, 1]

@@ -27,7 +27,7 @@ from zoo.ch09_pipeline.params import Params
 from zoo.common.data import DataError, cifar10, sample
 from zoo.common.run import RunError
 
-pytest.importorskip("dvc", reason="needs the extra `pipeline`: pip install 'zoo[pipeline]'")
+pytest.importorskip("dvc", reason="needs the extra `pipeline`: pip install -e '.[pipeline]'")
 SMALL = {"filters": [2, 2, 2], "hidden": 4, "batch_size": 20, "epochs": 1}
 CHOSEN = Params({"recipe": "book", **SMALL}, block=16, classes=sample.SHAPES)
 

@@ -94,6 +94,7 @@ def test_load_and_abuse_stay_on_this_machine_and_within_bounds():
         commands.abuse("127.0.0.1:9", count=10**9)
     with pytest.raises(DataError, match="no server answers"):
         commands.load_test("127.0.0.1:9", clients=1, seconds=0.2, warmup=0)
+    commands.load_test("127.0.0.1:9", clients=1, seconds=0.2, warmup=0, leave=True)
     with pytest.raises(DataError, match="no server of zoo answers"):
         commands.abuse("127.0.0.1:9", count=1)
 

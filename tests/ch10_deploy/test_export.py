@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import sys
 
 import jax
 import jax.export
@@ -165,12 +166,25 @@ def test_a_run_that_drops_in_predictions_is_refused(config, weights, data):
         export.build("ch06_cnn", dropping, weights, {"data": data})
 
 
+def test_a_missing_package_is_named_with_the_extra(config, weights, data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    monkeypatch.delitem(sys.modules, "jax._src.export.serialization", raising=False)
+    with pytest.raises(ExportError, match=r"pip install 'zoo\[serve\]'"):
+        export.build("ch06_cnn", config, weights, {"data": data})
+
+
 @pytest.fixture
 def trained(tmp_path, monkeypatch, config, data):
     """A run's folder with a checkpoint, as `train` leaves it."""
     monkeypatch.chdir(tmp_path)
     folder = run.create("ch06_cnn", config, data, tmp_path / "trained")
-    checkpoint.save(folder, jax.jit(lambda: start(config, 100)[1])(), {})
+
+    def empty(leaf):  # drawing weights would take seconds to compile
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key(0) if is_key else jax.numpy.zeros(leaf.shape, leaf.dtype)
+
+    state = jax.eval_shape(lambda: start(config, 100)[1])
+    checkpoint.save(folder, jax.tree.map(empty, state), {})
     return cli.Trained(run=folder, device="cpu")
 
 

@@ -211,7 +211,7 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(start, exported, png
 
 
 def test_before_the_model_is_compiled_the_server_lives_but_is_not_ready(start, exported, png):
-    server = start(exported, "--open", "--max-batch", 256)
+    server = start(exported, "--open", "--max-batch", 64)
     with httpx.Client(base_url=server.url, trust_env=False) as client:
         assert client.get("/healthz").status_code == 200
         assert problem(client.get("/readyz"), 503) == "compiling"

@@ -86,7 +86,7 @@ SPEEDRUNS = {
     "speedrun-cpu": Config(
         recipe="speedrun-cpu",
         width=32,
-        learning_rate=0.12,
+        learning_rate=0.24,
         bias_rate=10.0,
         head_rate=2.0,
         epochs=8,

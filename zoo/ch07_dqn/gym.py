@@ -1,4 +1,4 @@
-"""The maze for programs that expect Gymnasium (`pip install 'zoo[gym]'`).
+"""The maze for programs that expect Gymnasium (`pip install -e '.[gym]'`).
 
 Plain Python on the tables of `environment.Params`: one step at a time is faster so than by JAX.
 """

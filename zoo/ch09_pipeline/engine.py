@@ -45,7 +45,7 @@ def require() -> None:
     if shutil.which("git") is None:
         raise RunError("no git here, which keeps a workspace's history: install git")
     if importlib.util.find_spec("dvc") is None:
-        raise RunError("no DVC here, which keeps data versions: pip install 'zoo[pipeline]'")
+        raise RunError("no DVC here, which keeps data versions: pip install -e '.[pipeline]'")
 
 
 def environment(folder: Path) -> dict[str, str]:

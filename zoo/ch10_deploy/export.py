@@ -151,6 +151,9 @@ def build(name: str, config: Any, weights: Any, content: dict[str, Any]) -> dict
       config: the model's configuration.
       weights: as `Model.weights` gives them.
       content: the run's config.json, for the classes and the data set.
+
+    Raises:
+      ExportError: a package is missing.
     """
     model = models.MODELS[name]
     exported = _export_function(model.predict(config), weights, model.shape)
@@ -161,7 +164,10 @@ def build(name: str, config: Any, weights: Any, content: dict[str, Any]) -> dict
         path = Path(temporary) / WEIGHTS
         checkpoint.save_weights(path, weights, {})  # two entries would come in any order
         contents = {WEIGHTS: path.read_bytes()}
-    contents |= {CONFIG: as_json(about), FUNCTION: bytes(exported.serialize())}
+    try:
+        contents |= {CONFIG: as_json(about), FUNCTION: bytes(exported.serialize())}
+    except ImportError as error:
+        raise ExportError("exporting needs flatbuffers: pip install -e '.[serve]'") from error
     packages = ("zoo", "jax", "jaxlib")
     manifest = {
         "format": FORMAT,

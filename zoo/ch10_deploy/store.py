@@ -120,7 +120,7 @@ def _remote(url: str) -> Iterator[tuple[Any, str]]:
         system, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
         raise StoreError(
-            f"{url}: reading {scheme}:// needs another package ({error}): pip install 'zoo[serve]'"
+            f"{url}: reading {scheme}:// needs another package ({error}): pip install -e '.[serve]'"
         ) from error
     except Exception as error:
         raise StoreError(f"{url}: {error}") from error
