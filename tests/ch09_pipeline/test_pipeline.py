@@ -404,7 +404,7 @@ def test_nothing_is_lost_without_git_settings(tmp_path, monkeypatch):
 
 def test_a_missing_extra_is_said_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RunError, match=r"pip install 'zoo\[pipeline\]'"):
+    with pytest.raises(RunError, match=r"pip install -e '\.\[pipeline\]'"):
         workspace.init(tmp_path / "new", CHOSEN)
     assert not (tmp_path / "new").exists()
 

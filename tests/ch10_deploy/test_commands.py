@@ -70,7 +70,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch):
         monkeypatch.delitem(__import__("sys").modules, f"zoo.ch10_deploy.{name}", raising=False)
         monkeypatch.delattr(f"zoo.ch10_deploy.{name}", raising=False)
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(DataError, match=r"needs uvicorn.*pip install 'zoo\[serve\]'"):
+    with pytest.raises(DataError, match=r"needs uvicorn.*pip install -e '\.\[serve\]'"):
         commands.serve("model", Limits(), open=True)
 
 

@@ -169,7 +169,7 @@ def test_a_run_that_drops_in_predictions_is_refused(config, weights, data):
 def test_a_missing_package_is_named_with_the_extra(config, weights, data, monkeypatch):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     monkeypatch.delitem(sys.modules, "jax._src.export.serialization", raising=False)
-    with pytest.raises(ExportError, match=r"pip install 'zoo\[serve\]'"):
+    with pytest.raises(ExportError, match=r"pip install -e '\.\[serve\]'"):
         export.build("ch06_cnn", config, weights, {"data": data})
 
 
