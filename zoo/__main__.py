@@ -1,11 +1,11 @@
-"""A model zoo in JAX: what there is, and the data sets."""
+"""A model zoo in JAX: what there is, the data sets, and the trained models that come with it."""
 
 import importlib.util
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from zoo.common import cli
+from zoo.common import cli, pretrained
 from zoo.common.data import commands
 
 CHAPTERS = {
@@ -49,6 +49,15 @@ def verify(names: Positional[tuple[str, ...]] = (), data_dir: Path | None = None
     commands.verify_data(names, data_dir)
 
 
+def publish(run: Positional[Path]) -> None:
+    """Make the model of a run folder the published one of its chapter.
+
+    Args:
+        run: The run's folder.
+    """
+    print(pretrained.publish(run))
+
+
 if __name__ == "__main__":
     data = {"list": commands.list_data, "fetch": fetch, "verify": verify}
-    cli.main(__doc__, {"chapters": chapters, "data": data})
+    cli.main(__doc__, {"chapters": chapters, "data": data, "publish": publish})
