@@ -21,7 +21,7 @@ test: $(VENV)/test.stamp  ## check style, run all tests and the notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --nbmake --nbmake-timeout=300 notebooks
 
 lint: $(VENV)/test.stamp  ## check style alone
 	$(BIN)/ruff check .
