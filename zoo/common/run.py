@@ -351,14 +351,17 @@ def follow(
                         f"stopped and saved at step {step:,} (epoch {progress.epoch} of {epochs}); "
                         f"go on with --resume {folder}"
                     )
-        total = sum(row["seconds"] for row in rows)
-        summary = {**rows[-1], "train_seconds": round(total, 3)}
-        summary |= {"compile_seconds": round(compile_seconds, 3)}
         if writes:
-            write_json(folder / "summary.json", summary)
+            _write_summary(folder, rows, compile_seconds)
         return progress.state
 
     return consume
+
+
+def _write_summary(folder: Path, rows: list[dict[str, Any]], compile_seconds: float) -> None:
+    total = sum(row["seconds"] for row in rows)
+    summary = {**rows[-1], "train_seconds": round(total, 3)}
+    write_json(folder / "summary.json", summary | {"compile_seconds": round(compile_seconds, 3)})
 
 
 def _check_shared(state: fit.State) -> None:
