@@ -16,6 +16,7 @@ from zoo.ch05_lstm.model import (
     score,
     step,
 )
+from zoo.ch05_lstm.pretrained import pretrained
 from zoo.ch05_lstm.train import prepare, train
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "init_state",
     "loss",
     "prepare",
+    "pretrained",
     "score",
     "step",
     "text",
