@@ -122,6 +122,9 @@ def test_planner_commands(tmp_path, few_frames, monkeypatch, capsys):
     planner_commands.evaluate(trained, count=200, rounds=9)
     assert "4x4 cells" in capsys.readouterr().out
     assert json.loads((tmp_path / "p/evaluation-4x4.json").read_text())["rounds"] == 9
+    planner_commands.evaluate(trained, count=20, extra=0.5, rounds=9)
+    assert "evaluation-4x4-extra0.5.json" in capsys.readouterr().out
+    assert (tmp_path / "p/evaluation-4x4-extra0.5.json").exists()
     planner_commands.play(trained)
     assert (tmp_path / "p/figures/walk.gif").exists()
     assert runs.saved_config(tmp_path / "p") == config

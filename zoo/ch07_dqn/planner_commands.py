@@ -55,7 +55,7 @@ def evaluate(
     extra: float | None = None,
     rounds: int | None = None,
 ) -> None:
-    """Let a planner walk mazes that it has never seen, also larger ones; writes evaluation.json.
+    """Let a planner walk mazes that it has never seen, also larger ones; writes the result as JSON.
 
     Args:
         trained: which planner
@@ -80,7 +80,10 @@ def evaluate(
     kind = describe(other).partition(", new")[0]
     _report(found, count, f"{kind}, {rounds} rounds")
     results = found | {"count": count, "mazes": kind, "rounds": rounds}
-    run.write_json(folder / f"evaluation-{other.rows}x{other.columns}.json", results)
+    loops = f"-extra{other.extra:g}" if other.extra else ""
+    path = folder / f"evaluation-{other.rows}x{other.columns}{loops}.json"
+    run.write_json(path, results)
+    print(f"written to {path}")
 
 
 def play(trained: Trained, number: int = 0, seconds: float = 0.08) -> None:
