@@ -153,6 +153,7 @@ def test_the_writer_is_as_good_as_its_card_says(real):
     expected = found.card["metrics"]["evaluation"]
     assert characters == expected["characters"]
     assert abs(nats - expected["nats"]) < 2e-3
+    assert nats < 1.5
     assert abs(accuracy - expected["accuracy"]) < 2e-3
 
 
@@ -162,9 +163,12 @@ def test_the_pictures_model_is_as_good_as_its_card_says(real):
 
     found = cnn.pretrained()
     test = cifar10.first_thousand(real)
+    if test is None:
+        pytest.skip("no official test image is here: neither test_batch.bin nor its first 1,000")
     probabilities = cnn.speedrun_train.predict(
         found.config, found.weights["params"], found.weights["moments"], test["image"]
     )
     accuracy = (probabilities.argmax(-1) == test["label"]).mean()
     expected = found.card["metrics"]["evaluation"]["first_1000_official_accuracy"]
     assert abs(accuracy - expected) < 0.004
+    assert accuracy > 0.92
