@@ -1,1 +1,26 @@
-"""A functional model zoo in JAX after *Hands-On Deep Learning with Go*: pure functions only."""
+"""A functional model zoo in JAX after the book "Hands-On Deep Learning with Go".
+
+`zoo.load("runs/...")` and `zoo.published("ch08_vae")` give a trained model; `zoo.tasks()` lists
+every model. A chapter is imported by itself: `from zoo import ch06_cnn as cnn`.
+"""
+
+import importlib
+import pkgutil
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["load", "published", "tasks"]
+
+
+def tasks() -> tuple[Any, ...]:
+    """The `Task` of every model, chapter by chapter; imports the chapters."""
+    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name.startswith("ch"))
+    chapters = (importlib.import_module(f"{__name__}.{name}") for name in names)
+    return tuple(task for chapter in chapters for task in getattr(chapter, "TASKS", ()))
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily: `import zoo` loads neither JAX nor a chapter.
+    if name in ("load", "published"):
+        return getattr(importlib.import_module("zoo.common.trained"), name)
+    raise AttributeError(f"module 'zoo' has no attribute {name!r}")

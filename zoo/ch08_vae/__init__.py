@@ -3,8 +3,12 @@
 `vae.conv` is the convolutional one on CIFAR-10, with the same names inside.
 """
 
+import functools
+
 from zoo.ch08_vae import conv
-from zoo.ch08_vae.model import (
+from zoo.ch08_vae.conv import task as _conv
+from zoo.ch08_vae.vae import task as _vae
+from zoo.ch08_vae.vae.model import (
     RECIPES,
     Config,
     Output,
@@ -25,11 +29,15 @@ from zoo.ch08_vae.model import (
     scale_pixels,
     squared,
 )
-from zoo.ch08_vae.pretrained import pretrained
-from zoo.ch08_vae.train import train
+from zoo.common import trained
+
+TASKS = (_vae.TASK, _conv.TASK)
+train = TASKS[0].train
+pretrained = functools.partial(trained.published, TASKS[0])
 
 __all__ = [
     "RECIPES",
+    "TASKS",
     "Config",
     "Output",
     "apply",

@@ -3,27 +3,12 @@
 Begin with `train` (the modern recipe, 10 epochs), then `sample`, `reconstruct`, `interpolate 0 1`
 and `evaluate`; they work with the newest run. `train --recipe book` is the book's program, `train
 --recipe iwae` the protocol of the literature. Ctrl-C saves; `train --resume runs/ch08_vae/TIME`
-goes on. `chapter-figures` and `sweep-latents 2 5 8 20` train what the chapter's figures compare.
+goes on. `conv train` is a convolutional one on CIFAR-10.
 """
 
-from zoo.ch08_vae import commands, conv, drawing, model, studies
-from zoo.common import cli
+from zoo.ch08_vae import TASKS
+from zoo.ch08_vae.vae.commands import COMMANDS
+from zoo.common import cli, commands
 
 if __name__ == "__main__":
-    cli.main(
-        __doc__,
-        {
-            "train": commands.train,
-            "train-conv": commands.train_conv,
-            "evaluate": commands.evaluate,
-            "sample": drawing.sample,
-            "reconstruct": drawing.reconstruct,
-            "interpolate": drawing.interpolate,
-            "figures": drawing.figures,
-            "chapter-figures": studies.chapter_figures,
-            "sweep-latents": studies.sweep_latents,
-            "bench": commands.bench,
-        },
-        recipes=(model.RECIPES, conv.RECIPES),
-        resumed=commands.saved_config,
-    )
+    cli.main(__doc__, COMMANDS | {"conv": commands.make(TASKS[1])}, TASKS)

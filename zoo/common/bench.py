@@ -6,9 +6,7 @@ machine on that day (`matmul_peak`) and a peer measured in the same run (`benchm
 
 import importlib.metadata
 import os
-import pathlib
 import platform
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,8 +16,10 @@ import jax
 import jax.numpy as jnp
 import rich.console
 import rich.table
+from jax.sharding import Mesh
 
-from zoo.common import device
+from zoo.common import device, fit
+from zoo.common.task import Task
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "torch", "zoo")
 
@@ -85,6 +85,107 @@ def time_call(
     return Timing(compile_seconds, tuple(run() for _ in range(warmup + runs))[warmup:])
 
 
+class Rates(NamedTuple):
+    """Units per second of each run, and the seconds that compilation took."""
+
+    values: tuple[float, ...]
+    compile_seconds: float
+
+    @classmethod
+    def of(cls, timing: Timing, units: float) -> "Rates":
+        """The rates of calls that each work through so many units."""
+        return cls(tuple(units / second for second in timing.seconds), timing.compile_seconds)
+
+    @property
+    def median(self) -> float:
+        """Half of the runs were faster."""
+        return statistics.median(self.values)
+
+    def scaled(self, units: float) -> "Rates":
+        """The same in a unit of which one of these has so many."""
+        return Rates(tuple(units * value for value in self.values), self.compile_seconds)
+
+    def summary(self) -> dict[str, float]:
+        """Median, quartiles and compilation, for a file of results."""
+        low, high = quartiles(self.values)
+        return {
+            "median": self.median,
+            "low": low,
+            "high": high,
+            "compile_seconds": self.compile_seconds,
+        }
+
+    def cells(self) -> tuple[str, str, str]:
+        """Median, quartiles and compilation, for a table."""
+        low, high = quartiles(self.values)
+        return f"{self.median:,.0f}", f"{low:,.0f} to {high:,.0f}", f"{self.compile_seconds:.2f}"
+
+
+def training(
+    task: Task,
+    config: Any,
+    data: dict[str, Any],
+    batch_size: int,
+    *,
+    runs: int = 5,
+    seconds: float = 0.5,
+    mesh: Mesh | None = None,
+) -> tuple[Rates, fit.State]:
+    """Examples per second of a task's updates by gradients, and the last state.
+
+    It times the loop that the chapters train with, `fit.iterate`, on data that lie on the device,
+    from the clock between two reports: what an epoch adds (drawing its order, reading the metrics)
+    is in the time, compilation is not.
+
+    Args:
+      task: the model.
+      config: its configuration.
+      data: as `task.random` gives it.
+      batch_size: examples per update.
+      runs: how many are timed; one more comes before them, untimed.
+      seconds: the least length of a run.
+      mesh: splits each batch over several devices.
+    """
+    steps = fit.steps_per_epoch(data, batch_size, mesh)
+    reports = fit.iterate(
+        task.losses(config, steps)[0],
+        task.optimizer(config, task.updates(config, steps)),
+        task.begin(config, data),
+        task.prepare(config, data),
+        epochs=10**6,
+        batch_size=batch_size,
+        shuffle=task.shuffle(config),
+        mesh=mesh,
+        call_seconds=min(0.25, seconds),
+    )
+    values, compile_seconds, done, spent = [], next(reports).compile_seconds, 0, 0.0
+    before = time.perf_counter()
+    for progress in reports:
+        now = time.perf_counter()
+        done, spent, before = done + progress.steps, spent + now - before, now
+        if spent >= seconds:
+            values.append(done * batch_size / spent)
+            done, spent = 0, 0.0
+        if len(values) > runs:
+            return Rates(tuple(values[1:]), compile_seconds), progress.state
+    raise AssertionError("the loop ends only when it is left")
+
+
+def inference(
+    task: Task, config: Any, weights: fit.Weights, batch: dict[str, Any], runs: int = 50
+) -> Rates:
+    """Examples per second in inference, one call a batch, with the call's own overhead.
+
+    It is of the task's first prediction whose inputs are all in the batch.
+    """
+    prediction = next(
+        p for p in task.predictions(config).values() if p.inputs.keys() <= batch.keys()
+    )
+    inputs = jax.device_put({name: batch[name] for name in prediction.inputs})
+    timing = time_call(prediction.function, weights, inputs, runs=runs, warmup=5)
+    return Rates.of(timing, len(jax.tree.leaves(inputs)[0]))
+
+
 def matmul_peak(size: int = 2048, runs: int = 5) -> float:
     """FLOP/s of the float32 product of two square matrices: the median run's, 2 size^3 FLOPs each.
 
@@ -97,28 +198,15 @@ def matmul_peak(size: int = 2048, runs: int = 5) -> float:
 
 def system() -> dict[str, Any]:
     """The machine and the software that a time belongs to; loads nothing heavy."""
-    try:
-        threads = len(os.sched_getaffinity(0))  # the cores that this process may use
-    except AttributeError:  # macOS, Windows
-        threads = os.cpu_count() or 1
     return {
-        "processor": _processor(),
-        "threads": threads,
+        "processor": device.processor(),
+        "threads": device.threads(),
         "memory_gib": _memory_gib(),
         "os": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: version for name in _PACKAGES if (version := _version(name))},
         "devices": sorted({f"{d.platform}: {d.device_kind}" for d in jax.devices()}),
     }
-
-
-def _processor() -> str:
-    try:
-        text = pathlib.Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _memory_gib() -> float | None:

@@ -1,35 +1,32 @@
 """The command line: sub-commands from functions, flags from their dataclasses, errors in a line."""
 
+import ast
 import dataclasses
 import functools
 import inspect
+import itertools
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from zoo.common.data import DataError
 from zoo.common.device import DeviceError
 from zoo.common.device import Name as DeviceName
+from zoo.common.task import Task
 
 Command = Callable[..., None]
 Commands = Mapping[str, "Command | Commands"]
-Bases = dict[type, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class RunOptions:
     """What every command that trains takes beside the model's own configuration."""
 
-    data: Literal["auto", "real", "sample"] = "auto"
-    """auto: the real data set, else the built-in sample; real: fail instead; sample: no network"""
-    data_dir: Path | None = None
-    """folder to look in before $ZOO_DATA_DIR and the cache"""
     device: DeviceName = "auto"
-    """what computes"""
-    devices: int = 1
-    """split each batch over so many devices of that kind"""
+    """where to compute"""
     out: Path | None = None
     """folder for the run; runs/CHAPTER/TIME if not given"""
     resume: Path | None = None
@@ -37,44 +34,54 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
-    """Which trained model, and where its data set is."""
+class Options(RunOptions):
+    """The same for models that learn from a data set."""
 
-    run: Path | None = None
-    """folder of the run; the newest one of this model under runs/ if not given"""
+    data: Literal["auto", "real", "sample"] = "auto"
+    """auto: the real data set, else the built-in sample; real: fail instead; sample: no network"""
     data_dir: Path | None = None
     """folder to look in before $ZOO_DATA_DIR and the cache"""
+    devices: int = 1
+    """split each batch over so many devices of that kind"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """Which trained model."""
+
+    run: Path | None = None
+    """folder of the run, or "published"; if not given the newest run of this model under runs/,
+    and without any run the published model"""
     device: DeviceName = "auto"
-    """what computes"""
+    """where to compute"""
 
 
-def main(
-    doc: str | None,
-    commands: Commands,
-    recipes: Sequence[Mapping[str, Any]] = (),
-    resumed: Callable[[Path], Any] | None = None,
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class Trained(TrainedModel):
+    """Which trained model, and where its data set is."""
+
+    data_dir: Path | None = None
+    """folder to look in before $ZOO_DATA_DIR and the cache"""
+
+
+def main(doc: str | None, commands: Commands, tasks: Sequence[Task] = ()) -> None:
     """Runs the sub-command that the command line names.
 
-    A parameter `config` of a command begins as the recipe that `--recipe` names (the first one if
-    it names none), or with `--resume DIR` as `resumed(DIR)`; the other flags change it. Errors that
-    a user can mend are printed in one line (ZOO_DEBUG=1 adds the traceback); the status is then 1,
-    or 130 for a run that was stopped and saved.
+    A parameter `config` of a command, annotated with the `Config` of one of the `tasks`, becomes
+    the flag `--recipe` and a flag for each field: the recipe gives what no flag says, or the run
+    that `--resume` names does. Errors that a user can mend are printed in one line (ZOO_DEBUG=1
+    adds the traceback); the status is then 1, or 130 for a run that was stopped and saved.
 
     Args:
       doc: the chapter's module docstring, shown by --help.
       commands: functions by name; their parameters become flags. A mapping is a group of commands.
-      recipes: for each model, its whole configurations by name, the default first; a command takes
-        those of the class that its parameter `config` is annotated with.
-      resumed: reads the configuration of a run folder.
+      tasks: the chapter's models.
     """
     from zoo.common import run
 
-    arguments = sys.argv[1:]
     try:
         _cache_compilation()
-        bases = _base_configs(arguments, recipes, resumed)
-        _dispatch(doc, commands, bases, arguments)
+        _dispatch(doc, commands, {task.config_type: task for task in tasks})
     except run.Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(130)
@@ -103,20 +110,19 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def _dispatch(doc: str | None, commands: Commands, bases: Bases, arguments: list[str]) -> None:
+def _dispatch(doc: str | None, commands: Commands, tasks: Mapping[type, Task]) -> None:
     import tyro
 
     def app(commands: Commands) -> tyro.extras.SubcommandApp:
         made = tyro.extras.SubcommandApp()
         for name, command in commands.items():
-            inner = _with_config(command, bases) if callable(command) else app(command)
+            inner = _with_flags(command, tasks) if callable(command) else app(command)
             made.command(inner, name=name)
         return made
 
     app(commands).cli(
         prog=_program(),
         description=doc,
-        args=arguments,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
 
@@ -126,46 +132,92 @@ def _program() -> str:
     return f"python -m {module.name.removesuffix('.__main__')}" if module else sys.argv[0]
 
 
-def _flag(arguments: list[str], name: str) -> str | None:
-    for n, argument in enumerate(arguments):
-        if argument == name and n + 1 < len(arguments):
-            return arguments[n + 1]
-        if argument.startswith(f"{name}="):
-            return argument.partition("=")[2]
-    return None
-
-
-def _base_configs(arguments, recipes, resumed) -> Bases:
-    """The default configuration of each class."""
-    folder, recipe = _flag(arguments, "--resume"), _flag(arguments, "--recipe")
-    if folder is not None and resumed is not None:
-        config = resumed(Path(folder))
-        return {type(config): config}
-    firsts = [next(iter(named.values())) for named in recipes]
-    # Where there is no such recipe, tyro says so.
-    return {
-        type(first): named.get(recipe, first) for named, first in zip(recipes, firsts, strict=True)
-    }
-
-
-def _with_config(command: Command, bases: Bases) -> Command:
-    """The command with the configuration of its class as the default of its parameter `config`."""
+def _with_flags(command: Command, tasks: Mapping[type, Task]) -> Command:
+    """The command with flags in place of its parameter `config`."""
     signature = inspect.signature(command)
     parameter = signature.parameters.get("config")
-    if parameter is None or parameter.annotation not in bases:
+    if parameter is None or parameter.annotation not in tasks:
         return command
-    default = bases[parameter.annotation]
-    new = [
-        p.replace(kind=p.KEYWORD_ONLY, default=default if p is parameter else p.default)
-        for p in signature.parameters.values()
-    ]
+    task = tasks[parameter.annotation]
 
     @functools.wraps(command)
-    def with_default(*args: Any, **keywords: Any) -> None:
-        command(*args, **keywords)
+    def with_config(*args: Any, config: dict[str, Any], **keywords: Any) -> None:
+        resumed = getattr(keywords.get("options"), "resume", None)
+        command(*args, config=configure(task, config, resumed), **keywords)
 
-    with_default.__signature__ = signature.replace(parameters=new)
-    return with_default
+    own = parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=flags(task))
+    others = [
+        p if p.kind is p.VAR_POSITIONAL else p.replace(kind=p.KEYWORD_ONLY)
+        for name, p in signature.parameters.items()
+        if name != "config"
+    ]
+    with_config.__signature__ = signature.replace(parameters=[*others, own])
+    del with_config.__wrapped__  # tyro would read the flags of the function inside
+    with_config.__annotations__ = {p.name: p.annotation for p in [*others, own]}
+    return with_config
+
+
+def flags(task: Task) -> type:
+    """A TypedDict with the flags of a configuration; what is not given on the line is not in it.
+
+    So one pass over the line tells apart "--epochs 10" and the recipe's own 10 epochs.
+    """
+    import tyro
+
+    recipes, fields = task.recipes, {}
+    for field in dataclasses.fields(task.config_type):
+        kind = field.type
+        if field.name == "recipe":
+            kind, hint = Literal[tuple(recipes)], f"(default: {next(iter(recipes))})"
+        else:
+            hint = _values(field.name, recipes)
+        about = tyro.conf.arg(
+            help=_help(task.config_type, field.name),
+            help_behavior_hint=hint,
+            aliases=field.metadata.get("aliases"),
+        )
+        fields[field.name] = Annotated[kind, about]
+    return TypedDict("Flags", fields, total=False)
+
+
+def _values(name: str, recipes: Mapping[str, Any]) -> str:
+    """The value of a field in each recipe, "(modern: 10, book: 20)"."""
+    shown = {recipe: _shown(getattr(config, name)) for recipe, config in recipes.items()}
+    if len(set(shown.values())) == 1:
+        return f"(default: {next(iter(shown.values()))})"
+    return f"({', '.join(f'{recipe}: {value}' for recipe, value in shown.items())})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(_shown, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@functools.cache
+def _documented(config_type: type) -> dict[str, str]:
+    """The docstrings of a dataclass's fields."""
+    (node,) = ast.parse(textwrap.dedent(inspect.getsource(config_type))).body
+    found = {}
+    for field, doc in itertools.pairwise(node.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr):
+            found[field.target.id] = inspect.cleandoc(ast.literal_eval(doc.value))
+    return found
+
+
+def _help(config_type: type, name: str) -> str:
+    return _documented(config_type).get(name, "")
+
+
+def configure(task: Task, given: Mapping[str, Any], resumed: Path | None = None) -> Any:
+    """The configuration that flags make of a recipe, or of the run that is resumed."""
+    from zoo.common import run
+
+    if resumed is not None:
+        base = run.read_config(resumed, task.name, task.config_type)[0]
+    else:
+        base = task.recipes[given.get("recipe", next(iter(task.recipes)))]
+    return dataclasses.replace(base, **given)
 
 
 def _cache_compilation() -> None:

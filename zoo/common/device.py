@@ -5,7 +5,11 @@ same program; `mesh` then spans them all.
 """
 
 import functools
+import os
+import platform
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -134,10 +138,25 @@ def describe(device: jax.Device) -> str:
     """One line for logs and figures, like `gpu: NVIDIA H200` or `cpu: AMD EPYC, 2 threads`."""
     if device.platform != "cpu":
         return f"{device.platform}: {device.device_kind}"
-    from zoo.common import bench
+    return f"cpu: {processor()}, {threads()} threads"
 
-    system = bench.system()
-    return f"cpu: {system['processor']}, {system['threads']} threads"
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def threads() -> int:
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
 
 
 def current() -> jax.Device:

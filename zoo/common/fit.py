@@ -5,6 +5,7 @@ the compiled loop. How many steps one compiled call makes is the loop's own busi
 nothing in the result, so progress can be shown and a run can be stopped within an epoch.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
@@ -19,6 +20,8 @@ from zoo.common import device
 
 Batch = dict[str, Any]
 Loss = Callable[..., tuple[jax.Array, Any]]
+Weights = dict[str, Any]
+"""What evaluation and prediction need of a state: `params` and, where there are any, `stats`."""
 Form = Literal["loop", "step"]
 
 
@@ -42,6 +45,12 @@ class Progress(NamedTuple):
     seconds: float  # that this call took, compilation apart
     compile_seconds: float  # spent on compilation since the last report
     metrics: dict[str, float] | None  # at an epoch's end: its means and the test's; else None
+
+
+def weights_of(state: State) -> Weights:
+    """The parameters and running statistics of a state as they are."""
+    stats = {} if state.stats is None else {"stats": state.stats}
+    return {"params": state.params, **stats}
 
 
 class BatchError(ValueError):
@@ -162,6 +171,7 @@ def iterate(
     batch_size: int,
     test: Batch | None = None,
     test_loss: Loss | None = None,
+    tested: Callable[[State], Weights] = weights_of,
     shuffle: bool = True,
     form: Form = "loop",
     mesh: Mesh | None = None,
@@ -179,6 +189,7 @@ def iterate(
       batch_size: examples per update.
       test: measured at the end of each epoch, if given.
       test_loss: as `loss`, called without a key; `loss` itself if not given.
+      tested: the weights that the test measures, averaged ones for example.
       shuffle: whether each epoch has its own random order.
       form: `loop` makes many steps in one compiled call, `step` one per call; equal results.
       mesh: splits each batch over several devices.
@@ -230,7 +241,7 @@ def iterate(
                 metrics = _epoch_means(state, per_epoch)
                 state = state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
                 if test is not None:
-                    measured = measure(state, test)
+                    measured = measure(tested(state), test)
                     metrics |= {f"test_{name}": value for name, value in measured.items()}
                 last_metrics = metrics
             yield Progress(state, epoch + 1, steps, seconds, compile_seconds, metrics)
@@ -259,8 +270,8 @@ def fit(
     return last(reports())
 
 
-def make_evaluate(loss: Loss, batch_size: int) -> Callable[[State, Batch], dict[str, float]]:
-    """A function (state, data) -> means over all examples of the loss and its metrics.
+def make_evaluate(loss: Loss, batch_size: int) -> Callable[[Weights, Batch], dict[str, float]]:
+    """A function (weights, data) -> means over all examples of the loss and its metrics.
 
     `loss` is called without a key. A rest smaller than a batch counts by its size.
     """
@@ -282,32 +293,54 @@ def make_evaluate(loss: Loss, batch_size: int) -> Callable[[State, Batch], dict[
 
     whole, rest = device.jit(whole), device.jit(measure)
 
-    def evaluate(state: State, data: Batch) -> dict[str, float]:
+    def evaluate(weights: Weights, data: Batch) -> dict[str, float]:
+        given = weights["params"], weights.get("stats")
         examples = jax.tree.leaves(data)[0].shape[0]
         count, left = divmod(examples, batch_size)
         totals = {}
         if count:
-            means = whole(state.params, state.stats, data, count)
+            means = whole(*given, data, count)
             totals = {name: float(value) * batch_size for name, value in means.items()}
         if left:
-            means = rest(state.params, state.stats, jax.tree.map(lambda a: a[-left:], data))
+            means = rest(*given, jax.tree.map(lambda a: a[-left:], data))
             totals = {k: totals.get(k, 0.0) + float(value) * left for k, value in means.items()}
         return {name: total / examples for name, total in totals.items()}
 
     return evaluate
 
 
-def predict(
-    function: Callable[[jax.Array], jax.Array], inputs: jax.Array, batch_size: int
-) -> np.ndarray:
-    """`function` of all inputs [N, ...], batch by batch in one compiled call; gives [N, ...]."""
-    examples = inputs.shape[0]
+def predict(function: Callable[[Any, Any], Any], weights: Any, inputs: Any, batch_size: int) -> Any:
+    """`function(weights, inputs)` of any number of examples, batch by batch in one compiled call.
+
+    Args:
+      function: of weights and a tree of arrays [B, ...], to one of arrays [B, ...]; compiled once
+        for each function object and shapes, so hand the same object again.
+      weights: a tree of arrays.
+      inputs: a tree of arrays [N, ...].
+      batch_size: examples at a time.
+
+    Returns:
+      A tree of NumPy arrays [N, ...].
+    """
+    examples = jax.tree.leaves(inputs)[0].shape[0]
+    batch_size = max(1, min(batch_size, examples))
     batches = -(-examples // batch_size)
     index = np.arange(batches * batch_size).reshape(batches, batch_size).clip(max=examples - 1)
-    mapped = device.jit(lambda x, index: jax.lax.map(lambda i: function(x[i]), index))(
-        inputs, index
+    mapped = _mapped(function)(weights, inputs, index)
+    return jax.tree.map(
+        lambda a: np.asarray(a).reshape(-1, *a.shape[2:])[:examples], jax.device_get(mapped)
     )
-    return np.asarray(mapped).reshape(-1, *mapped.shape[2:])[:examples]
+
+
+@functools.lru_cache(maxsize=64)
+def _mapped(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def whole(weights: Any, inputs: Any, index: jax.Array) -> Any:
+        def one(rows: jax.Array) -> Any:
+            return function(weights, jax.tree.map(lambda a: a[rows], inputs))
+
+        return jax.lax.map(one, index)
+
+    return device.jit(whole)
 
 
 def _check_metrics(metrics: dict[str, jax.Array], totals: dict[str, jax.Array]) -> None:

@@ -25,6 +25,7 @@ from jax.sharding import Mesh
 
 from zoo.common import checkpoint, device, fit
 from zoo.common.data import digest, files
+from zoo.common.task import Task
 
 PACKAGES = ("zoo", "jax", "jaxlib", "optax", "flax", "numpy")
 SAVE_SECONDS = 120.0
@@ -49,11 +50,11 @@ def write_json(path: Path, content: Any) -> None:
     write(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
-def create(chapter: str, config: Any, data: dict[str, Any], out: Path | None = None) -> Path:
-    """Makes the folder of a new run, by default runs/CHAPTER/TIME, and writes its config.json.
+def create(name: str, config: Any, data: dict[str, Any], out: Path | None = None) -> Path:
+    """Makes the folder of a new run, by default runs/NAME/TIME, and writes its config.json.
 
     Args:
-      chapter: for example `ch06_cnn`.
+      name: of the task, for example `ch06_cnn`.
       config: the model's frozen dataclass.
       data: what config.json says of the data set (name, split, description, hash).
       out: the folder to use; it must not hold another run.
@@ -61,12 +62,7 @@ def create(chapter: str, config: Any, data: dict[str, Any], out: Path | None = N
     Raises:
       RunError: there is a run in the folder already.
     """
-    stamp = time.strftime("%Y-%m-%d-%H%M%S")
-    folder = out or Path("runs") / chapter / stamp
-    number = 1
-    while out is None and folder.exists():
-        number += 1
-        folder = Path("runs") / chapter / f"{stamp}-{number}"
+    folder = _claim(Path("runs") / name) if out is None else out
     if (folder / "config.json").exists():
         raise RunError(
             f"{folder} holds a run already: go on with it by --resume {folder}, or choose "
@@ -74,11 +70,11 @@ def create(chapter: str, config: Any, data: dict[str, Any], out: Path | None = N
         )
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     content = {
-        "chapter": chapter,
+        "chapter": name,
         "config": dataclasses.asdict(config),
         "data": data,
         "device": device.describe(device.current()),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
         "python": sys.version.split()[0],
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -87,49 +83,85 @@ def create(chapter: str, config: Any, data: dict[str, Any], out: Path | None = N
     return folder
 
 
-def newest(chapter: str) -> Path:
-    """The newest run of a chapter, or `chapter/model`, under runs/ that has a checkpoint.
+def _claim(parent: Path) -> Path:
+    """A new folder named by the time, which no other process can get as well."""
+    stamp, number = time.strftime("%Y-%m-%d-%H%M%S"), 1
+    parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        folder = parent / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def newest(name: str) -> Path | None:
+    """The newest run of a task under runs/ that has a checkpoint, or None."""
+    configs = Path("runs", name).glob("*/config.json")
+    folders = sorted((c.parent for c in configs), key=lambda f: (f / "config.json").stat().st_mtime)
+    return next((folder for folder in reversed(folders) if checkpoint.latest(folder)), None)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
 
     Raises:
-      RunError: there is none.
+      RunError: it can't be read.
     """
-    configs = Path("runs", chapter).glob("*/config.json")
-    folders = sorted((c.parent for c in configs), key=lambda f: (f / "config.json").stat().st_mtime)
-    for folder in reversed(folders):
-        if checkpoint.latest(folder):
-            return folder
-    package, _, model = chapter.partition("/")
-    command = f"python -m zoo.{package} train {model}".strip()
-    raise RunError(
-        f"no trained model under {Path('runs', chapter)}: run `{command}` first, "
-        "or name a run folder by --run"
-    )
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} can't be read: {error}; name the folder of a run") from error
 
 
-def read_config(folder: Path, chapter: str, config_type: type) -> tuple[Any, dict[str, Any]]:
+def _read_content(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The path and the content of a run's config.json."""
+    path = folder / "config.json"
+    if not path.exists():
+        raise RunError(f"{folder} is no run folder: it has no config.json")
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"chapter", "config", "data"} <= set(content):
+        raise RunError(f"{path} can't be read as a run's configuration")
+    return path, content
+
+
+def name_of(folder: Path) -> str:
+    """The name of the task that a run is of.
+
+    Raises:
+      RunError: it is no run folder.
+    """
+    return _read_content(folder)[1]["chapter"]
+
+
+def read_config(folder: Path, name: str, config_type: type) -> tuple[Any, dict[str, Any]]:
     """The configuration of a run, and all of its config.json.
 
     Raises:
-      RunError: it is no run of this chapter, or its config.json is damaged or of another version.
+      RunError: it is no run of this task, or its config.json is damaged or of another version.
     """
-    path = folder / "config.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found, fields = content["chapter"], content["config"]
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} is no run folder: it has no config.json") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} can't be read as a run's configuration: {error!r}") from error
-    if found != chapter:
-        raise RunError(f"{folder} is a run of {found}, expected one of {chapter}")
+    path, content = _read_content(folder)
+    if content["chapter"] != name:
+        raise RunError(f"{folder} is a run of {content['chapter']}, expected one of {name}")
+    return make_config(config_type, content["config"], path), content
+
+
+def make_config(config_type: type, fields: Any, path: Path) -> Any:
+    """A configuration from the JSON fields in `path`.
+
+    Raises:
+      RunError: there are other fields than the class has.
+    """
     known = {field.name for field in dataclasses.fields(config_type)}
+    if not isinstance(fields, dict):
+        raise RunError(f"{path} has no fields of a configuration")
     if set(fields) != known:
         raise RunError(
             f"{path} has other fields than this version's Config: "
             f"{', '.join(sorted(set(fields) ^ known))}; train again"
         )
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return config_type(**fields), content
+    return config_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 
 def check_same(folder: Path, saved: Any, asked: Any) -> None:
@@ -149,12 +181,12 @@ def check_same(folder: Path, saved: Any, asked: Any) -> None:
         )
 
 
-def check_data(folder: Path, saved: dict[str, Any], digest: str) -> None:
+def check_data(folder: Path, saved: dict[str, Any], sha256: str) -> None:
     """Refuses to go on with a run on other data than it began with."""
-    if saved.get("sha256") != digest:
+    if saved.get("sha256") != sha256:
         raise RunError(
             f"the run in {folder} was trained on {saved.get('description')} "
-            f"(sha256 {saved.get('sha256')}), the data found now are others (sha256 {digest})"
+            f"(sha256 {saved.get('sha256')}), the data found now are others (sha256 {sha256})"
         )
 
 
@@ -164,31 +196,22 @@ def devices(options: Any) -> Mesh | None:
     With several processes `options.devices` are taken of each.
     """
     device.use(options.device)
-    alone = options.devices == jax.process_count() == 1
-    return None if alone else device.mesh(options.devices, options.device)
+    count = getattr(options, "devices", 1)
+    alone = count == jax.process_count() == 1
+    return None if alone else device.mesh(count, options.device)
 
 
 def train(
-    chapter: str,
-    config: Any,
-    options: Any,
-    dataset: Any,
-    state: Any,
-    loop: Callable[..., Any],
-    *,
-    steps: int,
+    task: Task, config: Any, options: Any, dataset: Any, mesh: Mesh | None = None
 ) -> tuple[Path, Any]:
     """Trains in a new run folder, or goes on in the one that --resume names.
 
     Args:
-      chapter: for example `ch06_cnn`, or `ch03_mnist_ae_rbm/rbm` where there are several models.
-      config: the model's frozen dataclass; it has `epochs` and `batch_size`.
+      task: the model.
+      config: its frozen dataclass; it has `epochs` and `batch_size`.
       options: `cli.Options`.
       dataset: a `Dataset` or another loader's result with name, source, split and description.
-      state: before the first step; with --resume, the checkpoint's takes its place.
-      loop: called as `loop(state, follow)`, hands the reports of `fit.iterate` to `follow` and
-        returns the last state; not called if all epochs are trained already.
-      steps: updates in an epoch.
+      mesh: from `devices`.
 
     Returns:
       The folder and the last state; of several processes only the first one returns, the others
@@ -203,25 +226,32 @@ def train(
     about |= {"classes": list(getattr(dataset, "classes", ())), "sha256": digest(dataset)}
     _check_peers(config, about["sha256"])
     notes, first_process = {}, jax.process_index() == 0
-    if options.resume is None and first_process:
-        folder = create(chapter, config, about, options.out)
-    elif options.resume is None:
-        folder = options.out or Path("runs") / chapter  # another process writes, and names it
+    steps = task.steps(config, dataset.train, mesh)
+    if options.resume is None:  # first, so that what can't begin leaves no folder
+        state, folder = task.start(config, dataset.train), options.out or Path("runs") / task.name
+        if first_process:
+            folder = create(task.name, config, about, options.out)
     else:
         folder = options.resume
-        saved, content = read_config(folder, chapter, type(config))
+        saved, content = read_config(folder, task.name, type(config))
         check_same(folder, saved, config)
         check_data(folder, content["data"], about["sha256"])
         if checkpoint.latest(folder):
-            state, notes = checkpoint.restore(folder, state)
+            state, notes = checkpoint.restore(folder, task.like(config))
+        else:
+            state = task.start(config, dataset.train)
     print(f"run folder {folder}, {device.describe(device.current())}")
     first = int(state.step)
     if options.resume is not None and first == config.epochs * steps:
         print(f"all {config.epochs} epochs of this run are trained already")
     else:
+        reports = task.iterate(config, state, dataset.train, dataset.test or None, mesh)
+        if task.watch is not None:
+            reports = task.watch(config, dataset, folder, state, reports)
         measures = {"epochs": config.epochs, "steps_per_epoch": steps}
-        measures |= {"batch_size": config.batch_size, "notes": notes, "first_step": first}
-        state = device.own(loop(state, follow(folder, **measures)))
+        measures |= {"batch_size": getattr(config, "batch_size", 1)}
+        keep = follow(folder, **measures, notes=notes, first_step=first)
+        state = device.own(keep(reports))
     if not first_process:
         sys.exit(0)
     return folder, state
@@ -237,25 +267,6 @@ def _check_peers(config: Any, sha256: str) -> None:
             f"process {', '.join(map(str, odd))} of {len(found)} has another configuration or "
             "other data than process 0: give all of them the same flags and files"
         )
-
-
-def restore(
-    chapter: str, trained: Any, config_type: type, like: Callable[[Any], Any]
-) -> tuple[Path, Any, Any, dict[str, Any]]:
-    """The run that `cli.Trained` names, or the newest: folder, configuration, state, config.json.
-
-    Args:
-      chapter: as in `train`.
-      trained: `cli.Trained`.
-      config_type: the class of the configuration.
-      like: gives, for a configuration, a state of the same tree.
-    """
-    device.use(trained.device)
-    folder = trained.run or newest(chapter)
-    config, content = read_config(folder, chapter, config_type)
-    state, _ = checkpoint.restore(folder, like(config))
-    print(f"model of {folder} after {int(state.step):,} steps, recipe {config.recipe}")
-    return folder, config, state, content
 
 
 @contextlib.contextmanager
@@ -371,7 +382,8 @@ def _check_shared(state: fit.State) -> None:
         raise RunError("this model trains within one process only: start it without `launch`")
 
 
-def _describe(metrics: dict[str, float]) -> str:
+def describe(metrics: dict[str, float]) -> str:
+    """Metrics in a line, accuracies as percentages."""
     parts = []
     for name, value in metrics.items():
         shown = f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}"
@@ -405,10 +417,10 @@ def _screen(epochs: int, steps_per_epoch: int, first_step: int) -> Iterator[Call
                 done = step % steps_per_epoch
                 totals = progress.state.totals.items()
                 means = {k: float(v) / done for k, v in totals if k != "bad_step"}
-                now = f"{_describe(means)}, {rate:,.0f} examples/s"
+                now = f"{describe(means)}, {rate:,.0f} examples/s"
             else:
                 now = f"{rate:,.0f} examples/s"
-                console.print(f"epoch {progress.epoch}: {_describe(progress.metrics)}, {now}")
+                console.print(f"epoch {progress.epoch}: {describe(progress.metrics)}, {now}")
             bar.update(task, completed=step, epoch=progress.epoch, now=now)
 
         yield show

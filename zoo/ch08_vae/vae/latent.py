@@ -1,54 +1,50 @@
-"""Images that a trained autoencoder of chapter 8 makes: what the figures show.
+"""From images to codes and back, and walks through the space of codes.
 
 All take uint8 images [N, 28, 28] and give grey levels in [0, 1], float32 [..., 28, 28].
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.ch08_vae import model
-from zoo.ch08_vae.train import layers
+from zoo.ch08_vae.vae import model
 
 Params = model.Params
 
 
-def to_pictures(config: model.Config, logits: jax.Array) -> np.ndarray:
-    """Grey levels of log-odds [..., 784], the book's scaling undone."""
-    grey = jax.nn.sigmoid(logits)
-    if config.pixels == "book":
-        grey = jnp.clip((grey - 0.1) / 0.9, 0.0, 1.0)
-    return np.asarray(grey).reshape(*logits.shape[:-1], 28, 28)
+def layers(config: model.Config) -> dict[str, model.Function]:
+    """The activation of the configuration, a keyword of most functions of the model."""
+    return {"activation": getattr(jax.nn, config.activation)}
 
 
-def encode(config: model.Config, params: Params, images: np.ndarray) -> tuple[jax.Array, jax.Array]:
+def encode(config: model.Config, params: Params, images: Any) -> tuple[jax.Array, jax.Array]:
     """Mean and log-variance of the codes, each [N, Z]; grey levels are taken as they are."""
     x = model.scale_pixels(jnp.asarray(images), config.pixels)
     return model.encode(params, x, **layers(config))
 
 
-def decode(config: model.Config, params: Params, codes: jax.Array) -> np.ndarray:
-    """The pictures of codes [..., Z]."""
-    return to_pictures(config, model.decode(params, codes, **layers(config)))
-
-
-def reconstruct(config: model.Config, params: Params, images: np.ndarray) -> np.ndarray:
-    """What comes back from the mean codes of images."""
-    return decode(config, params, encode(config, params, images)[0])
+def decode(config: model.Config, params: Params, codes: jax.Array) -> jax.Array:
+    """The images of codes [..., Z], the book's scaling undone."""
+    grey = jax.nn.sigmoid(model.decode(params, codes, **layers(config)))
+    if config.pixels == "book":
+        grey = jnp.clip((grey - 0.1) / 0.9, 0.0, 1.0)
+    return grey.reshape(*codes.shape[:-1], 28, 28)
 
 
 def sample(config: model.Config, params: Params, key: jax.Array, count: int) -> np.ndarray:
-    """Pictures of `count` codes drawn from the prior."""
-    return decode(config, params, jax.random.normal(key, (count, config.latents)))
+    """Images of `count` codes drawn from the prior."""
+    return np.asarray(decode(config, params, jax.random.normal(key, (count, config.latents))))
 
 
 def interpolate(
     config: model.Config, params: Params, pair: np.ndarray, steps: int = 10
 ) -> np.ndarray:
-    """Pictures [steps, 28, 28] on the straight line between the codes of two images."""
+    """Images [steps, 28, 28] on the straight line between the codes of two images."""
     start, end = encode(config, params, pair)[0]
     share = jnp.linspace(0.0, 1.0, steps)[:, None]
-    return decode(config, params, (1.0 - share) * start + share * end)
+    return np.asarray(decode(config, params, (1.0 - share) * start + share * end))
 
 
 def traverse(
@@ -65,13 +61,13 @@ def traverse(
     codes = jnp.tile(code, (len(units), steps, 1))
     for row, unit in enumerate(units):
         codes = codes.at[row, :, unit].set(values)
-    return decode(config, params, codes)
+    return np.asarray(decode(config, params, codes))
 
 
 def manifold(config: model.Config, params: Params, size: int = 20) -> np.ndarray:
     """[size * size, 28, 28]: a plane of codes, at the normal quantiles (i + 1/2) / size.
 
-    So each picture stands for the same share of the prior. The first unit grows to the right, the
+    So each image stands for the same share of the prior. The first unit grows to the right, the
     second upwards.
 
     Raises:
@@ -81,4 +77,5 @@ def manifold(config: model.Config, params: Params, size: int = 20) -> np.ndarray
         raise ValueError(f"the model has {config.latents} latents, expected 2: train --latents 2")
     quantiles = jax.scipy.stats.norm.ppf((jnp.arange(size) + 0.5) / size)
     right, up = jnp.meshgrid(quantiles, quantiles[::-1])
-    return decode(config, params, jnp.stack([right, up], axis=-1).reshape(-1, 2))
+    codes = jnp.stack([right, up], axis=-1).reshape(-1, 2)
+    return np.asarray(decode(config, params, codes))

@@ -31,7 +31,7 @@ SIDE = 4  # rows and columns of the smallest maps
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train-conv` can be asked for."""
+    """The model and its training."""
 
     recipe: Literal["modern", "dense"] = "modern"
     """modern: convolutions; dense: layers of `hidden` units with the same code and likelihood"""
@@ -109,7 +109,7 @@ def _layer(layer: Params, x: jax.Array, stride: int = 1) -> jax.Array:
     kernel = layer["kernel"]
     if kernel.ndim == 4:
         return ops.conv2d(x, kernel, stride=stride, padding=1) + layer["bias"]
-    return x.reshape(len(x), -1) @ kernel + layer["bias"]
+    return x.reshape(x.shape[0], -1) @ kernel + layer["bias"]
 
 
 def channels_to_pixels(x: jax.Array) -> jax.Array:
@@ -142,8 +142,8 @@ def decode(params: Params, z: jax.Array) -> jax.Array:
         if layer["kernel"].ndim == 4:
             x = channels_to_pixels(x)
         elif number + 1 < len(params["decoder"]) and params["decoder"][-1]["kernel"].ndim == 4:
-            x = x.reshape(len(x), SIDE, SIDE, -1)
-    return x.reshape(-1, *SHAPE)
+            x = x.reshape(x.shape[0], SIDE, SIDE, -1)
+    return x.reshape(x.shape[0], *SHAPE)
 
 
 def apply(params: Params, x: jax.Array, key: jax.Array | None = None) -> Output:

@@ -6,18 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.ch08_vae import model, views
-from zoo.ch08_vae.train import losses, options, prepare
+from zoo.ch08_vae.vae import latent, model
+from zoo.ch08_vae.vae.task import binarise, losses, options
 from zoo.common import device, fit
+from zoo.common.trained import Trained
 
 BATCH = 100
 ACTIVE = 0.01  # variance over the images of a unit's mean code (IWAE paper, section 5)
 
 
-def bounds(config: model.Config, state: fit.State, images: np.ndarray) -> dict[str, float]:
+def bounds(trained: Trained, images: np.ndarray) -> dict[str, float]:
     """Means over images: `reconstruction`, `kl`, `elbo`, and the book's `printed_kl`; nats."""
-    means = fit.make_evaluate(losses(config)[1], BATCH)(state, {"image": images})
-    mean, logvar = views.encode(config, state.params, images)
+    evaluate = fit.make_evaluate(losses(trained.config, 1)[1], BATCH)
+    means = evaluate(trained.weights, {"image": images})
+    mean, logvar = latent.encode(trained.config, trained.params, images)
     printed = model.kl_to_standard_normal(mean, 0.5 * logvar).mean()
     return {
         "reconstruction": means["reconstruction"],
@@ -27,9 +29,10 @@ def bounds(config: model.Config, state: fit.State, images: np.ndarray) -> dict[s
     }
 
 
-def active_units(config: model.Config, params: model.Params, images: np.ndarray) -> np.ndarray:
+def active_units(trained: Trained, images: np.ndarray) -> np.ndarray:
     """Which units the codes use: Var_x(E_q[z]) > 0.01, bool [Z]."""
-    return np.asarray(views.encode(config, params, images)[0]).var(axis=0) > ACTIVE
+    mean = latent.encode(trained.config, trained.params, images)[0]
+    return np.asarray(mean).var(axis=0) > ACTIVE
 
 
 def log_likelihoods(
@@ -54,7 +57,7 @@ def log_likelihoods(
 
     def one(images: jax.Array, key: jax.Array) -> jax.Array:
         pixel_key, code_key = jax.random.split(key)
-        x = prepare(config, images, pixel_key)
+        x = binarise(config, images, pixel_key)
         return model.log_likelihood(params, x, code_key, samples, chunk, **options(config))
 
     compiled = device.jit(one)

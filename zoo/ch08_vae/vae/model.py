@@ -148,7 +148,7 @@ def example(config: Config, size: int = 2) -> Batch:
 
 def scale_pixels(images: jax.Array, pixels: str = "unit") -> jax.Array:
     """uint8 images [B, 28, 28] as float32 [B, D], in one of the ways of `Config.pixels`."""
-    x = images.reshape(len(images), -1)
+    x = images.reshape(images.shape[0], -1)  # len() would fail on an export's symbolic batch
     grey = x.astype(jnp.float32) / 255.0
     return jnp.where(x == 255, 0.999, 0.9 * grey + 0.1) if pixels == "book" else grey
 

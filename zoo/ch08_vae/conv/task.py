@@ -1,0 +1,99 @@
+"""What zoo has to know of the variational autoencoders of CIFAR-10, convolutional and dense."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from zoo.ch08_vae.conv import model
+from zoo.ch08_vae.vae.task import content_key, make_schedule
+from zoo.common import fit, run
+from zoo.common.data import Dataset, cifar10
+from zoo.common.task import Arrays, Prediction, Task, Weights
+from zoo.common.trained import Trained
+
+
+def load(config: model.Config, data: str, data_dir: Path | None) -> Dataset:
+    """CIFAR-10; the labels are not used."""
+    return cifar10.load(data, data_dir, config.split)
+
+
+def random(config: model.Config, count: int) -> fit.Batch:
+    """Random images."""
+    return {"image": np.random.default_rng(0).integers(0, 256, (count, *model.SHAPE), np.uint8)}
+
+
+def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
+    """Adam with a rate that rises and falls."""
+    return optax.adam(make_schedule("cosine", config.learning_rate, steps))
+
+
+def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
+    """The negative ELBO; in tests with the same code for an image whenever they are repeated."""
+
+    def training(params, batch, key):
+        return model.loss(params, {"image": model.scale_pixels(batch["image"])}, key)
+
+    def testing(params, batch, key):
+        return training(params, batch, content_key(config.seed, batch["image"]))
+
+    return training, testing
+
+
+@functools.cache
+def predictions(config: model.Config) -> dict[str, Prediction]:
+    """Codes of images, images of codes, and both after one another."""
+
+    def encode(weights: Weights, inputs: Arrays) -> Arrays:
+        mean, logvar = model.encode(weights["params"], model.scale_pixels(inputs["image"]))
+        return {"mean": mean, "logvar": logvar}
+
+    def decode(weights: Weights, inputs: Arrays) -> Arrays:
+        return {"image": jnp.clip(model.decode(weights["params"], inputs["code"]), 0.0, 1.0)}
+
+    def reconstruct(weights: Weights, inputs: Arrays) -> Arrays:
+        return decode(weights, {"code": encode(weights, inputs)["mean"]})
+
+    image = {"image": jax.ShapeDtypeStruct(model.SHAPE, np.uint8)}
+    code = {"code": jax.ShapeDtypeStruct((config.latents,), np.float32)}
+    return {
+        "reconstruct": Prediction("an image through its code", image, reconstruct),
+        "encode": Prediction("mean and log-variance of an image's code", image, encode),
+        "decode": Prediction("the image of a code", code, decode),
+    }
+
+
+def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
+    """Curves, reconstructions and samples."""
+    from zoo.ch08_vae.vae import figures
+
+    images, caption = dataset.test["image"][:10], dataset.description
+    back = trained.predict(image=images)["image"]
+    drawn = model.sample(trained.params, jax.random.key(trained.config.seed), 100)
+    drawings = {
+        "reconstructions": figures.strips({"input": images, "output": back}, caption=caption),
+        "samples": figures.mosaic(np.asarray(drawn), 10, "drawn from the prior", caption),
+    }
+    if metrics := run.read_metrics(trained.folder):
+        drawings["curves"] = figures.bits_curves(metrics, caption)
+    return drawings
+
+
+TASK = Task(
+    name="ch08_vae/conv",
+    model=model,
+    about="a variational autoencoder on CIFAR-10, convolutional or (--recipe dense) dense",
+    load=load,
+    random=random,
+    prepare=lambda config, data: {"image": data["image"]},
+    optimizer=optimizer,
+    losses=losses,
+    metrics=("reconstruction", "kl", "bits_per_dim"),
+    predictions=predictions,
+    pictures=pictures,
+    epoch=50_000,
+)

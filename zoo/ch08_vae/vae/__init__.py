@@ -1,0 +1,1 @@
+"""A variational autoencoder of digits, the chapter's main model."""

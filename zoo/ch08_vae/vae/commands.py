@@ -1,0 +1,172 @@
+"""What chapter 8 does beside the commands of every model: sample, reconstruct, interpolate."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+
+from zoo.ch08_vae.vae import latent, likelihood
+from zoo.ch08_vae.vae.task import TASK
+from zoo.common import cli, commands, images, trained
+from zoo.common.data import DataError
+from zoo.common.trained import Trained
+
+Positional = tyro.conf.Positional
+
+
+def evaluate(
+    trained_model: cli.Trained,
+    samples: int = 5_000,
+    images: int = 1_000,
+    k: int = 50,
+    binarise: bool | None = None,
+) -> None:
+    """Measure a trained model on test images, in nats; write evaluation.json.
+
+    Reconstruction, KL and ELBO are means over all test images. The IWAE bound and the likelihood
+    (NLL) are over the first `images`, with their standard error over images.
+
+    Args:
+        trained_model: which model
+        samples: importance samples of the NLL
+        images: how many test images they are drawn for; 10,000 is the whole of MNIST's
+        k: importance samples of the IWAE bound
+        binarise: draw pixels black and white first; by default as the model was trained. Only then
+            is the NLL one of a probability, to be compared with published ones
+    """
+    if min(samples, images, k) < 1:
+        raise DataError(f"got samples {samples}, images {images}, k {k}: each must be at least 1")
+    model = trained.choose(TASK, trained_model)
+    dataset = commands.dataset_of(model, trained_model.data_dir)
+    if binarise is not None:
+        model = dataclasses.replace(
+            model, config=dataclasses.replace(model.config, binarise=binarise)
+        )
+    test, config = dataset.test["image"], model.config
+    results: dict[str, Any] = likelihood.bounds(model, test)
+    active = likelihood.active_units(model, test)
+    results["active_units"] = int(active.sum())
+    few = test[:images]
+    for name, count in ((f"iwae_{k}", k), ("log_likelihood", samples)):
+        track = functools.partial(_track, f"{name.replace('_', ' ')}, {count:,} samples")
+        values = likelihood.log_likelihoods(config, model.params, few, count, track=track)
+        results[name] = float(values.mean())
+        results[f"{name}_error"] = float(values.std() / np.sqrt(len(values)))
+    results |= {"images": len(few), "samples": samples, "binarised": config.binarise}
+    results |= {"observation": config.observation, "description": dataset.description}
+    _report(results, k, len(test), len(active))
+    commands.keep(model, results)
+
+
+def _report(results: dict[str, Any], k: int, images: int, latents: int) -> None:
+    kind = "black and white" if results["binarised"] else "grey, so not comparable with published"
+    bound, bound_error = results[f"iwae_{k}"], results[f"iwae_{k}_error"]
+    nll, nll_error = -results["log_likelihood"], results["log_likelihood_error"]
+    printed = results["printed_kl"]
+    print(f"nats per image, {images:,} test images, pixels {kind}:")
+    print(f"  -log p(x | z)    {results['reconstruction']:8.2f}")
+    print(f"  KL               {results['kl']:8.2f}  (as the book prints it {printed:.2f})")
+    print(f"  ELBO             {results['elbo']:8.2f}")
+    print(f"the first {results['images']:,} of them, with standard errors:")
+    print(f"  IWAE bound k={k:<4}{bound:8.2f} ± {bound_error:.2f}")
+    print(f"  NLL              {nll:8.2f} ± {nll_error:.2f}  ({results['samples']:,} samples)")
+    print(f"active units: {results['active_units']} of {latents}")
+    if results["observation"] == "squared":
+        print("squared errors leave out a constant: add 784/2 log(pi) = 448.7 to each -log p")
+
+
+def _track(label: str, batches: Iterable[int]) -> Iterator[int]:
+    from rich.progress import track
+
+    yield from track(batches, label, transient=True)
+
+
+def sample(trained_model: cli.TrainedModel, count: int = 100, seed: int = 0) -> None:
+    """Draw digits from the prior.
+
+    Args:
+        trained_model: which model
+        count: how many
+        seed: of the codes
+    """
+    from zoo.ch08_vae.vae import figures
+
+    if count < 1:
+        raise DataError(f"got {count} digits to draw, expected at least 1: use --count 100")
+    model = trained.choose(TASK, trained_model)
+    drawn = latent.sample(model.config, model.params, jax.random.key(seed), count)
+    columns = max(1, round(np.sqrt(count)))
+    caption = model.about["data"]["description"]
+    commands.save(model, "sample", figures.mosaic(drawn, columns, "drawn from the prior", caption))
+
+
+def reconstruct(
+    pictures: Positional[tuple[Path, ...]], trained_model: cli.Trained, count: int = 10
+) -> None:
+    """Show what comes back from picture files, or from the first test images if none is named.
+
+    Args:
+        pictures: picture files, one digit on each, brought to MNIST's form
+        trained_model: which model
+        count: how many test images
+    """
+    from zoo.ch08_vae.vae import figures
+
+    if not pictures and count < 1:
+        raise DataError(f"got {count} test images, expected at least 1: use --count 10")
+    given = [images.read_digit(path)[0] for path in pictures]
+    model = trained.choose(TASK, trained_model)
+    if not given:
+        given = commands.dataset_of(model, trained_model.data_dir).test["image"][:count]
+    given = np.stack(given)
+    rows = {"input": given, "output": model.predict(image=given)["image"]}
+    caption = model.about["data"]["description"]
+    commands.save(model, "reconstruct", figures.strips(rows, caption=caption))
+
+
+def interpolate(
+    a: Positional[str], b: Positional[str], trained_model: cli.Trained, steps: int = 10
+) -> None:
+    """Walk in a straight line from the code of one digit to that of another.
+
+    Args:
+        a: number of a test image, from 0, or a picture file
+        b: the same
+        trained_model: which model
+        steps: how many pictures, the ends included
+    """
+    from zoo.ch08_vae.vae import figures
+
+    if steps < 2:
+        raise DataError(f"got {steps} steps, expected at least 2, the ends included")
+    model = trained.choose(TASK, trained_model)
+    pair = np.stack([_digit(name, model, trained_model.data_dir) for name in (a, b)])
+    between = latent.interpolate(model.config, model.params, pair, steps)
+    row = np.concatenate([pair[:1] / 255, between, pair[1:] / 255])
+    title = "at the ends the two images, between them the decoder's"
+    rows = {f"{Path(a).stem} to {Path(b).stem}": row}
+    caption = model.about["data"]["description"]
+    commands.save(model, "interpolate", figures.strips(rows, title, caption))
+
+
+def _digit(name: str, model: Trained, data_dir: Path | None) -> np.ndarray:
+    """A test image by its number, or a picture file."""
+    if not name.isdigit():
+        return images.read_digit(Path(name))[0]
+    test = model.dataset(data_dir).test["image"]
+    if int(name) >= len(test):
+        raise DataError(f"there is no test image {name}: use 0 to {len(test) - 1}")
+    return test[int(name)]
+
+
+COMMANDS = commands.make(TASK) | {
+    "evaluate": evaluate,
+    "sample": sample,
+    "reconstruct": reconstruct,
+    "interpolate": interpolate,
+}

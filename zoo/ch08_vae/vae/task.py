@@ -1,0 +1,186 @@
+"""What zoo has to know of the variational autoencoder of digits: data, solver, losses, pictures."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from zoo.ch08_vae.vae import latent, model
+from zoo.common import fit, run, solvers
+from zoo.common.data import Dataset, mnist
+from zoo.common.task import Arrays, Prediction, Task, Weights
+from zoo.common.trained import Trained
+
+PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
+_OBSERVATIONS = {"bernoulli": model.bernoulli, "squared": model.squared}
+_STAGES = 3 ** np.arange(8)  # in passes over the data, 3,280 in all (IWAE paper, section 5)
+
+
+def load(config: model.Config, data: str, data_dir: Path | None) -> Dataset:
+    """MNIST; the labels only colour a figure."""
+    return mnist.load(data, data_dir)
+
+
+def random(config: model.Config, count: int) -> fit.Batch:
+    """Random images."""
+    return {"image": np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)}
+
+
+def make_schedule(name: str, learning_rate: float, steps: int) -> optax.Schedule:
+    """The learning rate over a run of `steps` updates, as `Config.schedule` names it.
+
+    `cosine` rises for a tenth of the run, at most 500 updates, then falls to 0. `iwae` is
+    rate * 10^(-i / 7) during 3^i of every 3,280 updates, i = 0 to 7.
+    """
+    if name == "cosine":
+        rise = max(1, min(steps // 10, 500))
+        return optax.warmup_cosine_decay_schedule(
+            0.1 * learning_rate, learning_rate, rise, max(steps, rise + 1)
+        )
+    if name == "constant":
+        return optax.constant_schedule(learning_rate)
+    rates = learning_rate * 10.0 ** (-np.arange(8) / 7)
+    ends = np.round(np.cumsum(_STAGES)[:-1] / _STAGES.sum() * steps).astype(int)
+    return optax.join_schedules([optax.constant_schedule(rate) for rate in rates], ends.tolist())
+
+
+def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
+    """Adam, or the book's."""
+    if config.solver == "gorgonia":
+        return solvers.adam(
+            config.learning_rate, batch=config.batch_size, doubled=config.adam_doubled
+        )
+    schedule = make_schedule(config.schedule, config.learning_rate, steps)
+    return optax.adam(schedule, eps=config.adam_epsilon)
+
+
+def options(config: model.Config) -> dict[str, Callable[..., jax.Array]]:
+    """What `model.log_weights` and all that builds on it take from the configuration."""
+    return {**latent.layers(config), "observation": _OBSERVATIONS[config.observation]}
+
+
+def binarise(config: model.Config, images: jax.Array, key: jax.Array) -> jax.Array:
+    """uint8 images [B, 28, 28] as the model sees them, [B, 784]: scaled, and drawn if binary."""
+    x = model.scale_pixels(images, config.pixels)
+    return jax.random.bernoulli(key, x).astype(x.dtype) if config.binarise else x
+
+
+def content_key(seed: int, images: jax.Array) -> jax.Array:
+    """A key made of the seed and the images: a test's noise, the same whenever it is repeated."""
+    return jax.random.fold_in(jax.random.key(seed), images.astype(jnp.uint32).sum())
+
+
+def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
+    """The recipe's loss, and in tests the negative ELBO with the true KL and one code an image."""
+    loss = functools.partial(model.loss, **options(config))
+
+    def training(params, batch, key):
+        pixel_key, code_key = jax.random.split(key)
+        return loss(
+            params,
+            {"image": binarise(config, batch["image"], pixel_key)},
+            code_key,
+            importance_weighted=config.importance_weighted,
+            samples=config.samples,
+            beta=config.beta,
+            kl_as_printed=config.kl_as_printed,
+            reduction=config.reduction,
+        )
+
+    def testing(params, batch, key):
+        pixel_key, code_key = jax.random.split(content_key(config.seed, batch["image"]))
+        return loss(params, {"image": binarise(config, batch["image"], pixel_key)}, code_key)
+
+    return training, testing
+
+
+@functools.cache
+def predictions(config: model.Config) -> dict[str, Prediction]:
+    """Codes of images, images of codes, and both after one another."""
+
+    def encode(weights: Weights, inputs: Arrays) -> Arrays:
+        mean, logvar = latent.encode(config, weights["params"], inputs["image"])
+        return {"mean": mean, "logvar": logvar}
+
+    def decode(weights: Weights, inputs: Arrays) -> Arrays:
+        return {"image": latent.decode(config, weights["params"], inputs["code"])}
+
+    def reconstruct(weights: Weights, inputs: Arrays) -> Arrays:
+        mean, _ = latent.encode(config, weights["params"], inputs["image"])
+        return {"image": latent.decode(config, weights["params"], mean)}
+
+    image = {"image": jax.ShapeDtypeStruct((28, 28), np.uint8)}
+    code = {"code": jax.ShapeDtypeStruct((config.latents,), np.float32)}
+    return {
+        "reconstruct": Prediction("an image through its code, grey levels", image, reconstruct),
+        "encode": Prediction("mean and log-variance of an image's code", image, encode),
+        "decode": Prediction("the image of a code, grey levels", code, decode),
+    }
+
+
+def ten_digits(test: dict[str, np.ndarray]) -> np.ndarray:
+    """The first test image of each digit, uint8 [10, 28, 28]."""
+    return np.stack([test["image"][np.argmax(test["label"] == digit)] for digit in range(10)])
+
+
+def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
+    """Curves, reconstructions, samples, walks between digits and along single units.
+
+    A model of two latents also gets its manifold and the map of the test images' codes.
+    """
+    from zoo.ch08_vae.vae import figures
+
+    config, params = trained.config, trained.params
+    test, caption = dataset.test, dataset.description
+    digits = ten_digits(test)
+    mean = trained.predict("encode", image=test["image"])["mean"]
+    busiest = np.argsort(-mean.var(axis=0))[:10]
+    turns = latent.traverse(config, params, digits[3], busiest)
+    rows = {f"unit {unit}": row for unit, row in zip(busiest, turns, strict=True)}
+    back = {"input": digits, "output": trained.predict(image=digits)["image"]}
+    walks = {f"{i} to {j}": latent.interpolate(config, params, digits[[i, j]]) for i, j in PAIRS}
+    drawn = latent.sample(config, params, jax.random.key(config.seed), 100)
+    drawings = {
+        "reconstructions": figures.strips(back, caption=caption),
+        "samples": figures.mosaic(drawn, 10, "drawn from the prior", caption),
+        "interpolations": figures.strips(walks, caption=caption),
+        "traversals": figures.strips(
+            rows, "a 3, one unit of its code at a time from -2.5 to 2.5", caption
+        ),
+    }
+    if metrics := run.read_metrics(trained.folder):
+        drawings["curves"] = figures.learning_curves(metrics, caption)
+    if config.latents == 2:
+        plane = latent.manifold(config, params)
+        drawings["manifold"] = figures.mosaic(plane, 20, "the plane of codes", caption)
+        drawings["codes"] = figures.scatter(mean, test["label"], caption)
+    return drawings
+
+
+TASK = Task(
+    name="ch08_vae",
+    model=model,
+    about="a variational autoencoder on MNIST",
+    load=load,
+    random=random,
+    prepare=lambda config, data: {"image": data["image"]},
+    optimizer=optimizer,
+    losses=losses,
+    metrics=("reconstruction", "kl"),
+    predictions=predictions,
+    pictures=pictures,
+    following=("sample", "reconstruct 7.png", "interpolate 0 1"),
+    timings=lambda config, weights: {
+        "10,000 digits drawn": (
+            functools.partial(model.sample, count=10_000, **latent.layers(config)),
+            (weights["params"], jax.random.key(0)),
+            10_000,
+        )
+    },
+    epoch=60_000,
+)

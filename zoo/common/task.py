@@ -1,0 +1,217 @@
+"""`Task`: everything that zoo has to know of a model, written once.
+
+Training, evaluation, timing, export, serving, publishing and the tests of the contract are made
+from it (`zoo.common.commands`, chapters 4 and 10), so adding a model is one file beside its
+`model.py`: a `TASK`, and a line in the chapter's `TASKS`. A task is a frozen dataclass of plain
+functions and values; there is nothing to inherit from and nothing registers itself.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from zoo.common import fit
+from zoo.common.fit import Batch, Loss, Progress, State, Weights
+
+Arrays = dict[str, jax.Array]
+
+
+class Prediction(NamedTuple):
+    """A pure function of arrays with named inputs and outputs, which can be exported and served."""
+
+    about: str
+    """One line for people who call it."""
+    inputs: dict[str, jax.ShapeDtypeStruct]
+    """Of one example, without the batch axis; what is uint8 [H, W] or [H, W, 3] is a picture."""
+    function: Callable[[Weights, Arrays], Arrays]
+    """(weights, arrays [B, ...]) -> arrays [B, ...]; in an export B is a symbol."""
+
+
+class Loop(NamedTuple):
+    """The training of an algorithm that owns its loop; what is None is as for every other model."""
+
+    iterate: Callable[..., Iterator[Progress]]
+    """(config, state, data, test, mesh) -> reports, as `fit.iterate` gives them."""
+    start: Callable[[Any, Batch], Any] | None = None
+    """(config, data) -> the state before the first step; it has an attribute `step`."""
+    steps: Callable[[Any], int] | None = None
+    """config -> steps in an epoch."""
+
+
+def _same(config: Any, data: Batch) -> Batch:
+    return data
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What zoo has to know of a model."""
+
+    name: str
+    """`CHAPTER` for a chapter's main model, `CHAPTER/MODEL` for another one, as in runs/NAME."""
+    model: ModuleType
+    """`Config`, `RECIPES`, `init`, `apply`, `loss` and `example`; see CONTRIBUTING.md."""
+    about: str
+    """What is trained on what, for --help: "a convolutional network on CIFAR-10"."""
+    load: Callable[[Any, str, Path | None], Any]
+    """(config, "auto", "real" or "sample", folder) -> a data set with the fields of `Dataset`."""
+    random: Callable[[Any, int], Batch]
+    """(config, examples) -> random arrays like the data set's `train`, for timing and tests."""
+    optimizer: Callable[[Any, int], optax.GradientTransformation]
+    """(config, updates in the run) -> the solver."""
+    losses: Callable[[Any, int], tuple[Loss, Loss]]
+    """(config, updates in an epoch) -> the losses in training and in tests, of raw data."""
+    metrics: tuple[str, ...]
+    """The names of what the losses return beside their value."""
+    predictions: Callable[[Any], dict[str, Prediction]]
+    """config -> what the model computes for its users; the first one is the main one."""
+    pictures: Callable[[Any, Any], dict[str, Any]] | None = None
+    """(trained, data set) -> figures by name."""
+    report: Callable[[Any, Any], None] | None = None
+    """(trained, data set): prints what training reached, at its end."""
+    following: tuple[str, ...] = ()
+    """Commands to try after training, such as "predict cat.png"."""
+    watch: Callable[..., Iterator[Progress]] | None = None
+    """(config, data set, run folder, state, reports) -> the reports: keeps something of them."""
+    fill: Callable[[Any, Any], Any] = _same
+    """(config, data set) -> the configuration with what only the data can tell, as a size."""
+    prepare: Callable[[Any, Batch], Batch] = _same
+    """(config, data) -> the arrays that the losses take."""
+    init: Callable[[jax.Array, Any, Batch], Any] | None = None
+    """(key, config, data) -> parameters, where they depend on the data; else `model.init`."""
+    stats: Callable[[Any, Any], Any] = lambda config, params: None
+    """(config, parameters) -> what training carries beside them: running moments, memory."""
+    weights: Callable[[State], Weights] = fit.weights_of
+    """State -> what evaluation, prediction and publication need of it."""
+    shuffle: Callable[[Any], bool] = lambda config: getattr(config, "shuffle", True)
+    """config -> whether each epoch has its own random order."""
+    loop: Loop | None = None
+    """For algorithms that own their loop."""
+    timings: Callable[[Any, Weights], dict[str, tuple[Callable, tuple, int]]] | None = None
+    """(config, weights) -> more for `bench`: by name a function, its arguments and the units."""
+    unit: str = "images"
+    """What is counted in rates."""
+    items: Callable[[Any], int] = lambda config: 1
+    """config -> units in an example."""
+    epoch: int = 0
+    """Examples in an epoch of the real data, for timing."""
+    synthetic: bool = False
+    """The data are made from the configuration, so there is no --data."""
+
+    @property
+    def config_type(self) -> type:
+        """The model's `Config`."""
+        return self.model.Config
+
+    @property
+    def recipes(self) -> Mapping[str, Any]:
+        """Whole configurations by name, the default first."""
+        return self.model.RECIPES
+
+    @property
+    def chapter(self) -> str:
+        """The name of the chapter's package, `ch06_cnn`."""
+        return self.name.partition("/")[0]
+
+    @property
+    def second(self) -> str:
+        """The model's name within its chapter; empty for the main one."""
+        return self.name.partition("/")[2]
+
+    @property
+    def package(self) -> str:
+        """The dotted name of the chapter's package."""
+        parts = self.model.__name__.split(".")
+        return ".".join(parts[: parts.index(self.chapter) + 1])
+
+    @property
+    def command(self) -> str:
+        """How the model's commands begin: `python -m zoo.ch06_cnn speedrun`."""
+        return f"python -m {self.package} {self.second}".strip()
+
+    def steps(self, config: Any, data: Batch, mesh: Mesh | None = None) -> int:
+        """Updates in an epoch over `data`."""
+        if self.loop is not None and self.loop.steps is not None:
+            return self.loop.steps(config)
+        return fit.steps_per_epoch(data, config.batch_size, mesh)
+
+    def updates(self, config: Any, steps: int) -> int:
+        """Updates in a run with so many in an epoch."""
+        return steps * getattr(config, "epochs", 1)
+
+    def start(self, config: Any, data: Batch) -> Any:
+        """The state before the first step of a run over `data`."""
+        if self.loop is not None and self.loop.start is not None:
+            return self.loop.start(config, data)
+        return self.begin(config, data)
+
+    def begin(self, config: Any, data: Batch) -> State:
+        """The state before the first update of a loop that trains by gradients."""
+        init_key, fit_key = jax.random.split(jax.random.key(config.seed))
+        if self.init is None:
+            params = self.model.init(init_key, config)
+        else:
+            params = self.init(init_key, config, data)
+        steps = fit.steps_per_epoch(data, getattr(config, "batch_size", 1))
+        optimizer = self.optimizer(config, self.updates(config, steps))
+        return fit.start(params, optimizer, fit_key, self.stats(config, params), self.metrics)
+
+    def like(self, config: Any) -> Any:
+        """The shapes and dtypes of a state; nothing is computed."""
+        data = self.random(config, getattr(config, "batch_size", 1))
+        return jax.eval_shape(lambda: self.start(config, data))
+
+    def iterate(
+        self,
+        config: Any,
+        state: Any,
+        data: Batch,
+        test: Batch | None = None,
+        mesh: Mesh | None = None,
+    ) -> Iterator[Progress]:
+        """Trains from `state` to the configuration's last epoch; reports as `fit.iterate` does."""
+        if self.loop is not None:
+            return self.loop.iterate(config, state, data, test, mesh)
+        steps = self.steps(config, data, mesh)
+        training, testing = self.losses(config, steps)
+        return fit.iterate(
+            training,
+            self.optimizer(config, self.updates(config, steps)),
+            state,
+            self.prepare(config, data),
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            test=None if test is None else self.prepare(config, test),
+            test_loss=testing,
+            tested=self.weights,
+            shuffle=self.shuffle(config),
+            mesh=mesh,
+        )
+
+    def train(
+        self,
+        config: Any,
+        data: Batch,
+        test: Batch | None = None,
+        *,
+        state: Any = None,
+        mesh: Mesh | None = None,
+        follow: Callable[[Iterator[Progress]], Any] = fit.last,
+    ) -> Any:
+        """Fits the model to `data`; returns the last state.
+
+        Args:
+          config: one of the model's `RECIPES`, or changed by `dataclasses.replace`.
+          data: arrays with a leading axis of examples, as the `train` of the task's data set.
+          test: measured at the end of each epoch, if given.
+          state: a restored state to go on from.
+          mesh: several devices to split each batch over.
+          follow: consumes the reports of `iterate`: shows progress, saves, stops.
+        """
+        state = self.start(config, data) if state is None else state
+        return follow(self.iterate(config, state, data, test, mesh))

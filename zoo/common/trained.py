@@ -1,0 +1,303 @@
+"""A trained model as one object, whether it comes from a run's folder or with zoo.
+
+Published models are two files in a chapter's folder `pretrained`: the weights as float16
+(`model.safetensors`, or the name of a second model) and their card (`model.json`): data, command,
+commit, seed, metrics, machine.
+"""
+
+import dataclasses
+import datetime
+import functools
+import hashlib
+import importlib
+import json
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import zoo
+from zoo.common import checkpoint, device, fit, run
+from zoo.common.data import digest
+from zoo.common.task import Prediction, Task
+
+PUBLISHED = "published"
+"""What `--run` takes in place of a folder."""
+LIMIT = 3_000_000
+"""No published file of weights is larger, in bytes."""
+BATCH = 500
+"""`Trained.predict` computes so many examples at a time."""
+_PRIVATE = ("--out", "--data-dir", "--resume")  # flags that mean nothing on another machine
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model."""
+
+    task: Task
+    config: Any
+    """The configuration that it was trained with."""
+    weights: fit.Weights
+    """`params` and, where the model has any, `stats`."""
+    about: dict[str, Any]
+    """The run's config.json, or the published model's card; `about["data"]` is its data set."""
+    folder: Path
+    """The run's folder; for a published model, where its pictures and results are written."""
+    state: Any = None
+    """The training state of a run; None for a published model."""
+
+    @property
+    def params(self) -> Any:
+        """The parameters, as the model's `apply` takes them."""
+        return self.weights["params"]
+
+    @property
+    def stats(self) -> Any:
+        """The running statistics, or None."""
+        return self.weights.get("stats")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, or the characters."""
+        return tuple(self.about["data"]["classes"])
+
+    @functools.cached_property
+    def predictions(self) -> dict[str, Prediction]:
+        """What the model computes, by name; the first one is the main one."""
+        return self.task.predictions(self.config)
+
+    def predict(self, prediction: str | None = None, /, **inputs: Any) -> dict[str, np.ndarray]:
+        """One of `predictions` on any number of examples: arrays [N, ...] to arrays [N, ...].
+
+        Args:
+          prediction: its name; the main one if not given.
+          **inputs: arrays with a leading axis, by the names in `Prediction.inputs`.
+
+        Raises:
+          ValueError: there is no such prediction, or an input has another name, shape or type.
+        """
+        name = next(iter(self.predictions)) if prediction is None else prediction
+        if name not in self.predictions:
+            raise ValueError(f"got {name!r}, expected one of {', '.join(self.predictions)}")
+        chosen = self.predictions[name]
+        arrays = check_inputs(chosen, inputs)
+        return fit.predict(chosen.function, self.weights, arrays, BATCH)
+
+    def dataset(self, data_dir: Path | None = None) -> Any:
+        """The data set that the model was trained on.
+
+        Raises:
+          DataError: it can't be had.
+          RunError: the data found now are others than those of the run.
+        """
+        about, config = self.about["data"], self.config
+        # What "auto" chose then need not be what it chooses now.
+        if getattr(config, "split", None) == "auto" and about["source"] == "real":
+            config = dataclasses.replace(config, split=about["split"])
+        dataset = self.task.load(config, about["source"], data_dir)
+        run.check_data(self.folder, about, digest(dataset))
+        return dataset
+
+
+def check_inputs(prediction: Prediction, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The inputs as arrays of the types that a prediction takes.
+
+    Raises:
+      ValueError: a name, shape or type is wrong, or the inputs disagree in length.
+    """
+    if set(inputs) != set(prediction.inputs):
+        got, expected = ", ".join(inputs) or "none", ", ".join(prediction.inputs)
+        raise ValueError(f"got the inputs {got}, expected {expected}")
+    arrays = {}
+    for name, spec in prediction.inputs.items():
+        array = np.asarray(inputs[name])
+        # Numbers may have another width, but grey levels in [0, 1] are no bytes.
+        bytes_wanted = spec.dtype == np.uint8 and array.dtype != np.uint8
+        if array.ndim == 0 or array.shape[1:] != spec.shape or bytes_wanted:
+            raise ValueError(
+                f"{name} is {array.dtype} of shape {array.shape}, expected {spec.dtype} "
+                f"({', '.join(('number', *map(str, spec.shape)))})"
+            )
+        arrays[name] = array.astype(spec.dtype)
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"the inputs must be of one length, got {lengths}")
+    return arrays
+
+
+def find(name: str) -> Task:
+    """The task of a name such as `ch06_cnn/speedrun`.
+
+    Raises:
+      RunError: zoo has no such model.
+    """
+    tasks = {task.name: task for task in zoo.tasks()}
+    if name not in tasks:
+        raise run.RunError(f"zoo has no model {name!r}, expected one of {', '.join(tasks)}")
+    return tasks[name]
+
+
+def load(folder: Path | str, task: Task | None = None) -> Trained:
+    """The newest checkpoint of a run.
+
+    Args:
+      folder: of the run.
+      task: the run's model; looked up by the name in its config.json if not given.
+
+    Raises:
+      RunError, CheckpointError: it is no run, one of another model, or damaged.
+    """
+    folder = Path(folder)
+    task = find(run.name_of(folder)) if task is None else task
+    config, about = run.read_config(folder, task.name, task.config_type)
+    state, _ = checkpoint.restore(folder, task.like(config))
+    return Trained(task, config, task.weights(state), about, folder, state)
+
+
+def published(task: Task | str) -> Trained:
+    """The model that comes with zoo, as float32.
+
+    Args:
+      task: a `Task` or its name, `ch08_vae` or `ch06_cnn/speedrun`.
+
+    Raises:
+      RunError: zoo has no such model.
+      CheckpointError: none is published, or a file is not the one that its card describes.
+    """
+    task = find(task) if isinstance(task, str) else task
+    path = _path(task)
+    try:
+        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError) as error:
+        raise checkpoint.CheckpointError(
+            f"no published model {path}: {error}; install zoo again, or train one: "
+            f"`{task.command} train`"
+        ) from error
+    if found != card["sha256"]:
+        raise checkpoint.CheckpointError(
+            f"{path} has the sha256 {found}, expected {card['sha256']}: install zoo again"
+        )
+    config = run.make_config(task.config_type, card["config"], path.with_suffix(".json"))
+    shapes = jax.eval_shape(task.weights, task.like(config))
+    halves = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.float16), shapes)
+    weights = checkpoint.load_weights(path, halves)
+    weights = jax.tree.map(lambda a: a.astype(jnp.float32), weights)
+    return Trained(task, config, weights, card, Path("runs", task.name, PUBLISHED))
+
+
+def choose(task: Task, which: Any) -> Trained:
+    """The model that `cli.Trained` names: a run, the newest run, or the published model.
+
+    Without `--run` and without any run the published model answers. One line says which it is.
+    """
+    device.use(which.device)
+    folder = run.newest(task.name) if which.run is None else which.run
+    if str(folder) == PUBLISHED:
+        model = published(task)
+    elif folder is None and _path(task).is_file():
+        print(f"no run of {task.name} under runs/")
+        model = published(task)
+    elif folder is None:
+        raise run.RunError(
+            f"no trained model under {Path('runs', task.name)}: run `{task.command} train` first, "
+            "or name a run folder by --run"
+        )
+    else:
+        model = load(folder, task)
+    if model.state is None:
+        print(f"the published model ({model.about['command']})")
+    else:
+        steps = int(model.state.step)
+        print(f"model of {folder} after {steps:,} steps, recipe {model.config.recipe}")
+    return model
+
+
+def publish(folder: Path, task: Task | None = None, into: Path | None = None) -> Path:
+    """Makes the model of a run the published one; returns the path of the weights.
+
+    The card takes what the run's config.json, summary.json and evaluation*.json say.
+
+    Args:
+      folder: of the run.
+      task: the run's model; looked up by its name if not given.
+      into: the folder to write to, if not the chapter's.
+
+    Raises:
+      RunError, CheckpointError: it is no run, or its weights are too large or not finite.
+    """
+    model = load(folder, task)
+    task, about = model.task, model.about
+    halves = jax.tree.map(lambda a: jnp.asarray(a, jnp.float16), model.weights)
+    leaves = jax.tree.leaves(halves)
+    if not all(bool(jnp.isfinite(leaf).all()) for leaf in leaves):
+        raise run.RunError(f"weights of {folder} don't fit into float16: they are not finite there")
+    size = sum(leaf.nbytes for leaf in leaves)
+    if size > LIMIT:
+        raise run.RunError(
+            f"the weights of {folder} take {size:,} bytes as float16, expected at most {LIMIT:,}: "
+            "train a smaller model"
+        )
+    path = _path(task) if into is None else into / _path(task).name
+    metrics = _metrics(folder)
+    checkpoint.save_weights(path, halves, {"chapter": task.name})
+    card = {
+        "chapter": task.name,
+        "parameters": sum(leaf.size for leaf in leaves),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "config": dataclasses.asdict(model.config),
+        "data": about["data"],
+        "command": _command(task, about["command"]),
+        "commit": _commit(),
+        "seed": model.config.seed,
+        "metrics": metrics,
+        "machine": about["device"],
+        "versions": about["versions"],
+        "trained": about["started"],
+        "published": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "licence": "Apache-2.0 (the weights; the data have terms of their own)",
+    }
+    run.write_json(path.with_suffix(".json"), card)
+    return path
+
+
+def _path(task: Task) -> Path:
+    """Of the published weights."""
+    package = importlib.import_module(task.package)
+    folder = Path(package.__file__).parent / "pretrained"
+    return folder / f"{task.second or 'model'}.safetensors"
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    """What the run's last epoch and its evaluations found."""
+    summary = run.read_json(folder / "summary.json")
+    kept = {k: v for k, v in summary.items() if k.startswith("test_")}
+    for path in sorted(folder.glob("evaluation*.json")):
+        kept[path.stem] = run.read_json(path)
+    return kept
+
+
+def _command(task: Task, arguments: Sequence[str]) -> str:
+    """The command as a reader would type it: without the paths of the machine that ran it."""
+    kept, skip = [], False
+    for argument in map(str, arguments[1:]):
+        flag, _, value = argument.partition("=")
+        private = flag.replace("_", "-") in _PRIVATE
+        if not skip and not private:
+            kept.append(argument)
+        skip = not skip and private and not value
+    return f"python -m {task.package} {shlex.join(kept)}"
+
+
+def _commit() -> str:
+    """Of the source at the time of publication; `unknown` outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(git, capture_output=True, check=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
