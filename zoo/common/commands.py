@@ -90,8 +90,8 @@ def train(task: Task, config: Any, options: cli.RunOptions) -> Trained:
     drawn = draw(model, dataset)
     pictures = f"; {len(drawn)} pictures in {folder / 'figures'}" if drawn else ""
     print(f"trained in {folder}{pictures}")
-    for line in (f"evaluate --run {folder}", *task.following):
-        print(f"next: {task.command} {line}")
+    for line in ("evaluate", *task.following):
+        print(f"next: {task.command} {line} --run {folder}")
     return model
 
 

@@ -44,10 +44,6 @@ class Loop(NamedTuple):
     """config -> steps in an epoch."""
 
 
-def _same(config: Any, data: Batch) -> Batch:
-    return data
-
-
 @dataclasses.dataclass(frozen=True)
 class Task:
     """What zoo has to know of a model."""
@@ -78,9 +74,9 @@ class Task:
     """Commands to try after training, such as "predict cat.png"."""
     watch: Callable[..., Iterator[Progress]] | None = None
     """(config, data set, run folder, state, reports) -> the reports: keeps something of them."""
-    fill: Callable[[Any, Any], Any] = _same
+    fill: Callable[[Any, Any], Any] = lambda config, dataset: config
     """(config, data set) -> the configuration with what only the data can tell, as a size."""
-    prepare: Callable[[Any, Batch], Batch] = _same
+    prepare: Callable[[Any, Batch], Batch] = lambda config, data: data
     """(config, data) -> the arrays that the losses take."""
     init: Callable[[jax.Array, Any, Batch], Any] | None = None
     """(key, config, data) -> parameters, where they depend on the data; else `model.init`."""
