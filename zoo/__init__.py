@@ -12,11 +12,12 @@ __version__ = "0.1.0"
 __all__ = ["load", "published", "tasks"]
 
 
-def tasks() -> tuple[Any, ...]:
-    """The `Task` of every model, chapter by chapter; imports the chapters."""
+def tasks(chapter: str = "") -> tuple[Any, ...]:
+    """The `Task` of every model, or of a chapter's; imports the chapters."""
     names = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name.startswith("ch"))
-    chapters = (importlib.import_module(f"{__name__}.{name}") for name in names)
-    return tuple(task for chapter in chapters for task in getattr(chapter, "TASKS", ()))
+    chosen = [name for name in names if chapter in ("", name)]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in chosen]
+    return tuple(task for module in modules for task in getattr(module, "TASKS", ()))
 
 
 def __getattr__(name: str) -> Any:

@@ -136,10 +136,11 @@ def find(name: str) -> Task:
     Raises:
       RunError: zoo has no such model.
     """
-    tasks = {task.name: task for task in zoo.tasks()}
-    if name not in tasks:
-        raise run.RunError(f"zoo has no model {name!r}, expected one of {', '.join(tasks)}")
-    return tasks[name]
+    found = {task.name: task for task in zoo.tasks(name.partition("/")[0])}
+    if name not in found:
+        known = ", ".join(found or {task.name: task for task in zoo.tasks()})
+        raise run.RunError(f"zoo has no model {name!r}, expected one of {known}")
+    return found[name]
 
 
 def load(folder: Path | str, task: Task | None = None) -> Trained:
@@ -199,22 +200,18 @@ def choose(task: Task, which: Any) -> Trained:
     device.use(which.device)
     folder = run.newest(task.name) if which.run is None else which.run
     if str(folder) == PUBLISHED:
-        model = published(task)
-    elif folder is None and _path(task).is_file():
-        print(f"no run of {task.name} under runs/")
-        model = published(task)
-    elif folder is None:
+        return published(task)
+    if folder is None and _path(task).is_file():
+        print(f"no run of {task.name} under runs/: using the published model")
+        return published(task)
+    if folder is None:
         raise run.RunError(
             f"no trained model under {Path('runs', task.name)}: run `{task.command} train` first, "
             "or name a run folder by --run"
         )
-    else:
-        model = load(folder, task)
-    if model.state is None:
-        print(f"the published model ({model.about['command']})")
-    else:
-        steps = int(model.state.step)
-        print(f"model of {folder} after {steps:,} steps, recipe {model.config.recipe}")
+    model = load(folder, task)
+    steps = int(model.state.step)
+    print(f"model of {folder} after {steps:,} steps, recipe {model.config.recipe}")
     return model
 
 
