@@ -1,8 +1,8 @@
 """What the Boltzmann machine is measured against (chapter 3): short NumPy baselines.
 
-Those for ratings take a matrix of ratings, uint8 [U, F] with 0 where there is none, and predict
-each of them, float [U, F]. Those for ranking take what was seen, [U, F] of 0 and 1, and score each
-film. Axes: U users, F films.
+Those for ratings take a matrix of ratings, uint8 [U, M] with 0 where there is none, and predict
+each of them, float [U, M]. Those for ranking take what was seen, [U, M] of 0 and 1, and score each
+movie. Axes: U users, M movies.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def user_mean(rating: np.ndarray) -> np.ndarray:
 
 
 def item_mean(rating: np.ndarray) -> np.ndarray:
-    """Each film's mean; the mean of all for a film without ratings."""
+    """Each movie's mean; the mean of all for a movie without ratings."""
     return user_mean(rating.T).T
 
 
@@ -36,22 +36,22 @@ def matrix_factorisation(
     """Ratings as mean + b_u + b_i + p_u . q_i, by alternating least squares (Zhou et al. 2008).
 
     Args:
-      rating: [U, F].
+      rating: [U, M].
       factors: length of p and q; 0 leaves the biases.
-      penalty: on the squares of all four, times the number of the user's or film's ratings.
+      penalty: on the squares of all four, times the number of the user's or movie's ratings.
       sweeps: how often both sides are solved for.
       seed: of the first q.
     """
     known = (rating > 0).astype(np.float64)
     mean = rating[rating > 0].mean()
     residual = known * (rating - mean)
-    film_bias = np.zeros(rating.shape[1])
-    film = np.random.default_rng(seed).normal(0, 0.1, (rating.shape[1], factors))
+    movie_bias = np.zeros(rating.shape[1])
+    movie = np.random.default_rng(seed).normal(0, 0.1, (rating.shape[1], factors))
     for _ in range(sweeps):
-        user_bias, user = _regress(residual - known * film_bias, known, film, penalty)
+        user_bias, user = _regress(residual - known * movie_bias, known, movie, penalty)
         given = (residual - known * user_bias[:, None]).T
-        film_bias, film = _regress(given, known.T, user, penalty)
-    return mean + user_bias[:, None] + film_bias + user @ film.T
+        movie_bias, movie = _regress(given, known.T, user, penalty)
+    return mean + user_bias[:, None] + movie_bias + user @ movie.T
 
 
 def _regress(target, known, features, penalty) -> tuple[np.ndarray, np.ndarray]:
@@ -67,12 +67,12 @@ def _regress(target, known, features, penalty) -> tuple[np.ndarray, np.ndarray]:
 
 
 def popularity(seen: np.ndarray) -> np.ndarray:
-    """How many users saw the film."""
+    """How many users saw the movie."""
     return np.broadcast_to(seen.sum(0, dtype=np.float64), seen.shape)
 
 
 def item_knn(seen: np.ndarray, neighbours: int = 100) -> np.ndarray:
-    """The sum of a film's cosine similarities to those seen that are among its `neighbours`."""
+    """The sum of a movie's cosine similarities to those seen that are among its `neighbours`."""
     x = seen.astype(np.float32)
     norms = np.sqrt(x.sum(0))
     x /= np.maximum(norms, 1.0)

@@ -5,7 +5,7 @@ Dense layers 784 -> 300 -> 100 -> 10 with ReLU between them. Recipe `book` is th
 `modern` keeps the widths and adds biases, the true cross-entropy and regularisation.
 
 Axes: B images in a batch, D pixels (784), K classes (10). Images are uint8 [B, 28, 28] in the data
-set and float32 [B, D] here; `zoo.ch03_mnist_ae_rbm.train.scale_pixels` lies between.
+set and float32 [B, D] here; `zoo.ch03_mnist_ae_rbm.scale_pixels` lies between.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ Batch = Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train feedforward` can be asked for."""
+    """Everything that `train` can be asked for."""
 
     recipe: Literal["modern", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""

@@ -1,13 +1,13 @@
-"""Chapter 3: a restricted Boltzmann machine that recommends films.
+"""Chapter 3: a restricted Boltzmann machine that recommends movies.
 
 Binary hidden units h and visible units v, joined by weights W but not among themselves:
 E(v, h) = - sum b v - sum c h - sum v W h, and p(v, h) = exp(-E) / Z (Smolensky 1986; Hinton 2002).
-A visible unit stands for a film and an example is a user, or the other way round. The same
+A visible unit stands for a movie and an example is a user, or the other way round. The same
 functions serve two kinds of unit, which differ in K, the number of values a unit can take:
 
 - K = 1, binary (the book's): 1 or 0, and all units always take part.
-- K = 5, softmax (Salakhutdinov, Mnih & Hinton 2007): one of five ratings, one-hot. A film that was
-  not rated has no unit in that example, and so never enters as a zero; that a film was rated at all
+- K = 5, softmax (Salakhutdinov, Mnih & Hinton 2007): one of five ratings, one-hot. A movie that
+  was not rated has no unit in that example, and so never enters as a zero; that it was rated at all
   moves the hidden units by `rated_kernel`, the paper's conditional machine.
 
 Axes: B examples in a batch, K values, V visible units, H hidden units. Energies are in nats.
@@ -27,7 +27,7 @@ Batch = Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train` can be asked for."""
+    """Everything that `rbm train` can be asked for."""
 
     recipe: Literal["modern", "item", "ranking", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
@@ -36,7 +36,7 @@ class Config:
     split: Literal["auto", "all", "leave-one-out", "u1", "u2", "u3", "u4", "u5"] = "auto"
     """what is held out; auto is u1 of 100K and, of 1M, leave-one-out; all holds out nothing"""
     example: Literal["user", "item"] = "user"
-    """user: films are the visible units and a user is an example; item: the other way round"""
+    """user: movies are the visible units and a user is an example; item: the other way round"""
     units: Literal["softmax", "binary"] = "softmax"
     """softmax: ratings from 1 to 5, missing ones left out; binary: 1 or 0"""
     liked: int = 1
@@ -137,12 +137,6 @@ def encode(rating: jax.Array, values: int) -> tuple[jax.Array, jax.Array]:
     return visible, rated.astype(jnp.float32)
 
 
-def energy(params: Params, visible: jax.Array, hidden: jax.Array, rated: jax.Array) -> jax.Array:
-    """E(v, h) = - b v - c h - v W h - r D h, [B]: W kernel, D rated_kernel, r `rated`."""
-    inputs = hidden_inputs(params, visible, rated)
-    return -jnp.einsum("bkv,kv->b", visible, params["visible_bias"]) - (inputs * hidden).sum(-1)
-
-
 def free_energy(params: Params, visible: jax.Array, rated: jax.Array) -> jax.Array:
     """F(v) = -log sum_h exp(-E(v, h)) = - b v - sum_h softplus(c + v W + r D), [B]."""
     inputs = hidden_inputs(params, visible, rated)
@@ -204,57 +198,13 @@ def gibbs(
     def keys(step: int) -> tuple[jax.Array | None, jax.Array | None]:
         return (None, None) if key is None else jax.random.split(jax.random.fold_in(key, step))
 
-    def down(key: jax.Array | None, hidden: jax.Array) -> jax.Array:
-        return sample_visible(key, visible_given_hidden(params, hidden, rated))
-
     def step(n: int, visible: jax.Array) -> jax.Array:
         up_key, down_key = keys(n)
         hidden = sample_hidden(up_key, hidden_given_visible(params, visible, rated))
-        return down(down_key, hidden)
+        return sample_visible(down_key, visible_given_hidden(params, hidden, rated))
 
-    visible = down(keys(0)[1], hidden)
+    visible = sample_visible(keys(0)[1], visible_given_hidden(params, hidden, rated))
     return jax.lax.fori_loop(1, k, step, visible) if k > 1 else visible
-
-
-def _chain(params: Params, visible: jax.Array, rated: jax.Array, key: jax.Array | None, k: int):
-    """p(h | data), a sample of it, and the visible units k steps of Gibbs sampling later."""
-    up_key, chain_key = (None, None) if key is None else jax.random.split(key)
-    probabilities = hidden_given_visible(params, visible, rated)
-    hidden = sample_hidden(up_key, probabilities)
-    return probabilities, hidden, gibbs(params, hidden, rated, chain_key, k)
-
-
-def contrastive_divergence(
-    params: Params, batch: Batch, key: jax.Array | None, k: int = 1, sampled_bias: bool = False
-) -> Params:
-    """The CD-k gradient, to be descended: statistics of the chain's end minus those of the data.
-
-    For the weights, mean over the batch of v_k p(h | v_k) - v_0 p(h | v_0) (Hinton 2002); for
-    the biases, of p(h | v_k) - p(h | v_0) and of v_k - v_0; for `rated_kernel`, r times the first.
-
-    Args:
-      params: from `init`.
-      batch: `rating`, integers [B, V], as `encode` takes it.
-      key: of the chain; without it there is mean field in place of samples.
-      k: how many steps of Gibbs sampling.
-      sampled_bias: in the hidden biases' gradient the data's part is a sample, as the book prints.
-    """
-    data, rated = encode(batch["rating"], params["kernel"].shape[0])
-    data_hidden, sample, model = _chain(params, data, rated, key, k)
-    model_hidden = hidden_given_visible(params, model, rated)
-    count = len(data)
-
-    def outer(visible: jax.Array, hidden: jax.Array) -> jax.Array:
-        return jnp.einsum("bkv,bh->kvh", visible, hidden) / count
-
-    grads = {
-        "kernel": outer(model, model_hidden) - outer(data, data_hidden),
-        "visible_bias": (model - data).mean(0),
-        "hidden_bias": (model_hidden - (sample if sampled_bias else data_hidden)).mean(0),
-    }
-    if "rated_kernel" in params:
-        grads["rated_kernel"] = rated.T @ (model_hidden - data_hidden) / count
-    return grads
 
 
 def loss(
@@ -265,37 +215,45 @@ def loss(
     k: int = 1,
     sampled_bias: bool = False,
 ) -> tuple[jax.Array, Metrics]:
-    """Mean free energy of the data minus that of the chain's end, in nats per example.
+    """Mean free energy of the data minus that of a Gibbs chain's end, in nats per example.
 
-    Its gradient, with the chain held fixed, is `contrastive_divergence`; its value is no measure
-    of progress. Arguments as there.
+    Its gradient, with the chain held fixed, is that of contrastive divergence, CD-k: for the
+    weights the mean of v_k p(h | v_k) - v_0 p(h | v_0) (Hinton 2002). Its value is no measure of
+    progress.
+
+    Args:
+      params: from `init`.
+      batch: `rating`, integers [B, V], as `encode` takes it.
+      key: of the chain; without it there is mean field in place of samples.
+      k: how many steps of Gibbs sampling.
+      sampled_bias: in the hidden biases' gradient the data's part is a sample, as the book prints.
 
     Returns:
       The loss and, beside it, `squared_error` between data and chain, per unit that takes part.
     """
-    values = params["kernel"].shape[0]
-    data, rated = encode(batch["rating"], values)
+    up_key, chain_key = (None, None) if key is None else jax.random.split(key)
+    data, rated = encode(batch["rating"], params["kernel"].shape[0])
     fixed = jax.lax.stop_gradient(params)
-    probabilities, sample, model = _chain(fixed, data, rated, key, k)
-    value = (free_energy(params, data, rated) - free_energy(params, model, rated)).mean()
+    probabilities = hidden_given_visible(fixed, data, rated)
+    sample = sample_hidden(up_key, probabilities)
+    end = gibbs(fixed, sample, rated, chain_key, k)
+    value = (free_energy(params, data, rated) - free_energy(params, end, rated)).mean()
     if sampled_bias:  # of no expectation; it turns the data's mean into its sample
         value += (probabilities - sample).mean(0) @ params["hidden_bias"]
     # A sum of products and no matrix product, which would not be fused: 6 % of a step.
-    difference = ((data - model) * jnp.arange(1.0, values + 1)[:, None]).sum(1)
+    difference = ((data - end) * jnp.arange(1.0, data.shape[1] + 1)[:, None]).sum(1)
     error = (difference**2).sum() / jnp.maximum(rated.sum(), 1.0)
     return value, {"squared_error": error}
 
 
-def reconstruct(params: Params, rating: jax.Array) -> jax.Array:
-    """Probabilities [B, K, V] of *every* unit, given the ratings [B, V]: one mean-field step."""
+def predict_ratings(params: Params, rating: jax.Array) -> jax.Array:
+    """The expected rating of every movie, [B, V], given the known ones; with K = 1, p(v = 1).
+
+    By one step of mean field: all units' values given the probabilities of the hidden units.
+    """
     visible, rated = encode(rating, params["kernel"].shape[0])
     hidden = hidden_given_visible(params, visible, rated)
-    return visible_given_hidden(params, hidden, jnp.ones_like(rated))
-
-
-def predict_ratings(params: Params, rating: jax.Array) -> jax.Array:
-    """The expected rating of every film, [B, V], given the known ones; with K = 1, p(v = 1)."""
-    probabilities = reconstruct(params, rating)
+    probabilities = visible_given_hidden(params, hidden, jnp.ones_like(rated))
     return jnp.einsum("bkv,k->bv", probabilities, jnp.arange(1.0, probabilities.shape[1] + 1))
 
 

@@ -7,7 +7,7 @@ it. With `noise` the network sees noisy images and has to give back the clean on
 2008, "Extracting and composing robust features with denoising autoencoders").
 
 Axes: B images in a batch, D pixels (784), Z numbers in a code (64). Images are uint8 [B, 28, 28]
-in the data set and float32 [B, D] here; `zoo.ch03_mnist_ae_rbm.train.scale_pixels` lies between.
+in the data set and float32 [B, D] here; `zoo.ch03_mnist_ae_rbm.scale_pixels` lies between.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ Batch = Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train autoencoder` can be asked for."""
+    """Everything that `autoencoder train` can be asked for."""
 
     recipe: Literal["modern", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
