@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from zoo.common import figures
-from zoo.common.figures import COLOURS, GREY, INK, NORMAL, ORANGE, PALE, SMALL, page, plain
+from zoo.common.figures import COLOURS, GREY, INK, NORMAL, SMALL, page, plain
 
 SHOWN = {"\n": "⏎", " ": "␣", "\x02": "START", "\x03": "END", "\x04": "BLANK", "\t": "⇥"}
 
@@ -170,27 +170,4 @@ def gradient_norms(norms: Mapping[str, np.ndarray], caption: str = "") -> Figure
         axes.set_yscale("log")
         axes.set_ylim(max(values[values > 0].min(), 1e-12), None)
     axes.invert_xaxis()
-    return figure
-
-
-def copy_curves(
-    updates: Sequence[int], nats: np.ndarray, delay: int, ignorance: float, caption: str = ""
-) -> Figure:
-    """The copy task: nats per symbol [points, 2, seeds], with chrono initialisation and without."""
-    nats = np.asarray(nats, float)
-    if nats.ndim != 3 or nats.shape[:2] != (len(updates), 2):
-        raise ValueError(f"got nats of shape {nats.shape}, expected ({len(updates)}, 2, seeds)")
-    figure = page(6.5, 3.6, f"copying ten symbols over {delay} steps", caption)
-    axes = plain(figure.subplots(), "updates", "nats per symbol to recall")
-    for n, (name, colour) in enumerate((("chrono", COLOURS[0]), ("forget bias 1", ORANGE))):
-        for seed in range(nats.shape[2]):
-            axes.plot(updates, nats[:, n, seed], color=colour, linewidth=1.2,
-                      linestyle="-" if n == 0 else "--", label=None if seed else name)  # fmt: skip
-    axes.axhline(ignorance, color=GREY, linewidth=1, linestyle=":")
-    axes.text(updates[-1], ignorance, "remembers nothing, ln 8", ha="right", va="bottom",
-              size=SMALL, color=GREY)  # fmt: skip
-    axes.set_ylim(0, None)
-    axes.grid(axis="y", color=PALE, linewidth=0.5)
-    legend = axes.legend(fontsize=NORMAL, labelcolor=INK, facecolor="white")
-    legend.get_frame().set(edgecolor="none", alpha=0.9)
     return figure

@@ -9,7 +9,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -146,18 +146,7 @@ def training(
       seconds: the least length of a run.
       mesh: splits each batch over several devices.
     """
-    steps = fit.steps_per_epoch(data, batch_size, mesh)
-    reports = fit.iterate(
-        task.losses(config, steps)[0],
-        task.optimizer(config, task.updates(config, steps)),
-        task.begin(config, data),
-        task.prepare(config, data),
-        epochs=10**6,
-        batch_size=batch_size,
-        shuffle=task.shuffle(config),
-        mesh=mesh,
-        call_seconds=min(0.25, seconds),
-    )
+    reports = endless(task, config, data, batch_size, mesh=mesh, call_seconds=min(0.25, seconds))
     values, compile_seconds, done, spent = [], next(reports).compile_seconds, 0, 0.0
     before = time.perf_counter()
     for progress in reports:
@@ -169,6 +158,30 @@ def training(
         if len(values) > runs:
             return Rates(tuple(values[1:]), compile_seconds), progress.state
     raise AssertionError("the loop ends only when it is left")
+
+
+def endless(
+    task: Task,
+    config: Any,
+    data: dict[str, Any],
+    batch_size: int,
+    *,
+    mesh: Mesh | None = None,
+    call_seconds: float = 0.5,
+) -> Iterator[fit.Progress]:
+    """The reports of `fit.iterate` for a task's updates by gradients, without an end."""
+    steps = fit.steps_per_epoch(data, batch_size, mesh)
+    return fit.iterate(
+        task.losses(config, steps)[0],
+        task.optimizer(config, task.updates(config, steps)),
+        task.begin(config, data),
+        task.prepare(config, data),
+        epochs=10**6,
+        batch_size=batch_size,
+        shuffle=task.shuffle(config),
+        mesh=mesh,
+        call_seconds=call_seconds,
+    )
 
 
 def inference(

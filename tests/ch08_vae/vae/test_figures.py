@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from zoo.ch08_vae import figures
+from zoo.ch08_vae.vae import figures
 
 
 def metrics(epochs):
