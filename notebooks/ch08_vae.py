@@ -18,8 +18,8 @@ import numpy as np
 
 from zoo import ch08_vae as vae
 from zoo.ch08_vae.vae import figures, latent, likelihood
-from zoo.common.trained import Trained
 from zoo.common.data import mnist
+from zoo.common.trained import Trained
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}

@@ -1,6 +1,6 @@
 """The copy task: recall ten symbols after a long delay (Hochreiter & Schmidhuber 1997).
 
-`python -m studies.ch05_copy_task run --delay 100 --seeds 3`.
+`python -m studies.ch05_copy_task --delay 100 --seeds 3`.
 
 It tests the claim of chrono initialisation (Tallec & Ollivier 2018, section 4): an LSTM learns to
 bridge a delay when its gate biases are drawn for it, and hardly does otherwise. All seeds, with
@@ -191,4 +191,4 @@ def copy_task(
 
 
 if __name__ == "__main__":
-    cli.main(__doc__, {"run": copy_task})
+    cli.main(__doc__, copy_task)

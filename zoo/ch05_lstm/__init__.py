@@ -18,7 +18,7 @@ from zoo.ch05_lstm.model import (
     score,
     step,
 )
-from zoo.ch05_lstm.task import TASK
+from zoo.ch05_lstm.task import TASK, fill, lay_out
 from zoo.common import trained
 
 TASKS = (TASK,)
@@ -36,8 +36,10 @@ __all__ = [
     "decode",
     "embed",
     "example",
+    "fill",
     "init",
     "init_state",
+    "lay_out",
     "loss",
     "pretrained",
     "score",

@@ -13,6 +13,7 @@ import optax
 
 from zoo.ch05_lstm import generate, model, probes, text
 from zoo.common import fit, run, solvers
+from zoo.common.data.text import Text
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
@@ -41,9 +42,17 @@ def load(config: model.Config, data: str = "auto", data_dir: Path | None = None)
     """The text of a configuration, laid out as it says.
 
     Raises:
-      DataError: the text is missing or too short, or has a mark in it.
+      DataError: the text is missing, too short, or has a mark in it.
     """
-    source = text.load(config.dataset, config.text, data, data_dir)
+    return lay_out(config, text.load(config.dataset, config.text, data, data_dir))
+
+
+def lay_out(config: model.Config, source: Text) -> Corpus:
+    """A text as rows for training and validation.
+
+    Raises:
+      DataError: it is too short, or has a mark in it.
+    """
     expected = config.feedback == "expected"
     known = "".join(text.lines(source.text)) if expected else source.text
     vocabulary = text.make_vocabulary(known)
