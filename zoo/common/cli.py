@@ -173,7 +173,7 @@ def flags(task: Task) -> type:
         else:
             hint = _values(field.name, recipes)
         about = tyro.conf.arg(
-            help=_help(task.config_type, field.name),
+            help=documentation(task.config_type).get(field.name),
             help_behavior_hint=hint,
             aliases=field.metadata.get("aliases"),
         )
@@ -196,7 +196,7 @@ def _shown(value: Any) -> str:
 
 
 @functools.cache
-def _documented(config_type: type) -> dict[str, str]:
+def documentation(config_type: type) -> dict[str, str]:
     """The docstrings of a dataclass's fields."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(config_type))).body
     found = {}
@@ -204,10 +204,6 @@ def _documented(config_type: type) -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr):
             found[field.target.id] = inspect.cleandoc(ast.literal_eval(doc.value))
     return found
-
-
-def _help(config_type: type, name: str) -> str:
-    return _documented(config_type).get(name, "")
 
 
 def configure(task: Task, given: Mapping[str, Any], resumed: Path | None = None) -> Any:
