@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from zoo.ch04_gpu import rates
+from zoo.ch04_gpu import timing as clocks
 from zoo.common import bench, device, ops
 from zoo.common.data import DataError
 
@@ -110,7 +110,7 @@ def measure(operation: Operation, runs: int = 10) -> dict[str, Any]:
     for name, (function, given, count, moved) in work.items():
         timing = bench.time_call(function, *given, runs=runs, warmup=2)
         row[name] = {
-            **rates.spread(timing.seconds),
+            **clocks.spread(timing.seconds),
             "compile_seconds": timing.compile_seconds,
             "gflops": count / timing.median / 1e9,
             "gbytes": moved / timing.median / 1e9,
