@@ -1,4 +1,4 @@
-"""What a workspace's history says: versions of the data, and of the model with its metrics."""
+"""What a workspace's history holds: versions of the data, and of the model with its metrics."""
 
 import json
 from pathlib import Path
@@ -9,24 +9,25 @@ import yaml
 from zoo.ch09_pipeline import engine, params
 from zoo.common.run import RunError
 
+HEADS = ("run", "date", "recipe", "epochs", "accuracy", "cross-entropy", "weights", "data")
+
 
 class Version(NamedTuple):
     """A model as one run made it."""
 
-    run: str
-    """commit of the run"""
-    date: str
-    """of that commit, ISO 8601"""
-    recipe: str
-    """one of `params.VARIANTS`"""
+    run: str  # commit of the run
+    date: str  # of that commit, ISO 8601
+    recipe: str  # one of `params.VARIANTS`
     epochs: int
-    """passes over the training images"""
-    metrics: dict[str, Any]
-    """metrics.json of the run"""
-    weights: str
-    """MD5 of the weights, by which DVC's cache knows them"""
-    data: str
-    """commit of the data version"""
+    metrics: dict[str, Any]  # metrics.json of the run
+    weights: str  # MD5 of the weights, by which DVC's cache knows them
+    data: str  # commit of the data version
+
+    def row(self) -> tuple[str, ...]:
+        """The texts of a table's row, under `HEADS`."""
+        accuracy, entropy = (self.metrics[f"test_{m}"] for m in ("accuracy", "cross_entropy"))
+        first = self.run[:8], minute(self.date), self.recipe, str(self.epochs)
+        return *first, f"{accuracy:.4f}", f"{entropy:.4f}", self.weights[:8], self.data[:8]
 
 
 class DataVersion(NamedTuple):
@@ -36,20 +37,24 @@ class DataVersion(NamedTuple):
     date: str
     message: str
     files: int
-    size: int
-    """bytes"""
+    size: int  # bytes
+
+
+def minute(date: str) -> str:
+    """An ISO 8601 date to the minute, with a space before the hour."""
+    return date[:16].replace("T", " ")
 
 
 def show(folder: Path, commit: str, name: str) -> str:
-    """A file as it was at a commit, exactly; empty where it was not there."""
+    """A file as it was at a commit, exactly; empty where it did not exist."""
     text = engine.git(folder, "show", f"{commit}:{name}", check=False)
     return f"{text}\n" if text else ""
 
 
-def lock(text: str) -> dict[str, str]:
-    """The MD5 of each output in a dvc.lock."""
-    stages = (yaml.safe_load(text) or {}).get("stages", {}) if text else {}
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ())}
+def outputs(lock: str) -> dict[str, str]:
+    """The MD5 of each output in the text of a dvc.lock."""
+    found = (yaml.safe_load(lock) or {}).get("stages", {})
+    return {out["path"]: out["md5"] for stage in found.values() for out in stage.get("outs", ())}
 
 
 def _log(folder: Path, name: str) -> list[list[str]]:
@@ -61,11 +66,11 @@ def models(folder: Path) -> list[Version]:
     """The models that runs have made, oldest first; one that came back is listed again.
 
     Raises:
-        RunError: there was no run yet.
+        RunError: nothing was run yet.
     """
     found: list[Version] = []
     for commit, date, _ in _log(folder, "dvc.lock"):
-        weights = lock(show(folder, commit, "dvc.lock")).get("model/weights.safetensors")
+        weights = outputs(show(folder, commit, "dvc.lock")).get("model/weights.safetensors")
         metrics = show(folder, commit, "metrics.json")
         if weights is None or not metrics:
             continue

@@ -2,21 +2,19 @@
 
 A record names, each with its hash, the predictions, the model, the data version and each of its
 files, the parameters and the program. Hashes are SHA-256; where DVC has to find something, its MD5
-stands beside it. `trace` reads records, this module writes them.
+is given too. `trace` checks records, this module writes and reads them.
 """
 
 import hashlib
 import json
 import re
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from zoo.ch09_pipeline import engine, params, sources
-from zoo.common import bench, run
+from zoo.common import bench
 from zoo.common.run import RunError
 
 NAME = "provenance.json"
@@ -27,14 +25,26 @@ FILES = {
     "model": "model/weights.safetensors",
     "card": "model/card.json",
 }
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_NO_COMMIT = re.compile(f"|{_COMMIT.pattern}")
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
-
-
-def file_md5(path: Path) -> str:
-    """The MD5 of a file's content, by which DVC's cache knows it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+_ARRAYS = {"images": int, "sha256": _SHA256}
+_SHAPE = {
+    "format": FORMAT,
+    **{name: {"file": path, "sha256": _SHA256, "md5": _MD5} for name, path in FILES.items()},
+    "trained_on": {"images": int, "sha256": _SHA256},
+    "prepared": {"train": {"sha256": _SHA256}},
+    "data": {"commit": _COMMIT, "md5": _MD5, "files": dict},
+    "params": {"sha256": _SHA256, "text": str},
+    "program": {"stages": _SHA256, "package": _SHA256, "commit": _NO_COMMIT, "versions": dict},
+    "commit": _COMMIT,
+    "uncommitted": str,
+    "command": str,
+    "sha256": _SHA256,
+}
+"""What a record has to be before it is used: its words go into paths and commands of git."""
 
 
 def seal(record: dict[str, Any]) -> str:
@@ -44,11 +54,12 @@ def seal(record: dict[str, Any]) -> str:
 
 
 def _file(folder: Path, name: str) -> dict[str, str]:
-    path = folder / name
-    return {"file": name, "sha256": sources.file_sha256(path), "md5": file_md5(path)}
+    content = (folder / name).read_bytes()
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()  # DVC's cache goes by it
+    return {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "md5": md5}
 
 
-def make(folder: Path, command: Sequence[str]) -> dict[str, Any]:
+def make(folder: Path, command: str) -> dict[str, Any]:
     """The record of the predictions that were just made in a workspace.
 
     Args:
@@ -56,7 +67,7 @@ def make(folder: Path, command: Sequence[str]) -> dict[str, Any]:
         command: what made them.
     """
     manifest = json.loads((folder / "prepared/manifest.json").read_text(encoding="utf-8"))
-    card = json.loads((folder / "model/card.json").read_text(encoding="utf-8"))
+    card = json.loads((folder / FILES["card"]).read_text(encoding="utf-8"))
     text = (folder / params.FILE).read_text(encoding="utf-8")
     uncommitted = engine.git(folder, "status", "--porcelain", "--", *INPUTS).splitlines()
     system = bench.system()
@@ -73,66 +84,43 @@ def make(folder: Path, command: Sequence[str]) -> dict[str, Any]:
         "params": {"sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text},
         "program": sources.describe(),
         "commit": engine.git(folder, "rev-parse", "HEAD"),
-        "uncommitted": [line[3:] for line in uncommitted],
-        "command": shlex.join(command),
+        "uncommitted": ", ".join(line[3:] for line in uncommitted),
+        "command": command,
         "machine": {name: system[name] for name in ("processor", "threads")},
     }
     return made | {"sha256": seal(made)}
-
-
-def write(path: Path, record: dict[str, Any]) -> None:
-    """Writes a record, whole."""
-    run.write_json(path, record)
 
 
 def read(predictions: Path) -> dict[str, Any]:
     """The record beside a file of predictions.
 
     Raises:
-        RunError: there is none, or it is none of this format.
+        RunError: it is missing, or is no record of this format.
     """
     path = predictions.parent / NAME
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        wrong = _wrong(record)
+        fault = _fault(record, _SHAPE)
     except FileNotFoundError as error:
         raise RunError(f"{predictions} has no record beside it, expected {path}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path} can't be read as a record: {error!r}") from error
-    if wrong:
-        raise RunError(f"{path} can't be read as a record: {wrong}")
+    except ValueError as error:
+        raise RunError(f"{path} can't be read as a record: {error}") from error
+    if fault:
+        raise RunError(f"{path} can't be read as a record: {fault}")
     return record
 
 
-def _wrong(record: dict[str, Any]) -> str:
-    """What a record has that none has; what it says goes into paths and commands of git."""
-    if record["format"] != FORMAT:
-        return f"its format is {record['format']!r}, expected {FORMAT}"
-    data, program = record["data"], record["program"]
-    commits = [record["commit"], data["commit"], *filter(None, [program["commit"]])]
-    md5s = [data["md5"], *(record[name]["md5"] for name in FILES)]
-    for values, pattern in ((commits, _COMMIT), (md5s, _MD5)):
-        for value in values:
-            if not pattern.fullmatch(value):
-                return f"found {value!r}, expected {pattern.pattern}"
-    for name, path in FILES.items():
-        if record[name]["file"] != path:
-            return f"its {name} are in {record[name]['file']!r}, expected {path}"
-    used = [record[name]["sha256"] for name in ("predictions", "model", "card", "params")]
-    used += [record["trained_on"]["sha256"], record["prepared"]["train"]["sha256"]]
-    used += [
-        record["sha256"],
-        program["stages"],
-        program["package"],
-        *data["files"],
-        *data["files"].values(),
-    ]
-    used += [record["command"], record["params"]["text"], *record["uncommitted"]]
-    used += [text for pair in program["versions"].items() for text in pair]
-    if not all(isinstance(value, str) for value in used):
-        return "something else stands where there should be text"
-    counts = [record["trained_on"]["images"]]
-    counts += [record["prepared"][name]["images"] for name in ("train", "test", "new")]
-    if not all(type(value) is int for value in counts) or "changed" not in program:
-        return "it lacks how many pictures there are, or whether zoo's sources were changed"
-    return ""
+def _fault(found: Any, expected: Any, name: str = "") -> str:
+    """The first thing that is not as `_SHAPE` has it, in words; empty if all is."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        faults = (_fault(found.get(key), kind, f"{name} {key}") for key, kind in expected.items())
+        return next(filter(None, faults), "")
+    if isinstance(expected, dict):
+        fits, what = False, ", ".join(expected)
+    elif isinstance(expected, re.Pattern):
+        fits, what = isinstance(found, str) and expected.fullmatch(found), expected.pattern
+    elif isinstance(expected, type):
+        fits, what = type(found) is expected, expected.__name__
+    else:
+        fits, what = found == expected, expected
+    return "" if fits else f"its{name} is {found!r}, expected {what}"

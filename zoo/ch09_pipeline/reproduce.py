@@ -4,23 +4,18 @@ import csv
 import io
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from zoo.ch09_pipeline import engine, record, sources
+from zoo.ch09_pipeline import engine, record, sources, workspace
 from zoo.common.run import RunError
 
 
 class Comparison(NamedTuple):
-    """What came out the second time."""
+    """How what came out the second time differs, in words; empty where it does not."""
 
-    model: bool
-    """whether the weights have the same bytes"""
-    predictions: bool
-    """whether the predictions have the same bytes"""
-    difference: str
-    """of the predictions, in words; empty if there is none"""
-    versions: str
-    """of Python and packages, where they are others than then; empty if they are the same"""
+    model: str  # its weights, byte by byte
+    predictions: str
+    versions: str  # of Python and packages
 
 
 def reproduce(folder: Path, predictions: Path, keep: Path | None = None) -> Comparison:
@@ -37,10 +32,11 @@ def reproduce(folder: Path, predictions: Path, keep: Path | None = None) -> Comp
     Raises:
         RunError: it cannot be made again here: says what is missing.
     """
+    workspace.check(folder)
     made = record.read(predictions)
     if made["uncommitted"]:
         raise RunError(
-            f"{predictions} was made with uncommitted {', '.join(made['uncommitted'])}: "
+            f"{predictions} was made with uncommitted {made['uncommitted']}: "
             "what it was made of is not known; make it by `run`"
         )
     here, then = sources.describe(), made["program"]
@@ -48,31 +44,36 @@ def reproduce(folder: Path, predictions: Path, keep: Path | None = None) -> Comp
         where = f"commit {then['commit']}" if then["commit"] else f"sources {then['stages'][:12]}"
         raise RunError(f"{predictions} was made by another zoo: install {where}, then try again")
     if keep is not None and keep.exists():
-        raise RunError(f"{keep} is there already: choose a new folder to keep the clone in")
+        raise RunError(f"{keep} exists already: choose a new folder to keep the clone in")
     with tempfile.TemporaryDirectory() as temporary:
-        place = keep or Path(temporary, "clone")
-        _clone(folder.resolve(), place, made["commit"])
-        engine.dvc(place, "repro", quiet=False)
-        again = record.read(place / made["predictions"]["file"])
-        new = (place / made["predictions"]["file"]).read_bytes()
-    old = predictions.read_bytes()
+        clone = keep or Path(temporary, "clone")
+        _clone(folder.resolve(), clone, made["commit"])
+        engine.dvc(clone, "repro", quiet=False)
+        again = clone / record.FILES["predictions"]
+        old, new = predictions.read_bytes(), again.read_bytes()
+        model = record.read(again)["model"]["sha256"]
+    versions = here["versions"]
+    differ = [
+        f"{name} {version} then, {versions.get(name)} now"
+        for name, version in then["versions"].items()
+        if version != versions.get(name)
+    ]
     return Comparison(
-        again["model"]["sha256"] == made["model"]["sha256"],
-        new == old,
+        "" if model == made["model"]["sha256"] else "the model",
         "" if new == old else compare(old.decode(), new.decode()),
-        _differing(then["versions"], here["versions"]),
+        ", ".join(differ),
     )
 
 
-def _clone(folder: Path, place: Path, commit: str) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    engine.git(folder, "clone", "--quiet", "--no-checkout", str(folder), str(place.resolve()))
-    engine.git(place, "checkout", "--quiet", commit)
-    (place / "dvc.lock").unlink(missing_ok=True)  # what was computed before counts for nothing
-    (place / "metrics.json").unlink(missing_ok=True)
+def _clone(folder: Path, clone: Path, commit: str) -> None:
+    clone.parent.mkdir(parents=True, exist_ok=True)
+    engine.git(folder, "clone", "--quiet", "--no-checkout", str(folder), str(clone.resolve()))
+    engine.git(clone, "checkout", "--quiet", commit)
+    (clone / "dvc.lock").unlink(missing_ok=True)  # nothing counts as computed already
+    (clone / "metrics.json").unlink(missing_ok=True)
     cache = folder / ".dvc" / "cache"
-    engine.dvc(place, "remote", "add", "--local", "--default", "workspace", str(cache))
-    engine.dvc(place, "pull", "data.dvc")
+    engine.dvc(clone, "remote", "add", "--local", "--default", "workspace", str(cache))
+    engine.dvc(clone, "pull", "data.dvc")
 
 
 def compare(old: str, new: str) -> str:
@@ -81,14 +82,10 @@ def compare(old: str, new: str) -> str:
     if len(rows) != len(others) or rows[0] != others[0]:
         return f"{len(rows) - 1:,} rows then, {len(others) - 1:,} now"
     pairs = [(a, b) for a, b in zip(rows[1:], others[1:], strict=True) if a != b]
+    text = f"{len(pairs):,} of {len(rows) - 1:,} rows"
     try:
-        most = max(abs(float(x) - float(y)) for a, b in pairs
-                   for x, y in zip(a[2:], b[2:], strict=True))  # fmt: skip
-    except ValueError:
-        return f"{len(pairs):,} of {len(rows) - 1:,} rows"
-    return f"{len(pairs):,} of {len(rows) - 1:,} rows, probabilities by up to {most:.3g}"
-
-
-def _differing(then: dict[str, Any], here: dict[str, Any]) -> str:
-    names = [name for name in then if then[name] != here.get(name)]
-    return ", ".join(f"{name} {then[name]} then, {here.get(name)} now" for name in names)
+        numbers = [(a[2:], b[2:]) for a, b in pairs]
+        most = max(abs(float(x) - float(y)) for a, b in numbers for x, y in zip(a, b, strict=True))
+    except ValueError:  # not as many numbers, or no numbers
+        return text
+    return f"{text}, probabilities by up to {most:.3g}"

@@ -26,7 +26,7 @@ from zoo.common.data import DataError, fetch, sample
 from zoo.common.data.registry import CIFAR10
 from zoo.common.run import RunError
 
-HOME = ("dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "pachyderm.json")
+HOME = ("dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 INPUTS = ("params.yaml", "code.json", "data.dvc", *HOME)
 RESULTS = ("dvc.lock", "metrics.json")
 _IGNORED = "/data\n/prepared\n/model\n/evaluation\n/predictions\n/runs\n/report.html\n"
@@ -52,35 +52,23 @@ stages:
   evaluate:
     cmd: {_COMMAND} evaluate
     deps: [prepared/test.npz, model/weights.safetensors, model/card.json]
-    params: [predict.block, device]
+    params: [device]
     outs: [evaluation/confusion.json]
     metrics:
       - metrics.json: {{cache: false}}
   predict:
     cmd: {_COMMAND} predict
     deps: [prepared/new.npz, model/weights.safetensors, model/card.json]
-    params: [predict, device]
+    params: [device]
     outs: [predictions/predictions.csv, predictions/provenance.json]
 """
 
 
-def pachyderm(shards: int = 1) -> dict[str, Any]:
-    """The book's Pachyderm pipeline; the command is a list of arguments, as Pachyderm wants it."""
-    command = ["python", "-m", "zoo.ch09_pipeline", "job", "/pfs/data", "/pfs/out"]
-    return {
-        "pipeline": {"name": "cifarcnn"},
-        "transform": {"image": "cifarcnn:latest", "cmd": command},
-        "enable_stats": True,
-        "parallelism_spec": {"constant": str(shards)},
-        "input": {"pfs": {"repo": "data", "glob": "/"}},
-    }
-
-
 def init(folder: Path, chosen: Params) -> str:
-    """Makes a workspace in a new or empty folder; gives the first commit.
+    """Makes a workspace in a new or empty folder; returns the first commit.
 
     Raises:
-        RunError: there is something in the folder, or git or DVC is missing.
+        RunError: the folder is not empty, or git or DVC is missing.
     """
     engine.require()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -94,7 +82,6 @@ def init(folder: Path, chosen: Params) -> str:
         (folder / "data" / which).mkdir(parents=True)
     runs.write(folder / ".gitignore", _IGNORED)
     runs.write(folder / "dvc.yaml", _PIPELINE)
-    runs.write_json(folder / "pachyderm.json", pachyderm(chosen.shards))
     params.write(folder, chosen)
     _note_program(folder)
     return engine.commit(folder, "A new workspace", *INPUTS)
@@ -123,7 +110,7 @@ def cifar_files(data: str, data_dir: Path | None = None) -> Iterator[tuple[dict,
 
     Args:
         data: auto, real or sample, as everywhere in zoo.
-        data_dir: looked in first.
+        data_dir: searched first.
     """
     found = fetch.resolve(CIFAR10, data, data_dir, *CIFAR10.usable)
     names = found.names or CIFAR10.usable[0]
@@ -145,9 +132,11 @@ def sort(paths: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def put(folder: Path, chosen: dict[str, list[Path]]) -> str | None:
-    """Adds or replaces files of data and commits a data version; gives it, None if it is the same.
+    """Adds or replaces files of data and commits a data version; None if it is the same.
 
-    All files are read and checked first, copied beside the data, and then moved in.
+    Args:
+        folder: the workspace.
+        chosen: the files for train, test and new.
 
     Raises:
         DataError: a file is neither batch nor picture, or damaged; nothing has changed then.
@@ -159,27 +148,26 @@ def put(folder: Path, chosen: dict[str, list[Path]]) -> str | None:
     for path in (path for paths in chosen.values() for path in paths):
         if stages.read_file(path)[1] is None and path not in chosen.get("new", ()):
             raise DataError(f"{path} has no labels: pictures go to new, by --to new")
-    with engine.locked(folder, "put"), _beside(folder) as beside:
+    # On the data's disk, so that a file that was copied whole is moved in at once.
+    scratch = folder / ".dvc" / "tmp"
+    with (
+        engine.locked(folder, "put"),
+        tempfile.TemporaryDirectory(prefix="put-", dir=scratch) as beside,
+    ):
+        moves = []
         for which, paths in chosen.items():
             for path in paths:
-                (beside / which).mkdir(exist_ok=True)
-                shutil.copyfile(path, beside / which / path.name)
-        for which, paths in chosen.items():
-            for path in paths:
-                _move(beside / which / path.name, folder / "data" / which)
+                (Path(beside) / which).mkdir(exist_ok=True)
+                copy = shutil.copyfile(path, Path(beside) / which / path.name)
+                moves.append((copy, folder / "data" / which))
+        for copy, target in moves:
+            _move(copy, target)
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         return _note_data(folder, f"Data: put {shown}")
 
 
-@contextlib.contextmanager
-def _beside(folder: Path):
-    """A folder on the same disk as the data, to fill before its files are moved in."""
-    with tempfile.TemporaryDirectory(prefix="put-", dir=folder / ".dvc" / "tmp") as name:
-        yield Path(name)
-
-
 def _move(source: Path, target: Path) -> None:
-    """Moves a file in; one that differs only in being packed would count twice, and goes."""
+    """Moves a file in; one that differs only in its compression would count twice, and goes."""
     target.mkdir(parents=True, exist_ok=True)
     os.replace(source, target / source.name)
     plain = source.name.removesuffix(".gz").removesuffix(".xz")
@@ -188,10 +176,11 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _note_data(folder: Path, message: str) -> str | None:
-    before = engine.git(folder, "log", "-1", "--format=%H", "--", "data.dvc", check=False)
+    newest = ("log", "-1", "--format=%H", "--", "data.dvc")
+    before = engine.git(folder, *newest, check=False)
     engine.dvc(folder, "add", "--quiet", "data")
     engine.commit(folder, message, "data.dvc")
-    after = engine.git(folder, "log", "-1", "--format=%H", "--", "data.dvc")
+    after = engine.git(folder, *newest)
     return after if after != before else None
 
 
@@ -201,12 +190,11 @@ def change(folder: Path, message: str, **fields: Any) -> bool:
     with engine.locked(folder, message):
         before = params.read(folder)
         after = dataclasses.replace(before, **fields)
-        _ = after.config  # says what is wrong before it is written
+        _ = after.config  # raises what is wrong before it is written
         if after == before:
             return False
         params.write(folder, after)
-        runs.write_json(folder / "pachyderm.json", pachyderm(after.shards))
-        engine.commit(folder, message, params.FILE, "pachyderm.json")
+        engine.commit(folder, message, params.FILE)
     return True
 
 
@@ -217,10 +205,10 @@ def run(folder: Path) -> dict[str, Any]:
         metrics.json.
 
     Raises:
-        RunError: another command is at work here, or a stage failed.
+        RunError: another command works here, or a stage failed.
     """
     check(folder)
-    if not any(stages.listed(folder / "data", which) for which in stages.SETS):
+    if not any(stages.listed(folder, which) for which in stages.SETS):
         raise RunError(f"{folder / 'data'} has no files yet: `{_COMMAND} put FILES`")
     with engine.locked(folder, "run") as lock:
         _note_program(folder)

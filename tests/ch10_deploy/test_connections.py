@@ -6,7 +6,7 @@ import time
 import pytest
 
 uvicorn = pytest.importorskip("uvicorn", reason="the server needs uvicorn")
-from zoo.ch10_deploy import protocol  # noqa: E402
+from zoo.ch10_deploy import server as protocol  # noqa: E402
 
 
 async def answer(scope, receive, send):
@@ -20,10 +20,8 @@ def converse(scenario):
     """Runs a scenario with the port of a server that answers "ok" to everything."""
 
     async def main():
-        config = uvicorn.Config(
-            answer, http=protocol.LimitedProtocol, ws="none", lifespan="off", log_level="critical",
-            port=0,
-        )  # fmt: skip
+        options = {"ws": "none", "lifespan": "off", "log_level": "critical", "port": 0}
+        config = uvicorn.Config(answer, http=protocol.LimitedProtocol, **options)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server._serve())
         while not server.started:

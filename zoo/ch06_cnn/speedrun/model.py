@@ -9,7 +9,7 @@ fast are known ideas, one function each, with its source: here `partial_identity
 (Jordan 2024, arXiv:2404.00498).
 
 Axes: B images in a batch, H rows, W columns, C channels. Images are uint8 [B, 32, 32, 3] until
-`scale_pixels`, then float32; inside `apply` they may be bfloat16, parameters stay float32.
+`cnn.scale_pixels`, then float32; inside `apply` they may be bfloat16, parameters stay float32.
 """
 
 import dataclasses
@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.ch06_cnn.speedrun_images import scale_pixels, whitening_kernel
 from zoo.common import ops
 
 Params = dict[str, Any]
@@ -31,7 +30,7 @@ Batch = Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that a speed run can be asked for."""
+    """The network and its training."""
 
     recipe: Literal["speedrun", "speedrun-cpu"] = "speedrun"
     """speedrun is for a GPU; speedrun-cpu is narrower, with smaller batches"""
@@ -70,7 +69,7 @@ class Config:
     average: float = 0.98
     """share of the running average of the weights that stays at a step; 0: no average"""
     views: Literal["plain", "flips", "flips and shifts"] = "flips and shifts"
-    """what is averaged over when a trained network is asked"""
+    """what predictions average over"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """of the convolutions; auto is bfloat16 on a GPU or TPU, float32 on a CPU"""
     epochs: int = 8
@@ -81,7 +80,7 @@ class Config:
     """of the weights, the order of the images and augmentation"""
 
 
-SPEEDRUNS = {
+RECIPES = {
     "speedrun": Config(),
     "speedrun-cpu": Config(
         recipe="speedrun-cpu",
@@ -99,7 +98,7 @@ class Output(NamedTuple):
     """What one pass through the network gives."""
 
     logits: jax.Array  # float32 [B, 10]
-    moments: Moments  # running moments of each batch normalisation, updated if there was a key
+    moments: Moments  # running moments of each batch normalisation, updated
 
 
 def partial_identity(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -115,7 +114,7 @@ def partial_identity(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def init(key: jax.Array, config: Config) -> Params:
-    """The parameters before training; `whiten` then fixes the first layer to the data."""
+    """The parameters before training, the first layer random: see `images.whitening_kernel`."""
     first = 6 * config.patch**2
     maps = (first, *(n * config.width for n in (1, 1, 4, 4, 4, 4)))
     lecun = jax.nn.initializers.lecun_normal()
@@ -133,13 +132,6 @@ def init(key: jax.Array, config: Config) -> Params:
         "conv": layers,
         "output": {"kernel": lecun(output_key, (maps[-1], 10))},
     }
-
-
-def whiten(params: Params, images: jax.Array) -> Params:
-    """The parameters with the whitening filters of uint8 `images` as the first layer."""
-    layer = params["whiten"]
-    kernel = whitening_kernel(scale_pixels(images), layer["kernel"].shape[0])
-    return {**params, "whiten": {**layer, "kernel": kernel}}
 
 
 def init_moments(params: Params) -> Moments:
@@ -165,17 +157,32 @@ def example(config: Config, size: int = 2) -> Batch:
 def apply(
     params: Params,
     x: jax.Array,
-    key: jax.Array | None = None,
+    moments: Moments | None = None,
+    *,
+    activation: str = "gelu",
+    dtype: Any = jnp.float32,
+) -> jax.Array:
+    """The logits, float32 [B, 10], of scaled images [B, 32, 32, 3], in evaluation.
+
+    Batch norm uses the running `moments`, those of `init_moments` if there are none. Convolutions
+    compute in `dtype`, batch norm and the dense layer in float32.
+    """
+    return _forward(params, x, moments, activation, dtype, training=False).logits
+
+
+def apply_training(
+    params: Params,
+    x: jax.Array,
     moments: Moments | None = None,
     *,
     activation: str = "gelu",
     dtype: Any = jnp.float32,
 ) -> Output:
-    """The network on scaled images [B, 32, 32, 3].
+    """As `apply`, in training: batch norm uses the batch's own moments and updates `moments`."""
+    return _forward(params, x, moments, activation, dtype, training=True)
 
-    With a key, which only says so, it trains: batch norm uses the batch's own moments, else the
-    running `moments`. Convolutions compute in `dtype`, batch norm and the dense layer in float32.
-    """
+
+def _forward(params, x, moments, activation, dtype, training: bool) -> Output:
     if x.ndim != 4 or x.shape[1:] != (32, 32, 3):
         raise ValueError(f"images have shape {x.shape}, expected (batch, 32, 32, 3): resize them")
     activate = {"gelu": jax.nn.gelu, "silu": jax.nn.silu, "relu": jax.nn.relu}[activation]
@@ -188,7 +195,7 @@ def apply(
         if n % 2 == 0:  # before the normalisation: a quarter of the work behind it
             x = ops.max_pool2d(x)
         norm = {"scale": layer.get("scale", jnp.float32(1)), "bias": layer["bias"]}
-        x, new = ops.batch_norm(norm, old, x.astype(jnp.float32), training=key is not None)
+        x, new = ops.batch_norm(norm, old, x.astype(jnp.float32), training=training)
         x = activate(x.astype(dtype))
         updated.append(new)
     features = x.max((1, 2)).astype(jnp.float32)
@@ -211,35 +218,64 @@ def loss(
     params: Params,
     batch: Batch,
     key: jax.Array | None = None,
+    moments: Moments | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    **options: Any,
+) -> tuple[jax.Array, tuple[Metrics, Moments | None]]:
+    """Mean cross-entropy in nats on targets (1 - s) one-hot + s / 10 (Szegedy et al. 2016).
+
+    It is the loss in evaluation; `loss_training` is that of an update.
+
+    Args:
+      params: from `init`, or averaged ones.
+      batch: `image`, scaled, [B, 32, 32, 3], and `label`, integers [B].
+      key: not used: the network draws nothing.
+      moments: the running moments, see `apply`.
+      label_smoothing: s.
+      **options: those of `apply`.
+
+    Returns:
+      The loss and, beside it, the accuracy in [0, 1] and `moments` as they were.
+    """
+    logits = apply(params, batch["image"], moments, **options)
+    value, metrics = _cross_entropy(logits, batch["label"], label_smoothing)
+    return value, (metrics, moments)
+
+
+def loss_training(
+    params: Params,
+    batch: Batch,
     stats: Stats | None = None,
     *,
     label_smoothing: float = 0.0,
     average: float = 0.0,
     **options: Any,
 ) -> tuple[jax.Array, tuple[Metrics, Stats]]:
-    """Mean cross-entropy in nats on targets (1 - s) one-hot + s / 10 (Szegedy et al. 2016).
+    """As `loss`, with the batch's own moments; it also returns the updated `stats`.
 
     Args:
       params: from `init`.
-      batch: `image`, scaled, [B, 32, 32, 3], and `label`, integers [B].
-      key: given in training, see `apply`.
+      batch: as in `loss`.
       stats: from `init_stats` or the step before.
-      label_smoothing: s.
+      label_smoothing: as in `loss`.
       average: `decay` of `running_average`.
-      **options: those of `apply`.
-
-    Returns:
-      The loss and, beside it, the accuracy in [0, 1] and the updated statistics.
+      **options: those of `apply_training`.
     """
     stats = init_stats(params) if stats is None else stats
-    logits, moments = apply(params, batch["image"], key, stats["moments"], **options)
-    targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], 10), label_smoothing)
-    accuracy = (logits.argmax(-1) == batch["label"]).mean()
-    if key is not None:
-        averaged = running_average(stats["average"], params, stats["step"], average)
-        stats = {"moments": moments, "average": averaged, "step": stats["step"] + 1}
-    value = optax.softmax_cross_entropy(logits, targets).mean()
-    return value, ({"accuracy": accuracy}, stats)
+    logits, moments = apply_training(params, batch["image"], stats["moments"], **options)
+    value, metrics = _cross_entropy(logits, batch["label"], label_smoothing)
+    averaged = running_average(stats["average"], params, stats["step"], average)
+    stats = {"moments": moments, "average": averaged, "step": stats["step"] + 1}
+    return value, (metrics, stats)
+
+
+def _cross_entropy(
+    logits: jax.Array, labels: jax.Array, label_smoothing: float
+) -> tuple[jax.Array, Metrics]:
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, 10), label_smoothing)
+    accuracy = (logits.argmax(-1) == labels).mean()
+    return optax.softmax_cross_entropy(logits, targets).mean(), {"accuracy": accuracy}
 
 
 def on_spheres() -> optax.GradientTransformation:

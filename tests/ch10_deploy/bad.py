@@ -1,25 +1,52 @@
 """Requests that a server must refuse, each with the answers that are right for it."""
 
-import dataclasses
+import io
 import json
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from zoo.ch10_deploy.loadtest import pictures, request_bytes
+import numpy as np
+import PIL.Image
 
 PATH = "/v1/predict"
 CLOSED = 0  # the server may close the connection without an answer
 
 
-@dataclasses.dataclass(frozen=True)
-class Bad:
+class Bad(NamedTuple):
     """A bad request and the statuses that answer it rightly."""
 
     name: str
     content: bytes
     right: tuple[int, ...]
+
+
+def request_bytes(
+    path: str,
+    body: bytes = b"",
+    kind: str | None = None,
+    key: str | None = None,
+    method: str = "POST",
+    headers: Sequence[str] = (),
+) -> bytes:
+    """A whole HTTP request."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
+    if kind is not None:
+        lines.append(f"Content-Type: {kind}")
+    if key is not None:
+        lines.append(f"Authorization: Bearer {key}")
+    if body or method == "POST":
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def picture() -> bytes:
+    """A PNG of 32x32 pixels."""
+    coarse = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8))
+    file = io.BytesIO()
+    coarse.resize((32, 32), PIL.Image.Resampling.BICUBIC).save(file, "PNG")
+    return file.getvalue()
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -47,7 +74,7 @@ class _Maker:
 
     def __init__(self, key: str | None):
         self.key = key
-        self.good, self.kind = pictures("png", 1)[0]
+        self.good, self.kind = picture(), "image/png"
 
     def post(
         self, body: bytes | None = None, kind: str | None = "image/png", path: str = PATH, **more
@@ -80,20 +107,19 @@ class _Maker:
 def bad_requests(key: str | None, max_bytes: int, shape: Sequence[int]) -> list[Bad]:
     """Every kind of bad request, for a server with these limits."""
     make = _Maker(key)
-    return [*_strangers(make), *_files(make), *_json(make, shape), *_forms(make),
-            *_http(make, max_bytes)]  # fmt: skip
+    kinds = _strangers(make), _files(make), _json(make, shape), _forms(make), _http(make, max_bytes)
+    return [bad for kind in kinds for bad in kind]
 
 
 def _strangers(make: _Maker) -> list[Bad]:
     """Without a key, or with a bad one; where no key is needed, these are good requests."""
     right = (401,) if make.key else (200,)
-    unknown = f"zoo_{16 * '0'}_{43 * 'A'}"
+    unknown, garbage = f"zoo_{16 * '0'}_{43 * 'A'}", "\x7f\x80ÿ'\""
     return [
         Bad("no key", request_bytes(PATH, make.good, make.kind), right),
         Bad("wrong key", request_bytes(PATH, make.good, make.kind, unknown), right),
-        Bad("key of garbage", request_bytes(PATH, make.good, make.kind, "\x7f\x80ÿ'\""),
-            (400, *right)),
-    ]  # fmt: skip
+        Bad("key of garbage", request_bytes(PATH, make.good, make.kind, garbage), (400, *right)),
+    ]
 
 
 def _files(make: _Maker) -> list[Bad]:
@@ -129,6 +155,10 @@ def _json(make: _Maker, shape: Sequence[int]) -> list[Bad]:
         Bad("image is a number", make.json({"image": 7}), (422,)),
         Bad("pixels of another shape", make.json({"pixels": [[1, 2], [3]]}), (422,)),
         Bad("pixels too large", make.json({"pixels": [[[1 << 70] * 3] * 32] * 32}), (422,)),
+        Bad("inputs of text", make.json({"inputs": "x"}), (422,)),
+        Bad("inputs, none", make.json({"inputs": {}}), (422,)),
+        Bad("inputs of another name", make.json({"inputs": {"x": 1}}), (422,)),
+        Bad("inputs of another shape", make.json({"inputs": {"image": [1.5]}}), (422,)),
         Bad("pixels of text", make.json({"pixels": "NaN"}), (422,)),
         Bad("pixels, true", make.json({"pixels": True}), (422,)),
         Bad("pixels out of range", make.json({"pixels": too_bright}), (422,)),
@@ -154,6 +184,7 @@ def _http(make: _Maker, max_bytes: int) -> list[Bad]:
         Bad("top_k=0", post(path=PATH + "?top_k=0"), (422,)),
         Bad("top_k=-1", post(path=PATH + "?top_k=-1"), (422,)),
         Bad("top_k of 60 digits", post(path=PATH + "?top_k=" + 60 * "9"), (422,)),
+        Bad("unknown prediction", post(path=PATH + "/../secret"), (404,)),
         Bad("unknown path", post(path="/v1/../../etc/passwd"), (404,)),
         Bad("path with NUL", post(path="/%00%ff"), (404,)),
         Bad("wrong method", request_bytes(PATH, method="DELETE", key=make.key), (405,)),

@@ -4,18 +4,21 @@ import base64
 import io
 import json
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.ch06_cnn.commands import read_image
-from zoo.ch10_deploy import bad, images
-from zoo.ch10_deploy.problems import Problem
+from zoo.ch10_deploy import inputs
+from zoo.ch10_deploy.export import Signature
+from zoo.ch10_deploy.inputs import Problem
+from zoo.common import images
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 SHAPE = (32, 32, 3)
+PICTURE = Signature("", {"image": jax.ShapeDtypeStruct(SHAPE, np.uint8)}, {})
 RNG = np.random.default_rng(0)
 
 
@@ -30,7 +33,7 @@ def noise(height, width, *channels):
 
 
 def decode(file, shape=SHAPE, limit=1_000_000):
-    return images.decode(file, shape, limit)
+    return inputs.decode(file, shape, limit)
 
 
 def refusal(function, *arguments):
@@ -59,7 +62,7 @@ def test_any_picture_is_seen_as_the_chapters_command_sees_it(tmp_path, kind):
     for pixels in (noise(70, 90, 3), noise(40, 33)):
         path = tmp_path / "picture"
         path.write_bytes(encode(pixels, kind))
-        np.testing.assert_array_equal(decode(path.read_bytes()), read_image(path))
+        np.testing.assert_array_equal(decode(path.read_bytes()), images.read_square(path, 32))
 
 
 def test_a_picture_lying_on_its_side_is_turned_up(tmp_path):
@@ -67,7 +70,7 @@ def test_a_picture_lying_on_its_side_is_turned_up(tmp_path):
     exif[0x0112] = 6
     path = tmp_path / "turned.jpg"
     path.write_bytes(encode(noise(32, 32, 3), "JPEG", exif=exif))
-    np.testing.assert_array_equal(decode(path.read_bytes()), read_image(path))
+    np.testing.assert_array_equal(decode(path.read_bytes()), images.read_square(path, 32))
 
 
 def test_a_digit_is_read_as_chapter_3_reads_it():
@@ -80,7 +83,7 @@ def test_a_digit_is_read_as_chapter_3_reads_it():
 
 
 @pytest.mark.parametrize("size", [(30_000, 30_000), (15_000, 10_000), (65_535, 65_535)])
-def test_a_decompression_bomb_is_refused_before_it_is_unpacked(size):
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked(size, bad):
     assert refusal(decode, bad.bomb(*size)) == 413
 
 
@@ -128,13 +131,74 @@ def test_every_way_to_send_a_picture_gives_the_same():
         (json.dumps({"image": base64.b64encode(png).decode()}).encode(), "application/json"),
     ]
     for body, kind in sent:
-        assert images.parse(body, kind, SHAPE).file == png
+        assert inputs.parse(body, kind, PICTURE) == png
+
+
+MIXED = Signature(
+    "",
+    {
+        "a": jax.ShapeDtypeStruct((2, 3), np.float32),
+        "b": jax.ShapeDtypeStruct((), np.int32),
+        "c": jax.ShapeDtypeStruct((2,), np.bool_),
+    },
+    {},
+)
+GOOD_INPUTS = {"a": [[1, 2, 3], [4, 5, 6.5]], "b": 7, "c": [True, False]}
+
+
+def test_arrays_of_any_type_come_as_nested_lists():
+    body = json.dumps({"inputs": GOOD_INPUTS}).encode()
+    found = inputs.read(body, "application/json; charset=utf-8", MIXED, 1000)
+    for name, spec in MIXED.inputs.items():
+        assert (found[name].shape, found[name].dtype) == (spec.shape, spec.dtype)
+        np.testing.assert_array_equal(found[name], GOOD_INPUTS[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"a": [[1, 2, 3]]}, r'"a" must be finite numbers, nested as \[2, 3\]'),
+        ({"a": [[1, 2, 3], [4, 5]]}, '"a" must be'),
+        ({"a": [[1, 2, 3], [4, 5, float("nan")]]}, "finite"),
+        ({"a": [[1, 2, 3], [4, 5, float("inf")]]}, "finite"),
+        ({"a": [[1, 2, 3], [4, 5, 1e39]]}, "finite"),
+        ({"a": [["1", 2, 3], [4, 5, 6]]}, "finite"),
+        ({"b": 1.5}, '"b" must be one of whole numbers from -2147483648 to 2147483647'),
+        ({"b": 1 << 31}, "whole numbers"),
+        ({"b": True}, "whole numbers"),
+        ({"b": None}, "whole numbers"),
+        ({"c": [1, 0]}, '"c" must be true or false'),
+        ({"d": 1}, '"inputs" must have exactly a, b, c'),
+    ],
+)
+def test_arrays_of_another_shape_or_type_are_refused(change, message):
+    body = json.dumps({"inputs": GOOD_INPUTS | change}).encode()
+    with pytest.raises(Problem, match=message) as caught:
+        inputs.read(body, "application/json", MIXED, 1000)
+    assert caught.value.status == 422
+
+
+def test_a_prediction_without_a_picture_takes_no_picture():
+    png = encode(noise(32, 32, 3))
+    for kind in ("image/png", "multipart/form-data; boundary=b"):
+        assert refusal(inputs.read, png, kind, MIXED, 10**6) == 415
+    for content in ({"image": ""}, {"pixels": [[1]]}):
+        body = json.dumps(content).encode()
+        assert refusal(inputs.read, body, "application/json", MIXED, 10**6) == 422
+
+
+def test_grey_pictures_of_other_sizes_are_not_read_as_digits():
+    pixels = noise(16, 16)
+    np.testing.assert_array_equal(decode(encode(pixels), (16, 16)), pixels)
+    assert decode(encode(noise(40, 50, 3)), (16, 16)).shape == (16, 16)
 
 
 def test_pixels_come_as_nested_lists():
     pixels = noise(32, 32, 3)
-    body = json.dumps({"pixels": pixels.tolist()}).encode()
-    np.testing.assert_array_equal(images.parse(body, "application/json", SHAPE).pixels, pixels)
+    for content in ({"pixels": pixels.tolist()}, {"inputs": {"image": pixels.tolist()}}):
+        found = inputs.parse(json.dumps(content).encode(), "application/json", PICTURE)
+        np.testing.assert_array_equal(found["image"], pixels)
+        assert found["image"].dtype == np.uint8
 
 
 json_values = st.recursive(
@@ -149,10 +213,13 @@ json_values = st.recursive(
     json_values
     | st.fixed_dictionaries({"pixels": json_values})
     | st.fixed_dictionaries({"image": json_values})
+    | st.fixed_dictionaries({"inputs": json_values})
+    | st.fixed_dictionaries({"inputs": st.fixed_dictionaries(dict.fromkeys("abc", json_values))})
 )
 def test_any_json_is_a_picture_or_refused(content):
-    found = outcome(images.parse, json.dumps(content).encode(), "application/json", SHAPE)
-    assert found in (400, 422) if isinstance(found, int) else found.file is not None
+    for signature in (PICTURE, MIXED):
+        found = outcome(inputs.parse, json.dumps(content).encode(), "application/json", signature)
+        assert found in (400, 422) if isinstance(found, int) else isinstance(found, bytes)
 
 
 @settings(max_examples=200, deadline=None)
@@ -164,5 +231,6 @@ def test_any_json_is_a_picture_or_refused(content):
     | st.text(max_size=20),
 )
 def test_any_body_of_any_type_is_taken_or_refused(body, kind):
-    found = outcome(images.parse, b"--b\r\n" + body, kind, SHAPE)
-    assert isinstance(found, images.Parsed) or found in (400, 415, 422)
+    for signature in (PICTURE, MIXED):
+        found = outcome(inputs.parse, b"--b\r\n" + body, kind, signature)
+        assert isinstance(found, bytes) or found in (400, 415, 422)

@@ -1,10 +1,10 @@
 """Many requests, one compiled call: a dynamic batcher for asyncio.
 
 One thread computes. Whenever it is free it takes from what waits; if that does not fill the largest
-batch, it first waits until the oldest image is `delay` seconds old. A batch has one of a few fixed
-sizes, so that nothing is compiled under load, and is filled up with zeros where that pays: of 18
-images an accelerator had better take all in a batch of 32, a CPU 16 now and two with the next.
-Which, follows from the measured time of each size.
+batch, it first waits until the oldest example is `delay` seconds old. A batch has one of a few
+fixed sizes, so that nothing is compiled under load, and is padded with zeros where that pays: of 18
+examples an accelerator had better take all in a batch of 32, a CPU 16 now and two with the next.
+Which one follows from the measured time of each size.
 """
 
 import asyncio
@@ -16,9 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+Arrays = dict[str, np.ndarray]
+
 
 class Busy(Exception):
-    """As many images wait as may; try again later."""
+    """As many examples wait as may; try again later."""
 
 
 class Closed(Exception):
@@ -26,7 +28,7 @@ class Closed(Exception):
 
 
 class _Waiting(NamedTuple):
-    image: np.ndarray
+    example: Arrays
     future: asyncio.Future
     arrived: float
 
@@ -49,11 +51,11 @@ def best_size(waiting: int, seconds: Mapping[int, float]) -> int:
 
 
 class Batcher:
-    """Collects images for a function of batches; make it and `close` it in the event loop."""
+    """Collects examples for a function of batches; make it and `close` it in the event loop."""
 
     def __init__(
         self,
-        function: Callable[[np.ndarray], np.ndarray],
+        function: Callable[[Arrays], Arrays],
         *,
         seconds: Mapping[int, float],
         delay: float,
@@ -63,14 +65,14 @@ class Batcher:
         """Starts the thread.
 
         Args:
-          function: uint8 [B, ...] -> [B, K] for each size B.
+          function: arrays [B, ...] -> arrays [B, ...], by name, for each size B.
           seconds: that a call takes, by the size of its batch.
-          delay: seconds that an image waits for others at the most, if the thread is free.
-          limit: images that may wait; more are refused.
-          observe: told after each batch of its images, its size and its seconds.
+          delay: seconds that an example waits for others at the most, if the thread is free.
+          limit: examples that may wait; more are refused.
+          observe: called after each batch with its examples, its size and its seconds.
         """
         self.delay, self.limit, self.largest = delay, limit, max(seconds)
-        # What to take of 1, 2, ... images that wait.
+        # What to take of 1, 2, ... examples that wait.
         self._best = [best_size(n, seconds) for n in range(1, self.largest + 1)]
         self._function, self._observe = function, observe
         self._waiting: deque[_Waiting] = deque()
@@ -83,8 +85,8 @@ class Batcher:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def submit(self, image: np.ndarray) -> asyncio.Future:
-        """A future of the image's row of the result; cancel it to take the image back.
+    def submit(self, example: Arrays) -> asyncio.Future:
+        """A future of the example's row of each result; cancel it to take the example back.
 
         Raises:
           Busy: too many wait already.
@@ -96,7 +98,7 @@ class Batcher:
                 raise Closed
             if len(self._waiting) >= self.limit:
                 raise Busy
-            self._waiting.append(_Waiting(image, future, time.monotonic()))
+            self._waiting.append(_Waiting(example, future, time.monotonic()))
             if len(self._waiting) in (1, self.largest):  # nothing else changes what it waits for
                 self._changed.notify()
         return future
@@ -137,11 +139,7 @@ class Batcher:
                 return
             began = time.monotonic()
             try:
-                first = batch[0].image
-                images = np.zeros((size, *first.shape), first.dtype)
-                for row, one in zip(images, batch, strict=False):
-                    row[...] = one.image
-                results = self._function(images)
+                results = self._function(_stack([one.example for one in batch], size))
             except Exception as error:
                 self._loop.call_soon_threadsafe(_fail, batch, error)
             else:
@@ -149,10 +147,20 @@ class Batcher:
             self._observe(len(batch), size, time.monotonic() - began)
 
 
-def _deliver(batch: list[_Waiting], results: np.ndarray) -> None:
-    for one, result in zip(batch, results, strict=False):
+def _stack(examples: list[Arrays], size: int) -> Arrays:
+    """A batch of that size, padded with zeros."""
+    stacked = {}
+    for name, first in examples[0].items():
+        stacked[name] = np.zeros((size, *first.shape), first.dtype)
+        for row, example in enumerate(examples):
+            stacked[name][row] = example[name]
+    return stacked
+
+
+def _deliver(batch: list[_Waiting], results: Arrays) -> None:
+    for row, one in enumerate(batch):
         if not one.future.done():
-            one.future.set_result(result)
+            one.future.set_result({name: array[row] for name, array in results.items()})
 
 
 def _fail(batch: list[_Waiting], error: Exception) -> None:

@@ -6,30 +6,40 @@ import threading
 import numpy as np
 import pytest
 
-from zoo.ch10_deploy import batching
+from zoo.ch10_deploy import batcher as batching
 
 
 class Recorder:
-    """Doubles each image's number; notes the batches, and waits where told to."""
+    """Doubles each example's number; notes the batches, and waits where told to."""
 
     def __init__(self):
         self.batches, self.gate = [], threading.Event()
         self.gate.set()
 
-    def __call__(self, images):
+    def __call__(self, inputs):
+        numbers = inputs["number"]
+        assert inputs["other"].shape == (len(numbers), 2, 3)
+        np.testing.assert_array_equal(inputs["other"][:, 0, 0], numbers[:, 0])
         self.gate.wait(10)
-        self.batches.append(images[:, 0].tolist())
-        if 99 in images[:, 0]:
+        self.batches.append(numbers[:, 0].tolist())
+        if 99 in numbers[:, 0]:
             raise RuntimeError("ninety-nine")
-        return images.astype(np.float32) * 2
+        return {"double": numbers.astype(np.float32) * 2, "minus": -inputs["other"]}
 
 
 LINEAR = {1: 1.0, 2: 2.0, 4: 4.0, 8: 8.0}  # as on a CPU
 FLAT = dict.fromkeys((1, 2, 4, 8), 1.0)  # as on an accelerator
 
 
-def image(number):
-    return np.array([number], np.uint8)
+def example(number):
+    other = np.full((2, 3), number, np.float32)
+    return {"number": np.array([number], np.uint8), "other": other}
+
+
+def doubled(result):
+    assert result["minus"].shape == (2, 3)
+    assert -2 * result["minus"][0, 0] == result["double"][0]
+    return result["double"].tolist()
 
 
 def run(scenario, seconds=FLAT, delay=0.02, limit=100):
@@ -66,49 +76,49 @@ def test_padding_is_chosen_where_it_pays():
 
 def test_each_gets_its_own_row_in_the_order_of_arrival():
     async def scenario(batcher, recorder):
-        return await asyncio.gather(*(batcher.submit(image(n)) for n in range(5)))
+        return await asyncio.gather(*(batcher.submit(example(n)) for n in range(5)))
 
     results, batches, seen = run(scenario)
-    assert [row.tolist() for row in results] == [[0], [2], [4], [6], [8]]
+    assert [doubled(row) for row in results] == [[0], [2], [4], [6], [8]]
     assert batches == [[0, 1, 2, 3, 4, 0, 0, 0]]  # one call, filled up with zeros
     assert [s[:2] for s in seen] == [(5, 8)]
 
 
 def test_where_time_grows_with_the_batch_nothing_is_padded():
     async def scenario(batcher, recorder):
-        return await asyncio.gather(*(batcher.submit(image(n)) for n in range(7)))
+        return await asyncio.gather(*(batcher.submit(example(n)) for n in range(7)))
 
     results, batches, _ = run(scenario, seconds=LINEAR)
-    assert [row.tolist() for row in results] == [[2 * n] for n in range(7)]
+    assert [doubled(row) for row in results] == [[2 * n] for n in range(7)]
     assert batches == [[0, 1, 2, 3], [4, 5], [6]]
 
 
 def test_a_full_batch_does_not_wait_for_the_delay():
     async def scenario(batcher, recorder):
         return await asyncio.wait_for(
-            asyncio.gather(*(batcher.submit(image(n)) for n in range(8))), 5
+            asyncio.gather(*(batcher.submit(example(n)) for n in range(8))), 5
         )
 
     _, batches, _ = run(scenario, delay=60.0)
     assert batches == [list(range(8))]
 
 
-def test_a_single_image_waits_no_longer_than_the_delay():
+def test_a_single_example_waits_no_longer_than_the_delay():
     async def scenario(batcher, recorder):
         began = asyncio.get_running_loop().time()
-        await batcher.submit(image(1))
+        await batcher.submit(example(1))
         return asyncio.get_running_loop().time() - began
 
     seconds, _, _ = run(scenario, delay=0.1)
     assert 0.09 < seconds < 1.0
 
 
-def test_images_that_come_while_it_computes_go_together():
+def test_examples_that_come_while_it_computes_go_together():
     async def scenario(batcher, recorder):
         recorder.gate.clear()
-        first = batcher.submit(image(1))
+        first = batcher.submit(example(1))
         await asyncio.sleep(0.05)
-        others = [batcher.submit(image(n)) for n in (2, 3, 4)]
+        others = [batcher.submit(example(n)) for n in (2, 3, 4)]
         await asyncio.sleep(0.05)
         recorder.gate.set()
         await asyncio.gather(first, *others)
@@ -120,12 +130,12 @@ def test_images_that_come_while_it_computes_go_together():
 def test_too_many_are_refused_and_the_others_answered():
     async def scenario(batcher, recorder):
         recorder.gate.clear()
-        taken = [batcher.submit(image(1))]
+        taken = [batcher.submit(example(1))]
         await asyncio.sleep(0.05)  # the thread has it now
-        taken += [batcher.submit(image(n)) for n in range(3)]
+        taken += [batcher.submit(example(n)) for n in range(3)]
         assert len(batcher) == 3
         with pytest.raises(batching.Busy):
-            batcher.submit(image(9))
+            batcher.submit(example(9))
         recorder.gate.set()
         return await asyncio.gather(*taken)
 
@@ -133,19 +143,19 @@ def test_too_many_are_refused_and_the_others_answered():
     assert len(results) == 4
 
 
-def test_an_image_taken_back_is_not_computed():
+def test_an_example_taken_back_is_not_computed():
     async def scenario(batcher, recorder):
         recorder.gate.clear()
-        first = batcher.submit(image(1))
+        first = batcher.submit(example(1))
         await asyncio.sleep(0.05)
-        gone, kept = batcher.submit(image(2)), batcher.submit(image(3))
+        gone, kept = batcher.submit(example(2)), batcher.submit(example(3))
         gone.cancel()
         recorder.gate.set()
         await asyncio.gather(first, kept)
-        gone = batcher.submit(image(4))
+        gone = batcher.submit(example(4))
         gone.cancel()
         await asyncio.sleep(0.05)
-        return (await batcher.submit(image(5))).tolist()
+        return doubled(await batcher.submit(example(5)))
 
     result, batches, _ = run(scenario, delay=0.0)
     assert result == [10]
@@ -155,19 +165,19 @@ def test_an_image_taken_back_is_not_computed():
 def test_a_fault_reaches_its_batch_alone():
     async def scenario(batcher, recorder):
         with pytest.raises(RuntimeError, match="ninety-nine"):
-            await batcher.submit(image(99))
-        return (await batcher.submit(image(3))).tolist()
+            await batcher.submit(example(99))
+        return doubled(await batcher.submit(example(3)))
 
     assert run(scenario)[0] == [6]
 
 
 def test_closing_answers_what_was_taken_and_takes_no_more():
     async def scenario(batcher, recorder):
-        taken = [batcher.submit(image(n)) for n in range(20)]
+        taken = [batcher.submit(example(n)) for n in range(20)]
         await batcher.close()
         with pytest.raises(batching.Closed):
-            batcher.submit(image(1))
-        return [one.result().tolist() for one in taken]
+            batcher.submit(example(1))
+        return [doubled(one.result()) for one in taken]
 
     results, _, _ = run(scenario, delay=60.0)
     assert results == [[2 * n] for n in range(20)]

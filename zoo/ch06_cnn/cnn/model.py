@@ -26,7 +26,7 @@ Batch = Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train` can be asked for."""
+    """The network and its training."""
 
     recipe: Literal["modern", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
@@ -151,17 +151,29 @@ def scale_pixels(images: jax.Array, pixels: str = "standard") -> jax.Array:
 def augment(key: jax.Array, images: jax.Array, *, shift: int = 4, flip: bool = True) -> jax.Array:
     """Moves each image by up to `shift` pixels either way (edges mirrored) and mirrors half."""
     shift_key, flip_key = jax.random.split(key)
-    batch, height, width, _ = images.shape
     if shift:
-        edges = ((0, 0), (shift, shift), (shift, shift), (0, 0))
-        padded = jnp.pad(images, edges, mode="reflect")
-        top, left = jax.random.randint(shift_key, (2, batch, 1), 0, 2 * shift + 1)
-        rows, columns = top + jnp.arange(height), left + jnp.arange(width)
-        images = padded[jnp.arange(batch)[:, None, None], rows[:, :, None], columns[:, None]]
+        images = move(shift_key, images, shift)
     if flip:
-        mirrored = jax.random.bernoulli(flip_key, 0.5, (batch, 1, 1, 1))
-        images = jnp.where(mirrored, images[:, :, ::-1], images)
+        images = mirror(images, jax.random.bernoulli(flip_key, 0.5, images.shape[:1]))
     return images
+
+
+def move(key: jax.Array, images: jax.Array, shift: int) -> jax.Array:
+    """Moves each image by up to `shift` pixels either way, its edges mirrored.
+
+    He et al. (2016) moved by four over black; mirrored edges are Page's (2018).
+    """
+    batch, height, width, _ = images.shape
+    edges = ((0, 0), (shift, shift), (shift, shift), (0, 0))
+    padded = jnp.pad(images, edges, mode="reflect")
+    top, left = jax.random.randint(key, (2, batch, 1), 0, 2 * shift + 1)
+    rows, columns = top + jnp.arange(height), left + jnp.arange(width)
+    return padded[jnp.arange(batch)[:, None, None], rows[:, :, None], columns[:, None]]
+
+
+def mirror(images: jax.Array, which: jax.Array) -> jax.Array:
+    """Images [B, H, W, C], those of `which` (bool [B]) mirrored left to right."""
+    return jnp.where(which[:, None, None, None], images[:, :, ::-1], images)
 
 
 def apply(

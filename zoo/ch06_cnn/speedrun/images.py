@@ -9,13 +9,6 @@ import jax
 import jax.numpy as jnp
 
 
-def scale_pixels(images: jax.Array) -> jax.Array:
-    """uint8 images as float32, mean 0 and deviation 1 per colour over CIFAR-10."""
-    mean = jnp.array([0.4914, 0.4822, 0.4465])
-    deviation = jnp.array([0.2470, 0.2435, 0.2616])
-    return (images.astype(jnp.float32) / 255.0 - mean) / deviation
-
-
 def whitening_kernel(images: jax.Array, patch: int = 2, epsilon: float = 5e-4) -> jax.Array:
     """Filters whose outputs over patches of scaled `images` [B, H, W, 3] are uncorrelated.
 
@@ -41,24 +34,6 @@ def alternating_flips(side: jax.Array, epoch: jax.Array) -> jax.Array:
     different pictures, where random flips show 1.5 N (Jordan 2024).
     """
     return (side.astype(jnp.int32) + epoch) % 2 == 1
-
-
-def mirror(images: jax.Array, which: jax.Array) -> jax.Array:
-    """Images [B, H, W, C], those of `which` (bool [B]) mirrored left to right."""
-    return jnp.where(which[:, None, None, None], images[:, :, ::-1], images)
-
-
-def reflected_shifts(key: jax.Array, images: jax.Array, shift: int) -> jax.Array:
-    """Moves each image by up to `shift` pixels either way, the edges mirrored.
-
-    He et al. (2016) moved by four over black; mirrored edges are Page's (2018).
-    """
-    batch, height, width, _ = images.shape
-    edges = ((0, 0), (shift, shift), (shift, shift), (0, 0))
-    padded = jnp.pad(images, edges, mode="reflect")
-    top, left = jax.random.randint(key, (2, batch, 1), 0, 2 * shift + 1)
-    rows, columns = top + jnp.arange(height), left + jnp.arange(width)
-    return padded[jnp.arange(batch)[:, None, None], rows[:, :, None], columns[:, None]]
 
 
 def views(images: jax.Array, which: str = "flips and shifts") -> tuple[jax.Array, jax.Array]:
