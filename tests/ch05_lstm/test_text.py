@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from zoo.ch05_lstm import model, text
+from zoo.ch05_lstm.task import fill, lay_out
 from zoo.common.data import DataError
 from zoo.common.data import text as texts
 

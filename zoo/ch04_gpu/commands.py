@@ -12,7 +12,6 @@ from zoo.ch04_gpu import (
     operations,
     report,
     scaling,
-    tables,
 )
 from zoo.ch04_gpu import profile as profiling
 from zoo.ch04_gpu.results import Devices, Models, OneModel, begin, keep, new_folder, positive
@@ -192,7 +191,7 @@ def trace(
     rows = [(operation, str(times), f"{spent:.2f}") for operation, times, spent in ranked]
     if rows:
         title = f"{name}, {steps} updates: the most expensive operations"
-        print(tables.Table(title, ("operation", "times", "ms in all"), rows).text())
+        timing.print_table(title, ("operation", "times", "ms in all"), rows)
     print(f"trace: {path}: open it at https://ui.perfetto.dev, or: xprof --logdir {folder}")
 
 

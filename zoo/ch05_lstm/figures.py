@@ -50,8 +50,15 @@ def learning_curves(
         figures.draw_curves(axes, series, epoch, "epoch", label)
     if uniform is not None:
         left.axhline(uniform, color=GREY, linewidth=1, linestyle=":")
-        left.text(epoch[-1], uniform, f"uniform {uniform:.2f}", ha="right", va="bottom",
-                  size=SMALL, color=GREY)  # fmt: skip
+        left.text(
+            epoch[-1],
+            uniform,
+            f"uniform {uniform:.2f}",
+            ha="right",
+            va="bottom",
+            size=SMALL,
+            color=GREY,
+        )
     return figure
 
 
@@ -72,8 +79,9 @@ def weights(
     grid = figure.subplots(1, 2, sharey=True)
     bound = float(np.quantile(abs(after), 0.995)) or 1.0
     for axes, kernel, when in zip(grid, (before, after), ("before", "after"), strict=True):
-        image = axes.imshow(kernel.T, cmap="RdBu", vmin=-bound, vmax=bound, aspect="auto",
-                            interpolation="nearest")  # fmt: skip
+        image = axes.imshow(
+            kernel.T, cmap="RdBu", vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest"
+        )
         plain(axes, f"hidden unit, {when} training").spines[:].set_visible(False)
         axes.tick_params(length=0)
     grid[0].set_yticks(range(len(characters)), [name_of(c) for c in characters], size=5)
@@ -100,16 +108,24 @@ def embedding_map(
     kind = [next(name for name, test in kinds.items() if test(c)) for c in characters]
     title = f"the embeddings' two main axes ({100 * shares.sum():.0f} % of their variance)"
     figure = page(6.5, 5.4, title, caption)
-    axes = plain(figure.subplots(), *(f"axis {n + 1} ({100 * s:.0f} %)" for n, s in
-                                      enumerate(shares)))  # fmt: skip
+    axes = plain(
+        figure.subplots(), *(f"axis {n + 1} ({100 * s:.0f} %)" for n, s in enumerate(shares))
+    )
     for name, colour in zip(kinds, COLOURS, strict=True):
         chosen = [n for n, k in enumerate(kind) if k == name]
         if chosen:
             axes.scatter(*points[chosen].T, s=8, color=colour, label=name)
     for (x, y), character, k in zip(points, characters, kind, strict=True):
         colour = COLOURS[list(kinds).index(k)]
-        axes.annotate(name_of(character), (x, y), (3, 3), textcoords="offset points",
-                      size=NORMAL, color=colour, parse_math=False)  # fmt: skip
+        axes.annotate(
+            name_of(character),
+            (x, y),
+            (3, 3),
+            textcoords="offset points",
+            size=NORMAL,
+            color=colour,
+            parse_math=False,
+        )
     legend = axes.legend(fontsize=SMALL, labelcolor=INK, facecolor="white")
     legend.get_frame().set(edgecolor="none", alpha=0.8)
     return figure
@@ -132,14 +148,20 @@ def gates(
     first = np.asarray(next(iter(activations.values())))
     chosen = np.argsort(-first.var(axis=0))[:units]
     height = 0.06 * len(chosen) + 0.25
-    figure = page(max(0.13 * len(sentence) + 1.0, 4.0), (height + 0.15) * len(activations), "",
-                  caption)  # fmt: skip
+    figure = page(
+        max(0.13 * len(sentence) + 1.0, 4.0), (height + 0.15) * len(activations), "", caption
+    )
     grid = figure.subplots(len(activations), 1, sharex=True, squeeze=False).ravel()
     for axes, (name, values) in zip(grid, activations.items(), strict=True):
         signed = name in ("cell", "new")
-        image = axes.imshow(np.asarray(values)[:, chosen].T, aspect="auto",
-                            cmap="RdBu" if signed else "Blues", vmin=-1 if signed else 0, vmax=1,
-                            interpolation="nearest")  # fmt: skip
+        image = axes.imshow(
+            np.asarray(values)[:, chosen].T,
+            aspect="auto",
+            cmap="RdBu" if signed else "Blues",
+            vmin=-1 if signed else 0,
+            vmax=1,
+            interpolation="nearest",
+        )
         plain(axes, "", name).spines[:].set_visible(False)
         axes.set_yticks([])
         axes.tick_params(length=0)
@@ -163,8 +185,13 @@ def gradient_norms(norms: Mapping[str, np.ndarray], caption: str = "") -> Figure
     axes = figure.subplots()
     steps = len(next(iter(norms.values())))
     distance = np.arange(steps)[::-1]
-    figures.draw_curves(axes, {n: np.asarray(y, float) for n, y in norms.items()}, distance,
-                        "characters back, T − t", "norm of d loss / d h at t")  # fmt: skip
+    figures.draw_curves(
+        axes,
+        {n: np.asarray(y, float) for n, y in norms.items()},
+        distance,
+        "characters back, T − t",
+        "norm of d loss / d h at t",
+    )
     values = np.concatenate([np.asarray(y) for y in norms.values()])
     if (values > 0).any():
         axes.set_yscale("log")

@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import rich.console
-import rich.table
 from jax.sharding import Mesh
 
 from zoo.common import device, fit
@@ -237,11 +235,32 @@ def _version(package: str) -> str | None:
         return None
 
 
+class Table(NamedTuple):
+    """Rows of texts under a header, with a title and a remark below."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def text(self) -> str:
+        """In aligned columns, the first to the left, the others to the right."""
+        lines = [self.header, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        shown = [self.title]
+        for cells in lines:
+            first, *rest = zip(cells, widths, strict=True)
+            padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
+            shown.append("  ".join(padded).rstrip())
+        return "\n".join([*shown, *([self.note] if self.note else [])])
+
+    def markdown(self) -> str:
+        """As a table of Markdown, the first column to the left, the others to the right."""
+        lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
+        table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        return f"{self.title}:\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
+
+
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints rows under a header: the first column to the left, numbers to the right."""
-    table = rich.table.Table(title=title, title_justify="left")
-    for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i else "left")
-    for row in rows:
-        table.add_row(*map(str, row))
-    rich.console.Console().print(table)
+    """Prints rows under a header, the first column to the left, the others to the right."""
+    print(Table(title, header, [tuple(map(str, row)) for row in rows]).text())
