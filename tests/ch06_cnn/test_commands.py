@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import PIL.Image
 import pytest
-from zoo.ch06_cnn.train import start
 
 from zoo.ch06_cnn import commands, model, runs
+from zoo.ch06_cnn.train import start
 from zoo.common import checkpoint, run
 
 SMALL = ["--data", "sample", "--filters", "4", "4", "4", "--hidden", "8", "--device", "cpu"]

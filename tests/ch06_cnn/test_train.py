@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from zoo.ch06_cnn.train import losses, make_optimizer, predict_probabilities, start, train
 
 from zoo.ch06_cnn import model
+from zoo.ch06_cnn.train import losses, make_optimizer, predict_probabilities, start, train
 from zoo.common import device, fit
 
 
