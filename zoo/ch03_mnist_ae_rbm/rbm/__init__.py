@@ -1,8 +1,9 @@
-"""The restricted Boltzmann machine: `rbm.init`, `rbm.loss`, `rbm.gibbs`, `rbm.predict_ratings`."""
+"""The restricted Boltzmann machine: `rbm.init`, `rbm.loss`, `rbm.gibbs`, `rbm.apply`."""
 
 from zoo.ch03_mnist_ae_rbm.rbm.model import (
     RECIPES,
     Config,
+    apply,
     encode,
     example,
     free_energy,
@@ -10,7 +11,6 @@ from zoo.ch03_mnist_ae_rbm.rbm.model import (
     hidden_given_visible,
     init,
     loss,
-    predict_ratings,
     recommend,
     visible_given_hidden,
 )
@@ -18,6 +18,7 @@ from zoo.ch03_mnist_ae_rbm.rbm.model import (
 __all__ = [
     "RECIPES",
     "Config",
+    "apply",
     "encode",
     "example",
     "free_energy",
@@ -25,7 +26,6 @@ __all__ = [
     "hidden_given_visible",
     "init",
     "loss",
-    "predict_ratings",
     "recommend",
     "visible_given_hidden",
 ]

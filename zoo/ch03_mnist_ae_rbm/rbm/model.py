@@ -246,7 +246,7 @@ def loss(
     return value, {"squared_error": error}
 
 
-def predict_ratings(params: Params, rating: jax.Array) -> jax.Array:
+def apply(params: Params, rating: jax.Array) -> jax.Array:
     """The expected rating of every movie, [B, V], given the known ones; with K = 1, p(v = 1).
 
     By one step of mean field: all units' values given the probabilities of the hidden units.

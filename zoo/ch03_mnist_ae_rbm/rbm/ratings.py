@@ -134,16 +134,22 @@ def candidates(data: movielens.MovieLens, table: Table) -> Candidates:
     return Candidates(*(movielens.dense(data.test[k], table.movies) for k in ("item", "negative")))
 
 
-def leave_one_out(scores: np.ndarray, candidates: Candidates, top: int = TOP) -> dict[str, float]:
-    """`hit_rate`, the share of users whose movie is among the first `top`, and `ndcg`.
+def ranks(scores: np.ndarray, candidates: Candidates) -> np.ndarray:
+    """How many negatives stand before the held-out movie, [U]; one of equal score does.
 
-    nDCG is the mean of 1 / log2(2 + rank) over all users, 0 for those that miss. The rank is how
-    many negatives stand before the held-out movie; one of equal score does. A negative that is
-    the held-out movie itself (the real file has 156) does not count.
+    A negative that is the held-out movie itself (the real file has 156) does not count.
     """
     held, negative = candidates
     own = np.take_along_axis(scores, held[:, None], axis=1)
     others = np.take_along_axis(scores, negative, axis=1)
-    rank = ((others >= own) & (negative != held[:, None])).sum(1)
+    return ((others >= own) & (negative != held[:, None])).sum(1)
+
+
+def leave_one_out(scores: np.ndarray, candidates: Candidates, top: int = TOP) -> dict[str, float]:
+    """`hit_rate`, the share of users whose movie is among the first `top`, and `ndcg`.
+
+    nDCG is the mean of 1 / log2(2 + rank) over all users, 0 for those that miss.
+    """
+    rank = ranks(scores, candidates)
     gain = np.where(rank < top, 1 / np.log2(2.0 + rank), 0.0)
     return {"hit_rate": float((rank < top).mean()), "ndcg": float(gain.mean())}

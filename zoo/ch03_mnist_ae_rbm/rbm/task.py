@@ -59,7 +59,7 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
 
     def predict(weights: Weights, inputs: Arrays) -> Arrays:
         given = ratings.prepare(config, inputs)["rating"]
-        found = model.predict_ratings(weights["params"], given)
+        found = model.apply(weights["params"], given)
         return {"probability" if binary else "rating": found}
 
     rating = {"rating": jax.ShapeDtypeStruct((config.visible,), np.uint8)}

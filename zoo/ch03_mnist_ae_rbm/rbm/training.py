@@ -85,7 +85,7 @@ def squared_error(
     `targets` is how many there are in an example on average over the whole test, so that means
     over batches are means over all targets; by default the batch's own.
     """
-    predicted = model.predict_ratings(params, batch["rating"]).clip(1, 5)
+    predicted = model.apply(params, batch["rating"]).clip(1, 5)
     error = jnp.where(batch["target"] > 0, predicted - batch["target"], 0.0)
     count = (batch["target"] > 0).sum() if targets is None else len(error) * targets
     mean = (error**2).sum() / count
@@ -99,7 +99,7 @@ def hit_rate(
 
     The batch has `rating` [B, V], `held` [B], a movie held out, and `negative` [B, K], not seen.
     """
-    scores = model.predict_ratings(params, batch["rating"])
+    scores = model.apply(params, batch["rating"])
     held, negative = batch["held"][:, None], batch["negative"]
     own = jnp.take_along_axis(scores, held, axis=1)
     others = jnp.take_along_axis(scores, negative, axis=1)

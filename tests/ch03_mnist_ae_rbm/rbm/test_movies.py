@@ -1,6 +1,6 @@
 import pytest
 
-from zoo.ch03_mnist_ae_rbm import titles
+from zoo.ch03_mnist_ae_rbm.rbm import movies
 from zoo.common.data import DataError
 
 TITLES = {
@@ -18,7 +18,7 @@ TITLES = {
 
 
 @pytest.mark.parametrize(
-    ("text", "film"),
+    ("text", "movie"),
     [
         ("Toy Story (1995)", 1),
         ("toy story", 1),
@@ -33,28 +33,28 @@ TITLES = {
         ("Sabrina (1995)", 7),
     ],
 )
-def test_a_film_is_found_by_what_people_type(text, film):
-    assert titles.find(text, TITLES) == film
+def test_a_movie_is_found_by_what_people_type(text, movie):
+    assert movies.find(text, TITLES) == movie
 
 
 def test_an_unknown_title_lists_the_nearest():
-    with pytest.raises(DataError, match=r"there is no film 'Toy Soldiers'; .*'Toy Story \(1995\)'"):
-        titles.find("Toy Soldiers", TITLES)
+    with pytest.raises(DataError, match=r"no movie 'Toy Soldiers'; .*'Toy Story \(1995\)'"):
+        movies.find("Toy Soldiers", TITLES)
     with pytest.raises(
-        DataError, match=r"no film 'Heat \(1996\)'; the nearest are 'Heat \(1995\)'"
+        DataError, match=r"no movie 'Heat \(1996\)'; the nearest are 'Heat \(1995\)'"
     ):
-        titles.find("Heat (1996)", TITLES)
+        movies.find("Heat (1996)", TITLES)
 
 
-def test_a_title_of_two_films_is_not_guessed():
+def test_a_title_of_two_movies_is_not_guessed():
     with pytest.raises(DataError, match=r"may be 'Sabrina \(1954\)', 'Sabrina \(1995\)'"):
-        titles.find("Sabrina", TITLES)
+        movies.find("Sabrina", TITLES)
 
 
 def test_ratings_stand_behind_the_last_equals_sign():
-    assert titles.split_rating("Heat (1995)=2") == ("Heat (1995)", 2)
-    assert titles.split_rating("E=mc2 = 4") == ("E=mc2", 4)
-    assert titles.split_rating("Heat") == ("Heat", 5)
+    assert movies.split_rating("Heat (1995)=2") == ("Heat (1995)", 2)
+    assert movies.split_rating("E=mc2 = 4") == ("E=mc2", 4)
+    assert movies.split_rating("Heat") == ("Heat", 5)
     for bad in ("Heat=6", "Heat=", "=3", "Heat=2.5"):
         with pytest.raises(DataError, match="expected a title and a rating from 1 to 5"):
-            titles.split_rating(bad)
+            movies.split_rating(bad)

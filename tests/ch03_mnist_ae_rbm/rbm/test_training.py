@@ -6,20 +6,21 @@ import numpy as np
 import optax
 import pytest
 
-from zoo.ch03_mnist_ae_rbm import ranking, ratings, rbm, rbm_runs, rbm_train
+from zoo.ch03_mnist_ae_rbm.rbm import model, ratings, training
+from zoo.ch03_mnist_ae_rbm.rbm.task import TASK, predict, sized
 from zoo.common import fit
-from zoo.common.data import movielens
+from zoo.common.data import digest, movielens
 
 
 @pytest.fixture(scope="module")
 def table():
-    """A few of the sample's users and films, so that compiling takes longer than training."""
-    whole = ratings.table(movielens.load("ml-100k", "sample"))
+    """A few of the sample's users and movies, so that compiling takes longer than training."""
+    whole = ratings.make_table(movielens.load("ml-100k", "sample"))
     return whole._replace(
         train=whole.train[:60, :40],
         test=whole.test[:60, :40],
         users=whole.users[:60],
-        films=whole.films[:40],
+        movies=whole.movies[:40],
     )
 
 
@@ -28,7 +29,7 @@ SMALL = {"hidden": 8, "epochs": 3, "steps": (1, 2), "batch_size": 20}
 
 @pytest.fixture
 def config(table):
-    return rbm_train.sized(dataclasses.replace(rbm.RECIPES["modern"], **SMALL), table.train)
+    return sized(dataclasses.replace(model.RECIPES["modern"], **SMALL), table.train)
 
 
 def test_two_tastes_are_learnt():
@@ -39,7 +40,7 @@ def test_two_tastes_are_learnt():
     full = np.where(taste[:, None] == kind, 5, 1).astype(np.uint8)
     rating = full * (rng.random(full.shape) < 0.6)
     config = dataclasses.replace(
-        rbm.RECIPES["modern"],
+        model.RECIPES["modern"],
         hidden=4,
         epochs=60,
         steps=(1,),
@@ -47,11 +48,11 @@ def test_two_tastes_are_learnt():
         learning_rate=0.2,
         scale=0.1,
     )
-    config = rbm_train.sized(config, rating)
-    state = rbm_train.train(config, {"rating": rating})
+    config = sized(config, rating)
+    state = TASK.train(config, {"rating": rating})
     new = np.zeros((2, 12), np.uint8)
     new[0, :4], new[1, :4] = [5, 1, 5, 1], [1, 5, 1, 5]
-    predicted = rbm.predict_ratings(state.params, new)[:, 4:]
+    predicted = model.apply(state.params, new)[:, 4:]
     np.testing.assert_allclose(predicted, np.where(kind[4:] == [[0], [1]], 5, 1), atol=0.7)
 
 
@@ -68,8 +69,8 @@ def test_no_test_rating_reaches_the_machine(table, config):
                 rows.extend([report.metrics] if report.metrics else [])
             return report.state
 
-        params = rbm_train.train(config, data, data | {"target": test}, follow=follow).params
-        expected = ratings.predict(config, params, table.train)
+        params = TASK.train(config, data, data | {"target": test}, follow=follow).params
+        expected = predict(config, params, table.train)
         trained.append([*jax.tree.leaves(params), expected])
         # And what is measured is the error of those predictions.
         measured.append(np.sqrt(rows[-1]["test_squared_error"]))
@@ -81,14 +82,14 @@ def test_no_test_rating_reaches_the_machine(table, config):
 def test_the_measured_hit_rate_is_that_of_the_ranking(getkey):
     rng = np.random.default_rng(4)
     seen = (rng.random((30, 50)) < 0.2).astype(np.uint8)
-    config = rbm.Config(units="binary", visible=50, hidden=5, scale=1.0)
-    params = rbm.init(getkey(), config)
+    config = model.Config(units="binary", visible=50, hidden=5, scale=1.0)
+    params = model.init(getkey(), config)
     held = rng.integers(0, 50, 30).astype(np.int32)
     negative = rng.integers(0, 50, (30, 20)).astype(np.int32)
     batch = {"rating": seen, "held": held, "negative": negative}
-    value, metrics = rbm_train.hit_rate(params, batch)
-    expected = ratings.predict(config, params, seen)
-    found = ranking.leave_one_out(expected, ranking.Candidates(held, negative))
+    value, metrics = training.hit_rate(params, batch)
+    expected = predict(config, params, seen)
+    found = ratings.leave_one_out(expected, ratings.Candidates(held, negative))
     np.testing.assert_allclose(metrics["hit_rate"], found["hit_rate"], atol=1e-6)
     own = expected[np.arange(30), held]
     np.testing.assert_allclose(value, -np.log(own).mean(), rtol=1e-5)
@@ -96,22 +97,22 @@ def test_the_measured_hit_rate_is_that_of_the_ranking(getkey):
 
 def test_first_visible_biases_are_smoothed_log_frequencies():
     rating = np.array([[5, 0, 1], [5, 2, 0], [4, 0, 0], [5, 0, 0]])
-    bias = np.asarray(rbm_train.log_frequencies(jnp.asarray(rating), 5, 2.0), np.float64)
+    bias = np.asarray(training.log_frequencies(jnp.asarray(rating), 5, 2.0), np.float64)
     frequencies = np.exp(bias) / np.exp(bias).sum(0)
     counts = np.array([[(rating[:, f] == k).sum() for f in range(3)] for k in range(1, 6)])
     overall = (counts.sum(1) + 1) / (counts.sum() + 5)
     expected = (counts + 2 * overall[:, None]) / (counts.sum(0) + 2)
     np.testing.assert_allclose(frequencies, expected, rtol=1e-5)
-    binary = np.asarray(rbm_train.log_frequencies(jnp.asarray(rating == 5), 1, 2.0), np.float64)
+    binary = np.asarray(training.log_frequencies(jnp.asarray(rating == 5), 1, 2.0), np.float64)
     overall = (3 + 1) / (12 + 2)
     expected = (np.array([3, 0, 0]) + 2 * overall) / (4 + 2)
     np.testing.assert_allclose(1 / (1 + np.exp(-binary[0])), expected, rtol=1e-5)
 
 
 def test_k_grows_in_equal_parts_of_the_run():
-    config = rbm.Config(steps=(1, 3, 5), epochs=60)
-    assert rbm_train.stages(config) == [(1, 20), (3, 40), (5, 60)]
-    assert rbm_train.stages(rbm.Config(steps=(1, 3), epochs=1))[-1] == (3, 1)
+    config = model.Config(steps=(1, 3, 5), epochs=60)
+    assert training.stages(config) == [(1, 20), (3, 40), (5, 60)]
+    assert training.stages(model.Config(steps=(1, 3), epochs=1))[-1] == (3, 1)
 
 
 def test_a_run_broken_off_in_its_second_stage_goes_on_to_the_same_bits(table, config):
@@ -123,18 +124,18 @@ def test_a_run_broken_off_in_its_second_stage_goes_on_to_the_same_bits(table, co
                 kept.append(jax.tree.map(jnp.copy, report.state))
         return report.state
 
-    whole = rbm_train.train(config, data, follow=keep)
+    whole = TASK.train(config, data, follow=keep)
     assert int(whole.step) == 9
-    resumed = rbm_train.train(config, data, state=kept[0])
+    resumed = TASK.train(config, data, state=kept[0])
     for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(resumed.params), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(fit.FinishedError):
-        rbm_train.train(config, data, state=whole)
+        TASK.train(config, data, state=whole)
 
 
 def test_weight_decay_and_momentum_are_as_they_say():
-    config = rbm.Config(learning_rate=0.5, final_rate=1.0, momentum=0.9, weight_decay=0.1)
-    optimizer = rbm_train.make_optimizer(config, 10)
+    config = model.Config(learning_rate=0.5, final_rate=1.0, momentum=0.9, weight_decay=0.1)
+    optimizer = training.optimizer(config, 10)
     params = {"kernel": jnp.array([2.0]), "rated_kernel": jnp.array([1.0])}
     params["visible_bias"] = params["hidden_bias"] = jnp.array([3.0])
     zero = jax.tree.map(jnp.zeros_like, params)
@@ -150,8 +151,8 @@ def test_weight_decay_and_momentum_are_as_they_say():
 
 
 def test_the_learning_rate_falls_to_its_share():
-    config = rbm.Config(learning_rate=0.5, final_rate=0.1, momentum=0.0, weight_decay=0.0)
-    optimizer = rbm_train.make_optimizer(config, 10)
+    config = model.Config(learning_rate=0.5, final_rate=0.1, momentum=0.0, weight_decay=0.0)
+    optimizer = training.optimizer(config, 10)
     params = {"hidden_bias": jnp.zeros(1)}
     state, sizes = optimizer.init(params), []
     for _ in range(11):
@@ -160,12 +161,27 @@ def test_the_learning_rate_falls_to_its_share():
     np.testing.assert_allclose([sizes[0], sizes[10]], [0.5, 0.05], rtol=1e-5)
 
 
-def test_batches_hold_what_the_test_needs(table):
+def test_a_data_set_holds_what_the_test_needs():
     data = movielens.load("ml-100k", "sample")
-    whole = ratings.table(data)
-    train, test = rbm_runs.batches(rbm.RECIPES["item"], data, whole)
-    np.testing.assert_array_equal(train["rating"], whole.train.T)
-    np.testing.assert_array_equal(test["target"], whole.test.T)
-    np.testing.assert_array_equal(test["rating"], whole.train.T)
-    binary = dataclasses.replace(rbm.RECIPES["modern"], units="binary")
-    assert rbm_runs.batches(binary, data, whole)[1] is None
+    found = ratings.read(model.RECIPES["item"], data)
+    np.testing.assert_array_equal(found.train["rating"], found.table.train.T)
+    np.testing.assert_array_equal(found.test["target"], found.table.test.T)
+    np.testing.assert_array_equal(found.test["rating"], found.table.train.T)
+    assert digest(found) == digest(data)
+    binary = dataclasses.replace(model.RECIPES["modern"], units="binary")
+    assert ratings.read(binary, data).test == {}
+    ranked = ratings.read(binary, movielens.load("ml-1m", "sample", None, "leave-one-out"))
+    assert set(ranked.test) == {"rating", "held", "negative"}
+
+
+def test_the_losses_of_a_test_follow_what_is_held_out(getkey):
+    config = model.Config(visible=6, hidden=3)
+    params = model.init(getkey(), config)
+    rating = np.array([[5, 0, 3, 1, 0, 2], [0, 0, 0, 0, 0, 4]], np.uint8)
+    target = np.array([[0, 2, 0, 0, 4, 0], [1, 0, 0, 0, 0, 0]], np.uint8)
+    whole, _ = training.held_out(params, {"rating": rating, "target": target})
+    known = training.held_out(params, {"rating": rating, "target": target}, targets=1.5)[0]
+    np.testing.assert_allclose(whole, known, rtol=1e-6)
+    expected = np.asarray(model.apply(params, rating))
+    np.testing.assert_allclose(whole, ((expected - target)[target > 0] ** 2).mean(), rtol=1e-5)
+    assert "squared_error" in training.held_out(params, {"rating": rating})[1]

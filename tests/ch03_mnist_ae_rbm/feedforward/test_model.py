@@ -9,8 +9,8 @@ import optax
 import pytest
 from jax.test_util import check_grads
 
-from zoo.ch03_mnist_ae_rbm import feedforward as model
-from zoo.ch03_mnist_ae_rbm import train
+from zoo.ch03_mnist_ae_rbm import digits
+from zoo.ch03_mnist_ae_rbm.feedforward import model
 
 BOOK, MODERN = model.RECIPES["book"], model.RECIPES["modern"]
 BOOK_LOSS = {"objective": "product", "target_on": 0.9, "target_off": 0.1}
@@ -25,7 +25,7 @@ def config(request):
 def batch():
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.integers(0, 256, (5, 28, 28), np.uint8))
-    return {"image": train.scale_pixels(images, "book"), "label": jnp.array([3, 0, 9, 3, 7])}
+    return {"image": digits.scale_pixels(images, "book"), "label": jnp.array([3, 0, 9, 3, 7])}
 
 
 def float64_probabilities(params, x):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from zoo.ch03_mnist_ae_rbm import autoencoder as model
-from zoo.ch03_mnist_ae_rbm import train
+from zoo.ch03_mnist_ae_rbm import digits
+from zoo.ch03_mnist_ae_rbm.autoencoder import model
 
 BOOK, MODERN = model.RECIPES["book"], model.RECIPES["modern"]
 BOOK_HOW = {"activation": "sigmoid", "code_activation": "sigmoid"}
@@ -17,7 +17,7 @@ BOOK_HOW = {"activation": "sigmoid", "code_activation": "sigmoid"}
 @pytest.fixture
 def x():
     images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
-    return train.scale_pixels(jnp.asarray(images), "book")
+    return digits.scale_pixels(jnp.asarray(images), "book")
 
 
 def with_biases(params, key):
