@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from zoo.ch05_lstm import copy_task, model, studies
-from zoo.ch05_lstm.train import losses, prepare, start, train
+from zoo.ch05_lstm import model, probes
+from zoo.ch05_lstm.task import TASK, fill, lay_out, losses
 from zoo.common import fit
 from zoo.common.data.text import Text
 
@@ -21,15 +21,16 @@ TINY = dataclasses.replace(
 PERIODIC = 525 * (11 * "a" + "b")
 
 
-def of(string):
-    return Text("test", "file", "all", "a text", string)
+def prepare(config, string):
+    corpus = lay_out(config, Text("test", "file", "all", "a text", string))
+    return fill(config, corpus), corpus
 
 
 @pytest.fixture(scope="module")
 def learnt():
     """A text whose period, 12, is longer than a chunk: it needs the state of the chunk before."""
     wide = dataclasses.replace(TINY, hidden=24, learning_rate=0.01, epochs=20)
-    config, corpus = prepare(wide, of(PERIODIC))
+    config, corpus = prepare(wide, PERIODIC)
     rows = []
 
     def follow(reports):
@@ -38,7 +39,8 @@ def learnt():
                 rows.append(report.metrics)
         return report.state
 
-    return config, corpus, train(config, corpus.train, corpus.test, follow=follow), rows
+    state = TASK.train(config, corpus.train, corpus.test, follow=follow)
+    return config, corpus, state, rows
 
 
 def test_it_learns_what_only_a_carried_state_can_know(learnt):
@@ -47,14 +49,14 @@ def test_it_learns_what_only_a_carried_state_can_know(learnt):
     assert rows[0]["test_loss"] > 0.8 * ignorance
     assert rows[-1]["test_loss"] < 0.3 * ignorance
     ids = corpus.vocabulary.encode(PERIODIC)
-    assert studies.reset_loss(state.params, ids, 8) > 0.5 * ignorance
+    assert probes.reset_loss(state.params, ids, 8) > 0.5 * ignorance
 
 
 def test_windows_and_one_long_pass_score_alike(learnt, monkeypatch):
     _, corpus, state, rows = learnt
-    monkeypatch.setattr(studies, "PIECE", 256)
+    monkeypatch.setattr(probes, "PIECE", 256)
     ids = corpus.vocabulary.encode(PERIODIC[int(0.9 * len(PERIODIC)) - 1 :])
-    *_, (count, nats, accuracy) = studies.carried_loss(state.params, ids)
+    *_, (count, nats, accuracy) = probes.carried_loss(state.params, ids)
     assert count == len(ids) - 1 == 630
     # They begin apart: the windows have read what stands before them, this pass has not.
     np.testing.assert_allclose(nats, rows[-1]["test_loss"], atol=0.02)
@@ -66,8 +68,8 @@ def test_the_carried_state_is_that_of_reading_on(learnt):
     config, corpus, _, _ = learnt
     still = dataclasses.replace(config, learning_rate=0.0, epochs=1)
     rows = {name: array[: 3 * 4] for name, array in corpus.train.items()}
-    state = train(still, rows)
-    params = start(still, 12)[1].params
+    state = TASK.train(still, rows)
+    params = TASK.start(still, rows).params
     ids = rows["input"].reshape(3, 4, 8).swapaxes(0, 1).reshape(4, 24)
     expected = jax.jit(model.apply)(params, ids).state
     for a, b in zip(*map(jax.tree.leaves, (state.stats, expected)), strict=True):
@@ -77,12 +79,12 @@ def test_the_carried_state_is_that_of_reading_on(learnt):
 def test_the_books_update_is_gorgonias():
     """One sentence: w -= 0.01 clip(g) / sqrt(0.001 g^2 + 1e-8) + 1e-6 w, with g of the sum."""
     config = dataclasses.replace(model.RECIPES["book"], hidden=5, embedding=3, chunk=6, epochs=1)
-    config, corpus = prepare(config, of("To be, or not to be"))
-    _, before = start(config, 1)
-    loss = losses(config)[0]
+    config, corpus = prepare(config, "To be, or not to be")
+    before = TASK.start(config, corpus.train)
+    loss = losses(config, 1)[0]
     batch = jax.tree.map(lambda a: a[:1], corpus.train)
     gradient = jax.jit(jax.grad(lambda p: loss(p, batch, jax.random.key(0), before.stats)[0]))
-    after = train(config, corpus.train)
+    after = TASK.train(config, corpus.train)
     grads = gradient(before.params)
     for w, g, new in zip(*map(jax.tree.leaves, (before.params, grads, after.params)), strict=True):
         g, w = np.asarray(g, np.float64), np.asarray(w, np.float64)
@@ -94,8 +96,8 @@ def test_book_sentences_are_shuffled_and_chunks_are_not(monkeypatch):
     seen = []
     monkeypatch.setattr(fit, "iterate", lambda *a, shuffle, **_: iter([seen.append(shuffle)]))
     for feedback, string in (("true", 50 * "ab"), ("expected", 4 * "ab\nba\n")):
-        config, corpus = prepare(dataclasses.replace(TINY, feedback=feedback), of(string))
-        train(config, corpus.train, corpus.test, follow=list)
+        config, corpus = prepare(dataclasses.replace(TINY, feedback=feedback), string)
+        TASK.train(config, corpus.train, corpus.test, follow=list)
     assert seen == [False, True]
 
 
@@ -108,7 +110,7 @@ def test_a_mistake_is_felt_as_far_back_as_finite_differences_say(getkey):
             model.init(getkey(), config),
         )
         ids = jax.numpy.asarray([[4, 5, 3, 8, 6]])
-        norms = jax.jit(studies.gradient_norms)(params, ids)
+        norms = jax.jit(probes.gradient_norms)(params, ids)
         step = jax.jit(lambda state, ids: model.step(params, state, model.embed(params, ids)))
 
         def last_loss(at, nudge):
@@ -132,7 +134,7 @@ def test_gates_are_those_that_make_the_next_state(getkey):
     config = dataclasses.replace(TINY, vocabulary=9)
     params = jax.jit(model.init, static_argnums=1)(getkey(), config)
     ids = np.array([4, 3, 8, 5])
-    found = jax.jit(studies.gate_activations)(params, ids)
+    found = jax.jit(probes.gate_activations)(params, ids)
     c = np.zeros(12)
     for i, f, g in zip(*(np.asarray(found[n]) for n in ("input", "forget", "cell")), strict=True):
         c = f * c + i * g
@@ -142,38 +144,17 @@ def test_gates_are_those_that_make_the_next_state(getkey):
     other = dataclasses.replace(config, cell="rnn")
     rnn = jax.eval_shape(lambda: model.init(jax.random.key(0), other))
     with pytest.raises(ValueError, match="the cell is rnn, expected one of lstm, gru"):
-        studies.gate_activations(rnn, ids)
+        probes.gate_activations(rnn, ids)
 
 
 def test_the_entropy_of_places_is_the_least_that_a_blind_model_can_lose():
     targets = np.array([[0, 1], [0, 2], [0, 1], [0, 3]])
-    np.testing.assert_allclose(studies.place_entropy(targets), 1.5 * np.log(2))
+    np.testing.assert_allclose(probes.place_entropy(targets), 1.5 * np.log(2))
 
 
 def test_principal_axes_are_those_of_the_covariance():
     table = np.random.default_rng(0).normal(size=(30, 4)) * [5, 1, 3, 0.1] + 7
-    points, shares = studies.principal_axes(table)
+    points, shares = probes.principal_axes(table)
     values = np.sort(np.linalg.eigvalsh(np.cov(table.T)))[::-1]
     np.testing.assert_allclose(points.var(axis=0, ddof=1), values[:2])
     np.testing.assert_allclose(shares, values[:2] / values.sum())
-
-
-def test_the_copy_task_asks_for_the_first_ten_symbols(getkey):
-    batch = copy_task.draw(getkey(), 5, delay=7)
-    inputs, target = (np.asarray(batch[name]) for name in ("input", "target"))
-    assert inputs.shape == target.shape == (5, 27)
-    np.testing.assert_array_equal(target[:, -10:], inputs[:, :10])
-    assert inputs[:, :10].min() >= 2
-    assert not target[:, :-10].any()
-    np.testing.assert_array_equal(np.flatnonzero(inputs[0, 10:]), [6])  # the sign, 7 steps later
-    assert (inputs[:, 16] == copy_task.GO).all()
-
-
-def test_lanes_of_the_copy_task_learn_apart():
-    options = {"seeds": 2, "hidden": 8, "batch": 8, "learning_rate": 0.01}
-    reports = list(copy_task.train(2, updates=60, every=30, **options))
-    assert [report.updates for report in reports] == [30, 60]
-    assert reports[0].nats.shape == reports[0].accuracy.shape == (2, 2)
-    assert len(np.unique(reports[1].nats)) == 4
-    assert reports[1].nats.mean() < reports[0].nats.mean() - 0.03
-    assert abs(reports[1].nats.mean() - copy_task.IGNORANCE) < 0.3

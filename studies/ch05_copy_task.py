@@ -1,5 +1,7 @@
 """The copy task: recall ten symbols after a long delay (Hochreiter & Schmidhuber 1997).
 
+`python -m studies.ch05_copy_task --delay 100 --seeds 3`.
+
 It tests the claim of chrono initialisation (Tallec & Ollivier 2018, section 4): an LSTM learns to
 bridge a delay when its gate biases are drawn for it, and hardly does otherwise. All seeds, with
 and without, are trained side by side in one compiled function.
@@ -7,20 +9,25 @@ and without, are trained side by side in one compiled function.
 Axes: L lanes (2 x seeds), B sequences, T = delay + 20 steps, V characters: blank, go, 8 symbols.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 from zoo.ch05_lstm import cells, model
-from zoo.common import device
+from zoo.common import cli, figures, run
+from zoo.common import device as devices
+from zoo.common.data import DataError
+from zoo.common.figures import COLOURS, GREY, INK, NORMAL, ORANGE, PALE, SMALL, page, plain
 
 BLANK, GO, SYMBOLS, LENGTH = 0, 1, 8, 10
 IGNORANCE = float(np.log(SYMBOLS))
-"""Nats per symbol of one who remembers nothing."""
+"""Nats per symbol without any memory."""
 
 
 class Report(NamedTuple):
@@ -99,7 +106,7 @@ def train(
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), recall
 
-    @device.jit
+    @devices.jit
     def some(state, keys, first):
         def one(state, n):
             folded = jax.vmap(lambda key: jax.random.fold_in(key, n))(keys)
@@ -112,3 +119,76 @@ def train(
         state, recall = some(state, data_keys, first)
         recall = {name: np.asarray(a).reshape(2, seeds) for name, a in recall.items()}
         yield Report(first + every, **recall)
+
+
+def copy_curves(
+    updates: Sequence[int], nats: np.ndarray, delay: int, ignorance: float, caption: str = ""
+) -> Figure:
+    """The copy task: nats per symbol [points, 2, seeds], with chrono initialisation and without."""
+    nats = np.asarray(nats, float)
+    if nats.ndim != 3 or nats.shape[:2] != (len(updates), 2):
+        raise ValueError(f"got nats of shape {nats.shape}, expected ({len(updates)}, 2, seeds)")
+    figure = page(6.5, 3.6, f"copying ten symbols over {delay} steps", caption)
+    axes = plain(figure.subplots(), "updates", "nats per symbol to recall")
+    for n, (name, colour) in enumerate((("chrono", COLOURS[0]), ("forget bias 1", ORANGE))):
+        for seed in range(nats.shape[2]):
+            line, label = "-" if n == 0 else "--", None if seed else name
+            axes.plot(
+                updates, nats[:, n, seed], color=colour, linewidth=1.2, linestyle=line, label=label
+            )
+    axes.axhline(ignorance, color=GREY, linewidth=1, linestyle=":")
+    place = {"ha": "right", "va": "bottom"}
+    axes.text(updates[-1], ignorance, "no memory, ln 8", size=SMALL, color=GREY, **place)
+    axes.set_ylim(0, None)
+    axes.grid(axis="y", color=PALE, linewidth=0.5)
+    legend = axes.legend(fontsize=NORMAL, labelcolor=INK, facecolor="white")
+    legend.get_frame().set(edgecolor="none", alpha=0.9)
+    return figure
+
+
+def copy_task(
+    delay: int = 100,
+    seeds: int = 3,
+    updates: int = 4_000,
+    hidden: int = 64,
+    device: devices.Name = "auto",
+    out: Path = Path("runs/ch05_lstm/copy-task"),
+) -> None:
+    """Test chrono initialisation: recall ten symbols after a delay, several seeds in one run.
+
+    Args:
+        delay: steps over which they must be remembered
+        seeds: how many networks of each kind
+        updates: of each network
+        hidden: units of each
+        device: where to compute
+        out: folder for curves and figures
+    """
+    if min(delay, seeds, hidden) < 1 or updates < 50:
+        raise DataError(
+            f"got delay {delay}, seeds {seeds}, hidden {hidden}, updates {updates}; expected at "
+            "least 1 of each, and 50 updates"
+        )
+    used = devices.describe(devices.use(device))
+    reports = []
+    for report in train(delay, seeds=seeds, updates=updates, hidden=hidden):
+        reports.append(report)
+        if len(reports) % 5 == 0 or report.updates >= updates:
+            chrono, plain_bias = (f"{row.mean():.3f}" for row in report.nats)
+            print(
+                f"update {report.updates:,}: nats per symbol {chrono} with chrono, {plain_bias} "
+                f"without (no memory: {IGNORANCE:.3f})",
+                flush=True,
+            )
+    nats = np.stack([report.nats for report in reports])
+    name, numbers = f"delay-{delay}", [report.updates for report in reports]
+    content = {"delay": delay, "hidden": hidden, "updates": numbers, "nats": nats.tolist()}
+    content |= {"accuracy": [report.accuracy.tolist() for report in reports], "device": used}
+    run.write_json(out / f"{name}.json", content)
+    caption = f"LSTM of {hidden} units, batches of 32, Adam, {seeds} seeds of each."
+    drawn = copy_curves(numbers, nats, delay, IGNORANCE, caption)
+    print(f"written: {out / f'{name}.json'}, {figures.save(drawn, out / f'{name}.png')}")
+
+
+if __name__ == "__main__":
+    cli.main(__doc__, copy_task)

@@ -1,4 +1,4 @@
-"""What the chapter measures beside the loss: gradients through time, gates, exact evaluation.
+"""A look inside a network: gradients through time, gates, exact evaluation, principal axes.
 
 Axes: B sequences, T steps, H hidden units.
 """

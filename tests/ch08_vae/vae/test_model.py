@@ -7,7 +7,7 @@ import pytest
 from jax.scipy.stats import multivariate_normal, norm
 from jax.test_util import check_grads
 
-from zoo.ch08_vae import model
+from zoo.ch08_vae.vae import model
 
 BOOK, MODERN, IWAE = (model.RECIPES[name] for name in ("book", "modern", "iwae"))
 TINY = dataclasses.replace(MODERN, hidden=(5, 4), latents=3)

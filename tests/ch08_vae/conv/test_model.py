@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from zoo.ch08_vae import conv
+from zoo.ch08_vae.conv import model as conv
 
 TINY = dataclasses.replace(conv.RECIPES["modern"], filters=(2, 3, 4), hidden=(6, 5), latents=3)
 CONFIGS = {"modern": TINY, "dense": dataclasses.replace(TINY, recipe="dense")}

@@ -101,10 +101,11 @@ def real():
 
 @pytest.mark.realdata
 def test_the_digits_models_are_as_good_as_their_cards_say(real):
+    from zoo.ch08_vae.train import losses
+
     from zoo.ch03_mnist_ae_rbm import train
     from zoo.ch03_mnist_ae_rbm.pretrained import pretrained
     from zoo.ch08_vae.pretrained import pretrained as vae
-    from zoo.ch08_vae.train import losses
     from zoo.common import fit
 
     test = mnist.load("real", real).test
