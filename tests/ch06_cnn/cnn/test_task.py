@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from zoo.ch06_cnn.cnn import model
-from zoo.ch06_cnn.cnn.task import TASK
+from zoo.ch06_cnn.cnn.task import TASK, triangle
 from zoo.common import device, fit
 
 
@@ -85,6 +85,14 @@ def test_books_first_step_is_the_root_of_a_thousand_times_the_rate():
     params = jnp.zeros(1)
     updates, _ = optimizer.update(jnp.array([7.0]), optimizer.init(params), params)
     np.testing.assert_allclose(-updates, 0.0316, rtol=1e-3)
+
+
+def test_rates_rise_to_their_peak_and_fall_to_0():
+    rates = np.array([triangle(0.6, 3.0, 20, 100)(n) for n in range(101)])
+    assert rates.argmax() == 20
+    np.testing.assert_allclose(rates[[0, 10, 20, 60, 100]], [0.6, 1.8, 3.0, 1.5, 0.0], atol=1e-6)
+    only_falls = np.array([triangle(0.2, 1.0, 0, 10)(n) for n in range(1, 11)])
+    assert (np.diff(only_falls) < 0).all()
 
 
 def test_modern_schedule_rises_and_falls_to_0():

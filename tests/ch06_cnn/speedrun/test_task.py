@@ -12,14 +12,6 @@ from zoo.common import fit
 from zoo.common.data import DataError, Dataset
 
 
-def test_rates_rise_to_their_peak_and_fall_to_0():
-    rates = np.array([task.triangle(3.0, 100, 0.2)(n) for n in range(101)])
-    assert rates.argmax() == 20
-    np.testing.assert_allclose(rates[[0, 10, 20, 60, 100]], [0.6, 1.8, 3.0, 1.5, 0.0], atol=1e-6)
-    only_falls = np.array([task.triangle(1.0, 10, 0.0)(n) for n in range(1, 11)])
-    assert (np.diff(only_falls) < 0).all()
-
-
 def test_muon_turns_filters_as_far_as_the_rate_says_and_leaves_the_first_layer(config, params):
     optimizer = task.optimizer(dataclasses.replace(config, rise=0.0), 100)
     state = optimizer.init(params)
