@@ -14,8 +14,7 @@
 import tempfile
 from pathlib import Path
 
-from zoo.ch09_pipeline import figures as pictures
-from zoo.ch09_pipeline import history, params, record, trace, workspace
+from zoo.ch09_pipeline import params, record, report, trace, workspace
 from zoo.ch09_pipeline.params import Params
 from zoo.common.data import sample
 
@@ -36,7 +35,7 @@ small = {"filters": [8, 8, 8], "hidden": 32, "epochs": 2}
 workspace.init(folder, Params({"recipe": "modern", **small}, classes=sample.SHAPES))
 with workspace.cifar_files("sample") as (files, _):
     workspace.put(folder, files)
-history.data_versions(folder)
+workspace.data_versions(folder)
 
 # %% [markdown]
 # ## The first run
@@ -87,11 +86,10 @@ workspace.run(folder)
 # ## The history
 
 # %%
-versions = history.models(folder)
+versions = workspace.models(folder)
 for version in versions:
     print(version.run[:8], version.recipe, version.metrics, "data", version.data[:8])
-names = [f"{version.recipe}\n{version.run[:7]}" for version in versions]
-pictures.accuracies(names, [version.metrics["test_accuracy"] for version in versions])
+report.accuracies(versions)
 
 # %%
 made = record.read(predictions)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from zoo.ch06_cnn.model import RECIPES
+from zoo.ch06_cnn import RECIPES
 from zoo.ch09_pipeline import params
 from zoo.ch09_pipeline.params import Params
 from zoo.common.run import RunError

@@ -22,7 +22,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from zoo.ch09_pipeline import commands, engine, history, params, record, trace, workspace
+from zoo.ch09_pipeline import commands, engine, params, record, trace, workspace
 from zoo.ch09_pipeline.params import Params
 from zoo.common.data import DataError, cifar10, sample
 from zoo.common.run import RunError
@@ -100,7 +100,7 @@ def test_why_leads_to_model_data_parameters_and_program(ws, predictions):
     assert tuple(link.name for link in chain) == names
     assert not any(link.fault for link in chain)
     made = record.read(predictions)
-    assert made["data"]["commit"] == history.data_versions(ws)[-1].commit
+    assert made["data"]["commit"] == workspace.data_versions(ws)[-1].commit
     files = {"train/data_batch_1.bin", "train/data_batch_2.bin", "test/test_batch.bin"}
     assert set(made["data"]["files"]) == files
     assert not made["uncommitted"]
@@ -252,7 +252,7 @@ def in_training(process, folder):
     """Waits until the first epoch is behind it, and saved."""
     for _ in range(6000):
         saved = (folder / "runs").glob("*-unfinished/checkpoints/*")
-        if any(path.name.isdigit() for path in saved):
+        if any(path.stem.isdigit() for path in saved):
             return
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.01)
@@ -325,11 +325,11 @@ def test_old_predictions_keep_their_provenance(ws, place):
 
 
 def test_models_lists_each_version_with_its_data(ws, capsys):
-    versions = history.models(ws)
+    versions = workspace.models(ws)
     assert [v.recipe for v in versions][-1] == "nodropout"
     assert versions[0].recipe == "book"
     assert versions[0].weights != versions[-1].weights
-    data = [v.commit for v in history.data_versions(ws)]
+    data = [v.commit for v in workspace.data_versions(ws)]
     assert len(data) == 3
     assert (versions[0].data, versions[-1].data) == (data[0], data[-1])
     commands.models(ws)
@@ -361,7 +361,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(ws, place):
     text = (ws / "report.html").read_text()
     page = Page()
     page.feed(text)
-    assert len(page.links) == 4
+    assert len(page.links) == 5
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
     assert "table" in page.tags
     assert not {"script", "b", "link"} & page.tags

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from zoo.ch09_pipeline import params, record, report, reproduce, sources, stages, trace, workspace
+from zoo.ch09_pipeline import params, record, report, stages, trace, workspace
 from zoo.ch09_pipeline.params import Params
 
 
@@ -47,8 +47,8 @@ def test_the_confusion_matrix_has_true_classes_in_rows(tmp_path, monkeypatch):
 def test_differences_of_predictions_are_counted():
     old = stages.table(["a", "b"], np.array([[0.25, 0.75], [0.5, 0.5]]), "xy")
     new = stages.table(["a", "b"], np.array([[0.25, 0.75], [0.625, 0.375]]), "xy")
-    assert reproduce.compare(old, new) == "1 of 2 rows, probabilities by up to 0.125"
-    assert reproduce.compare(old, old + "c,x,1,0\n") == "2 rows then, 3 now"
+    assert trace.compare(old, new) == "1 of 2 rows, probabilities by up to 0.125"
+    assert trace.compare(old, old + "c,x,1,0\n") == "2 rows then, 3 now"
 
 
 def test_the_seal_covers_everything_but_itself():
@@ -60,21 +60,23 @@ def test_the_seal_covers_everything_but_itself():
 
 def test_sources_are_told_apart_by_name_and_content():
     one = {"a.py": b"1", "b.py": b"2"}
-    assert sources.digest(one) == sources.digest(dict(reversed(one.items())))
-    assert sources.digest(one) != sources.digest({"a.py": b"12", "b.py": b""})
-    assert sources.digest(one) != sources.digest({"a.py": b"1", "c.py": b"2"})
-    assert set(sources.STAGES) <= set(sources.installed())
-    assert {"common/fit.py", "ch06_cnn/model.py", "ch09_pipeline/stages.py"} <= set(sources.STAGES)
+    assert record.digest(one) == record.digest(dict(reversed(one.items())))
+    assert record.digest(one) != record.digest({"a.py": b"12", "b.py": b""})
+    assert record.digest(one) != record.digest({"a.py": b"1", "c.py": b"2"})
+    assert all((record.ROOT / name).is_file() for name in record.STAGES)
+    assert {"common/fit.py", "ch06_cnn/cnn/model.py", "ch09_pipeline/stages.py"} <= set(
+        record.STAGES
+    )
 
 
 def test_the_sources_of_a_commit_come_from_the_clone():
-    commit = sources.describe()["commit"]
+    commit = record.program()["commit"]
     if not commit:
         pytest.skip("this zoo is not from a git clone")
-    then = sources.committed(commit)
+    then = record.committed(commit)
     assert b"def iterate(" in then["common/fit.py"]
-    assert sources.committed("0" * 40) is None
-    assert sources.committed("") is None
+    assert record.committed("0" * 40) is None
+    assert record.committed("") is None
 
 
 @pytest.mark.parametrize(
@@ -89,9 +91,9 @@ def test_the_sources_of_a_commit_come_from_the_clone():
 def test_a_program_is_the_one_installed_or_one_in_the_clones_history(
     monkeypatch, here, then, fault
 ):
-    about = {"stages": "ab", "package": sources.digest({"a.py": b"1"}), "changed": False}
-    monkeypatch.setattr(sources, "describe", lambda: {"stages": here})
-    monkeypatch.setattr(sources, "committed", lambda commit: then)
+    about = {"stages": "ab", "package": record.digest({"a.py": b"1"}), "changed": False}
+    monkeypatch.setattr(record, "program", lambda: {"stages": here})
+    monkeypatch.setattr(record, "committed", lambda commit: then)
     link = trace._program(about | {"commit": "0" * 40})
     assert fault in link.fault
     assert bool(fault) == bool(link.fault)

@@ -59,7 +59,9 @@ def test_a_picture_of_the_right_size_arrives_as_it_is():
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP"])
 def test_any_picture_is_seen_as_the_chapters_command_sees_it(tmp_path, kind):
-    for pixels in (noise(70, 90, 3), noise(40, 33)):
+    for pixels in (noise(70, 90, 3), noise(40, 33), noise(32, 32, 3), noise(32, 32, 4)):
+        if pixels.shape[2:] == (4,) and kind in ("JPEG", "BMP"):
+            continue  # they have no transparency
         path = tmp_path / "picture"
         path.write_bytes(encode(pixels, kind))
         np.testing.assert_array_equal(decode(path.read_bytes()), images.read_square(path, 32))
@@ -69,8 +71,14 @@ def test_a_picture_lying_on_its_side_is_turned_up(tmp_path):
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     path = tmp_path / "turned.jpg"
-    path.write_bytes(encode(noise(32, 32, 3), "JPEG", exif=exif))
-    np.testing.assert_array_equal(decode(path.read_bytes()), images.read_square(path, 32))
+    for kind in ("JPEG", "PNG", "WEBP"):
+        pixels = noise(32, 32, 3)
+        path.write_bytes(encode(pixels, kind, exif=exif))
+        np.testing.assert_array_equal(decode(path.read_bytes()), images.read_square(path, 32))
+    path.write_bytes(encode(pixels, "PNG", exif=exif))
+    np.testing.assert_array_equal(decode(path.read_bytes()), np.rot90(pixels, -1))
+    path.write_bytes(encode(pixels, "PNG", transparency=tuple(pixels[3, 4].tolist())))
+    assert (decode(path.read_bytes())[3, 4] == 255).all()
 
 
 def test_a_digit_is_read_as_chapter_3_reads_it():

@@ -5,11 +5,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from zoo.ch09_pipeline import history, record, stages, trace, workspace
-from zoo.ch09_pipeline import reproduce as reproducing
+from zoo.ch09_pipeline import record, stages, trace, workspace
 from zoo.ch09_pipeline.params import Params
 from zoo.ch09_pipeline.stages import Folder
-from zoo.common.data import DataError, cifar10, sample
+from zoo.common.data import DataError
 from zoo.common.run import RunError
 
 Recipe = Literal["book", "nodropout", "modern"]
@@ -60,14 +59,13 @@ def put(
         commit = workspace.put(folder, chosen)
     else:
         workspace.check(folder)
-        with workspace.cifar_files(data, data_dir) as (chosen, is_sample):
+        with workspace.cifar_files(data, data_dir) as (chosen, classes):
             commit = workspace.put(folder, chosen)
-        classes = sample.SHAPES if is_sample else cifar10.CLASSES
         workspace.change(folder, f"Classes: {', '.join(classes)}", classes=classes)
     if commit is None:
         print("the data are unchanged: no new version")
         return
-    newest = history.data_versions(folder)[-1]
+    newest = workspace.data_versions(folder)[-1]
     print(f"data version {commit[:12]}: {newest.files} files, {newest.size:,} bytes")
 
 
@@ -76,9 +74,6 @@ def run(folder: Folder = Path()) -> None:
 
     A run that was stopped or killed resumes after its last finished stage, training after its last
     epoch.
-
-    Args:
-        folder: the workspace
     """
     metrics = workspace.run(folder)
     print(f"test accuracy {metrics['test_accuracy']:.4f}; predictions in {folder / PREDICTIONS}")
@@ -103,15 +98,11 @@ def swap(
 
 
 def models(folder: Folder = Path()) -> None:
-    """List the versions of the model: metrics, data version, and the commit to go back to.
-
-    Args:
-        folder: the workspace
-    """
+    """List the versions of the model: metrics, data version, and the commit to go back to."""
     workspace.check(folder)
     line = "{:<9} {:<17} {:<10} {:>6} {:>9} {:>13}  {:<9} {}".format
-    print(line(*history.HEADS))
-    for version in history.models(folder):
+    print(line(*workspace.HEADS))
+    for version in workspace.models(folder):
         print(line(*version.row()))
     print("an old one comes back by: git checkout RUN && dvc checkout")
 
@@ -142,7 +133,7 @@ def reproduce(
         keep: a new folder to leave the clean one in; removed if not given
         folder: the workspace that made it; the one around the file if not given
     """
-    found = reproducing.reproduce(folder or trace.workspace_of(predictions), predictions, keep)
+    found = trace.reproduce(folder or trace.workspace_of(predictions), predictions, keep)
     print(f"model: {'OTHER bits' if found.model else 'the same bits'}")
     print(f"predictions: {'OTHER bits' if found.predictions else 'the same bits'}")
     if found.versions:

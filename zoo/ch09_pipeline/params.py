@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from zoo.ch06_cnn.model import RECIPES, Config
+from zoo.ch06_cnn import RECIPES, Config
 from zoo.common import run
 from zoo.common.data.cifar10 import CLASSES
 from zoo.common.run import RunError

@@ -1,25 +1,40 @@
-"""The provenance record beside a file of predictions: what exactly made it.
+"""What exactly made predictions: the program, and the provenance record beside the file.
 
 A record names, each with its hash, the predictions, the model, the data version and each of its
 files, the parameters and the program. Hashes are SHA-256; where DVC has to find something, its MD5
-is given too. `trace` checks records, this module writes and reads them.
+is given too. This module writes and reads records, `trace` checks them.
 """
 
 import hashlib
+import importlib.metadata
+import io
 import json
+import os
+import platform
 import re
+import subprocess
+import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from zoo.ch09_pipeline import engine, params, sources
-from zoo.common import bench
+import zoo
+from zoo.ch09_pipeline import engine, params
+from zoo.common import bench, run
 from zoo.common.run import RunError
 
+ROOT = Path(zoo.__file__).parent
+PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "safetensors")
+STAGES = (
+    *(f"common/{name}.py" for name in ("checkpoint", "device", "fit", "images", "ops", "run")),
+    *(f"common/{name}.py" for name in ("data/cifar10", "data/files", "solvers", "task")),
+    *(f"ch06_cnn/cnn/{name}.py" for name in ("model", "task")),
+    *(f"ch09_pipeline/{name}.py" for name in ("params", "stages")),
+)
+"""The sources that affect what the stages compute; when one changes, the stages run again."""
 NAME = "provenance.json"
-FORMAT = 1
-INPUTS = ("params.yaml", "data.dvc", "code.json", "dvc.yaml")
 FILES = {
     "predictions": "predictions/predictions.csv",
     "model": "model/weights.safetensors",
@@ -30,15 +45,20 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _NO_COMMIT = re.compile(f"|{_COMMIT.pattern}")
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
-_ARRAYS = {"images": int, "sha256": _SHA256}
 _SHAPE = {
-    "format": FORMAT,
+    "format": 1,
     **{name: {"file": path, "sha256": _SHA256, "md5": _MD5} for name, path in FILES.items()},
     "trained_on": {"images": int, "sha256": _SHA256},
     "prepared": {"train": {"sha256": _SHA256}},
-    "data": {"commit": _COMMIT, "md5": _MD5, "files": dict},
+    "data": {"commit": _COMMIT, "md5": _MD5, "files": {str: _SHA256}},
     "params": {"sha256": _SHA256, "text": str},
-    "program": {"stages": _SHA256, "package": _SHA256, "commit": _NO_COMMIT, "versions": dict},
+    "program": {
+        "stages": _SHA256,
+        "package": _SHA256,
+        "commit": _NO_COMMIT,
+        "changed": bool,
+        "versions": {str: str},
+    },
     "commit": _COMMIT,
     "uncommitted": str,
     "command": str,
@@ -47,10 +67,72 @@ _SHAPE = {
 """What a record has to be before it is used: its words go into paths and commands of git."""
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text_sha256(text: str) -> str:
+    """The SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest(sources: Mapping[str, bytes]) -> str:
+    """The SHA-256 over names and contents, in the order of the names."""
+    state = hashlib.sha256()
+    for name in sorted(sources):
+        # With its length, content can't pass for the name of the next one.
+        state.update(f"{name}\0{len(sources[name])}\0".encode() + sources[name])
+    return state.hexdigest()
+
+
+def committed(commit: str) -> dict[str, bytes] | None:
+    """Zoo's Python sources as they were at a commit, or None where no clone has it."""
+    packed = _git("archive", "--format=tar", commit, "zoo") if commit else None
+    if packed is None:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        members = [m for m in tar if m.isfile() and m.name.endswith(".py")]
+        return {m.name.removeprefix("zoo/"): tar.extractfile(m).read() for m in members}
+
+
+def _git(*arguments: str) -> bytes | None:
+    """What git prints in zoo's own clone; None where it fails or is missing."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(ROOT.parent), *arguments]
+    try:
+        done = subprocess.run(command, env=env, capture_output=True)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def program() -> dict[str, Any]:
+    """The program that runs now, as the records have it.
+
+    `stages` and `package` are digests of the sources that the stages run and of all of zoo's;
+    `commit` is zoo's git commit, empty outside a clone; `changed` tells whether the sources
+    differ from those of the commit; `versions` are of Python and of the packages in use.
+    """
+    paths = ROOT.rglob("*.py")
+    sources = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
+    tracked = _git("ls-files", "--error-unmatch", "zoo/__init__.py") is not None
+    commit = (_git("rev-parse", "HEAD") or b"").decode().strip() if tracked else ""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "stages": digest({name: sources[name] for name in STAGES}),
+        "package": digest(sources),
+        "commit": commit,
+        "changed": bool(commit and _git("status", "--porcelain", "--", "zoo/*.py")),
+        "versions": {"python": platform.python_version(), **versions},
+    }
+
+
 def seal(record: dict[str, Any]) -> str:
     """The SHA-256 over all of a record but its own `sha256`."""
     content = {name: value for name, value in record.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return text_sha256(json.dumps(content, sort_keys=True))
 
 
 def _file(folder: Path, name: str) -> dict[str, str]:
@@ -66,23 +148,23 @@ def make(folder: Path, command: str) -> dict[str, Any]:
         folder: the workspace.
         command: what made them.
     """
-    manifest = json.loads((folder / "prepared/manifest.json").read_text(encoding="utf-8"))
-    card = json.loads((folder / FILES["card"]).read_text(encoding="utf-8"))
+    manifest = run.read_json(folder / "prepared/manifest.json")
     text = (folder / params.FILE).read_text(encoding="utf-8")
-    uncommitted = engine.git(folder, "status", "--porcelain", "--", *INPUTS).splitlines()
+    inputs = ("params.yaml", "data.dvc", "code.json", "dvc.yaml")
+    uncommitted = engine.git(folder, "status", "--porcelain", "--", *inputs).splitlines()
     system = bench.system()
     made = {
-        "format": FORMAT,
+        "format": 1,
         **{name: _file(folder, path) for name, path in FILES.items()},
-        "trained_on": card["train"],
+        "trained_on": run.read_json(folder / FILES["card"])["train"],
         "prepared": {name: manifest[name] for name in ("train", "test", "new")},
         "data": {
             "commit": engine.git(folder, "log", "-1", "--format=%H", "--", "data.dvc"),
             "md5": yaml.safe_load((folder / "data.dvc").read_text())["outs"][0]["md5"],
             "files": manifest["files"],
         },
-        "params": {"sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text},
-        "program": sources.describe(),
+        "params": {"sha256": text_sha256(text), "text": text},
+        "program": program(),
         "commit": engine.git(folder, "rev-parse", "HEAD"),
         "uncommitted": ", ".join(line[3:] for line in uncommitted),
         "command": command,
@@ -97,15 +179,11 @@ def read(predictions: Path) -> dict[str, Any]:
     Raises:
         RunError: it is missing, or is no record of this format.
     """
-    path = predictions.parent / NAME
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        fault = _fault(record, _SHAPE)
-    except FileNotFoundError as error:
-        raise RunError(f"{predictions} has no record beside it, expected {path}") from error
-    except ValueError as error:
-        raise RunError(f"{path} can't be read as a record: {error}") from error
-    if fault:
+    path = predictions.with_name(NAME)
+    if not path.is_file():
+        raise RunError(f"{predictions} has no record beside it, expected {path}")
+    record = run.read_json(path)
+    if fault := _fault(record, _SHAPE):
         raise RunError(f"{path} can't be read as a record: {fault}")
     return record
 
@@ -113,10 +191,11 @@ def read(predictions: Path) -> dict[str, Any]:
 def _fault(found: Any, expected: Any, name: str = "") -> str:
     """The first thing that is not as `_SHAPE` has it, in words; empty if all is."""
     if isinstance(expected, dict) and isinstance(found, dict):
-        faults = (_fault(found.get(key), kind, f"{name} {key}") for key, kind in expected.items())
+        kinds = dict.fromkeys(found, expected[str]) if str in expected else expected
+        faults = (_fault(found.get(key), kind, f"{name} {key}") for key, kind in kinds.items())
         return next(filter(None, faults), "")
     if isinstance(expected, dict):
-        fits, what = False, ", ".join(expected)
+        fits, what = False, ", ".join(map(str, expected))
     elif isinstance(expected, re.Pattern):
         fits, what = isinstance(found, str) and expected.fullmatch(found), expected.pattern
     elif isinstance(expected, type):

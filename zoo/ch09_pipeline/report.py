@@ -8,17 +8,15 @@ messages) is shown as text.
 import base64
 import csv
 import io
-import json
 from collections.abc import Sequence
 from html import escape
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from zoo.ch09_pipeline import figures, history, record, stages, trace
+from zoo.ch09_pipeline import record, stages, trace, workspace
 from zoo.common import figures as common
 from zoo.common import run
 from zoo.common.run import RunError
@@ -41,33 +39,32 @@ def write(folder: Path, path: Path) -> Path:
         RunError: nothing was run yet, or the results are not in the workspace.
     """
     predictions = folder / record.FILES["predictions"]
-    versions = history.models(folder)
-    for name in ("predictions/predictions.csv", "model/history.json", "evaluation/confusion.json"):
+    versions = workspace.models(folder)
+    for name in (record.FILES["predictions"], "model/history.json", "evaluation/confusion.json"):
         if not (folder / name).is_file():
-            raise RunError(
-                f"{folder / name} is missing: `python -m zoo.ch09_pipeline run` makes it"
-            )
+            command = "python -m zoo.ch09_pipeline run"
+            raise RunError(f"{folder / name} is missing: `{command}` makes it")
     chain, last = trace.check(folder, predictions), versions[-1]
     checks = [("BROKEN" if link.fault else "ok", *link) for link in chain]
     data = [
-        (v.commit[:8], history.minute(v.date), v.message, str(v.files), f"{v.size:,}")
-        for v in reversed(history.data_versions(folder))
+        (v.commit[:8], workspace.minute(v.date), v.message, str(v.files), f"{v.size:,}")
+        for v in reversed(workspace.data_versions(folder))
     ]
-    rows = _json(folder / "model/history.json")
+    packages = record.read(predictions)["program"]["versions"]
     name = escape(folder.resolve().name)
     sections = [
         f"<h1>{name}</h1>",
         f"<p>Recipe {last.recipe}, epochs {last.epochs}: test accuracy "
         f"{last.metrics['test_accuracy']:.4f}, cross-entropy "
         f"{last.metrics['test_cross_entropy']:.4f} nats on {last.metrics['test_images']:,} "
-        f"pictures. Run {last.run[:10]}, {history.minute(last.date)}.</p>",
+        f"pictures. Run {last.run[:10]}, {workspace.minute(last.date)}.</p>",
         "<h2>What made the predictions</h2>",
         _table(("", "link", "what is wrong", "what it leads to"), checks),
         "<h2>Models</h2>",
-        _table(history.HEADS, [v.row() for v in reversed(versions)]),
-        _image(_accuracies(versions[-SHOWN:]), "test accuracy of each version"),
+        _table(workspace.HEADS, [v.row() for v in reversed(versions)]),
+        _image(accuracies(versions), "test accuracy of each version"),
         "<h2>Training</h2>",
-        _image(figures.training(rows), "loss and accuracy"),
+        *(_image(curve, "training") for curve in training(folder)),
         "<h2>Test pictures</h2>",
         _image(confusion(folder), "confusion matrix"),
         "<h2>Predictions</h2>",
@@ -75,19 +72,13 @@ def write(folder: Path, path: Path) -> Path:
         "<h2>Versions of the data</h2>",
         _table(("commit", "date", "what", "files", "bytes"), data),
         "<h2>Made with</h2>",
-        _table(
-            ("package", "version"), list(record.read(predictions)["program"]["versions"].items())
-        ),
+        _table(("package", "version"), list(packages.items())),
     ]
     head = f'<meta charset="utf-8"><title>{name}: pipeline</title><style>{_STYLE}</style>'
     body = "\n".join(sections)
     page = f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
     run.write(path, page)
     return path
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -104,14 +95,28 @@ def _image(figure: Figure, what: str) -> str:
     return f'<img alt="{escape(what)}" src="data:image/png;base64,{text}">'
 
 
-def _accuracies(versions: Sequence[history.Version]) -> Figure:
-    names = [f"{v.recipe}\n{v.run[:7]}" for v in versions]
-    return figures.accuracies(names, [v.metrics["test_accuracy"] for v in versions])
+def accuracies(versions: Sequence[workspace.Version]) -> Figure:
+    """The test accuracy of each version of the model, the oldest on the left."""
+    percent = [100 * version.metrics["test_accuracy"] for version in versions]
+    numbers = range(1, len(versions) + 1)
+    return common.curves({"test": percent}, numbers, "version", "accuracy (%)")
+
+
+def training(folder: Path) -> list[Figure]:
+    """Loss and accuracy on the training pictures of a workspace's model, by epoch."""
+    rows = run.read_json(folder / "model/history.json")
+    epochs = [row["epoch"] for row in rows]
+    loss, accuracy = ([row[f"train_{name}"] for row in rows] for name in ("loss", "accuracy"))
+    percent = [100 * share for share in accuracy]
+    return [
+        common.curves({"train": loss}, epochs, "epoch", "loss, as the recipe defines it"),
+        common.curves({"train": percent}, epochs, "epoch", "accuracy (%)"),
+    ]
 
 
 def confusion(folder: Path) -> Figure:
     """The confusion matrix of a workspace's model: true classes in rows, predicted in columns."""
-    content = _json(folder / "evaluation/confusion.json")
+    content = run.read_json(folder / "evaluation/confusion.json")
     return common.confusion_matrix(np.array(content["counts"]), content["classes"])
 
 

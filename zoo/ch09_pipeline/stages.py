@@ -8,9 +8,7 @@ safetensors, and pictures are predicted in blocks of one size. Axes: N pictures,
 """
 
 import csv
-import functools
 import io
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,23 +18,22 @@ import jax
 import numpy as np
 import tyro
 
-from zoo.ch06_cnn import model as cnn
-from zoo.ch06_cnn.train import start
-from zoo.ch06_cnn.train import train as train_network
-from zoo.ch09_pipeline import params, record, sources
+from zoo.ch06_cnn import TASKS
+from zoo.ch09_pipeline import params, record
 from zoo.ch09_pipeline.params import Params
-from zoo.common import checkpoint, device, fit, run
+from zoo.common import checkpoint, device, images, run
 from zoo.common.cli import Options
-from zoo.common.data import DataError, Dataset, cifar10, digest
+from zoo.common.data import DataError, Dataset, cifar10, digest, files
 from zoo.common.run import RunError
 
+TASK = TASKS[0]
 SETS = ("train", "test", "new")
 BATCHES = (".bin", ".bin.gz", ".bin.xz")
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 BLOCK = 100
 """Pictures that are predicted at once."""
 _CLOCK = ("seconds", "examples_per_second")
-Folder = Annotated[Path, tyro.conf.arg(name="workspace")]
+Folder = Annotated[Path, tyro.conf.arg(name="workspace", help="the workspace")]
 
 
 def read_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -49,9 +46,7 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if name.endswith(BATCHES):
         return cifar10.read_batch(path)
     if name.endswith(PICTURES):
-        from zoo.ch06_cnn.commands import read_image
-
-        return read_image(path)[None], None
+        return images.read_square(path, 32)[None], None
     known = ", ".join(BATCHES + PICTURES)
     raise DataError(f"{path}: found {path.suffix or 'no suffix'}, expected one of {known}")
 
@@ -78,10 +73,12 @@ def prepare(folder: Folder = Path()) -> None:
         if not paths:
             raise DataError(f"{folder / 'data' / which} has no files: add some by `put FILES`")
         arrays = _arrays(paths, named=which == "new")
-        _save(out / f"{which}.npz", arrays)
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        files.write_bytes(out / f"{which}.npz", content.getvalue())
         count = len(arrays["image"])
-        manifest[which] = {"images": count, "sha256": sources.file_sha256(out / f"{which}.npz")}
-        used = {f"{p.parent.name}/{p.name}": sources.file_sha256(p) for p in paths}
+        manifest[which] = {"images": count, "sha256": record.file_sha256(out / f"{which}.npz")}
+        used = {f"{p.parent.name}/{p.name}": record.file_sha256(p) for p in paths}
         manifest["files"] |= used
         print(f"{which}: {count:,} pictures of {', '.join(used)}")
     run.write_json(out / "manifest.json", manifest)
@@ -90,13 +87,13 @@ def prepare(folder: Folder = Path()) -> None:
 def _arrays(paths: Sequence[Path], named: bool) -> dict[str, np.ndarray]:
     """The pictures of files, with a name for each where they are to be predicted, else labels."""
     read = [read_file(path) for path in paths]
-    arrays = {"image": np.concatenate([images for images, _ in read])}
+    arrays = {"image": np.concatenate([pictures for pictures, _ in read])}
     if named:
         arrays["name"] = np.array(
             [
                 f"{path.name}:{n}" if path.name.lower().endswith(BATCHES) else path.name
-                for path, (images, _) in zip(paths, read, strict=True)
-                for n in range(len(images))
+                for path, (pictures, _) in zip(paths, read, strict=True)
+                for n in range(len(pictures))
             ]
         )
         return arrays
@@ -104,13 +101,6 @@ def _arrays(paths: Sequence[Path], named: bool) -> dict[str, np.ndarray]:
         if labels is None:
             raise DataError(f"{path} has no labels: move it to {path.parent.with_name('new')}")
     return arrays | {"label": np.concatenate([labels for _, labels in read])}
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez(fresh, **arrays)
-    fresh.replace(path)
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -126,56 +116,36 @@ def train(folder: Folder = Path()) -> None:
     one ends with the same bits. The test pictures have no part in it, so that the model depends on
     nothing but what it was trained on.
     """
-    chosen = params.read(folder)
+    chosen, path = params.read(folder), folder / "prepared/train.npz"
     device.use(chosen.device)
-    config, path = chosen.config, folder / "prepared/train.npz"
-    data = load(path)
+    config, data = chosen.config, load(path)
     _check_labels(data["label"], chosen)
-    count = len(data["label"])
-    about = f"{count:,} pictures of the workspace's data"
-    empty = {name: array[:0] for name, array in data.items()}
-    dataset = Dataset("data", "workspace", "workspace", about, data, empty, chosen.classes)
-    program = sources.describe()
+    about = f"{len(data['label']):,} pictures of the workspace's data"
+    dataset = Dataset("data", "workspace", "workspace", about, data, {}, chosen.classes)
+    program = record.program()
     # Only the same configuration, data and program may resume: their digest names the folder.
-    made = {"config": config, "data": digest(dataset), "stages": program["stages"]}
-    done = folder / "runs" / sources.digest({"made": repr(made).encode()})[:16]
+    made = repr({"config": config, "data": digest(dataset), "stages": program["stages"]})
+    done = folder / "runs" / record.text_sha256(made)[:16]
     unfinished = done.with_name(f"{done.name}-unfinished")
     begun = (unfinished / "config.json").exists()
-    _, state = run.train(
-        "ch06_cnn",
-        config,
-        Options(resume=unfinished) if begun else Options(out=unfinished),
-        dataset,
-        start(config, count)[1],
-        functools.partial(_fit, config, data),
-        steps=fit.steps_per_epoch(data, config.batch_size),
-    )
+    options = Options(resume=unfinished) if begun else Options(out=unfinished)
+    _, state = run.train(TASK, config, options, dataset)
     out = folder / "model"
-    checkpoint.save_weights(out / "weights.safetensors", _tree(state), {})
+    checkpoint.save_weights(out / "weights.safetensors", TASK.weights(state), {})
     rows = run.read_metrics(unfinished)
-    rows = [{name: v for name, v in row.items() if name not in _CLOCK} for row in rows]
+    rows = [{name: value for name, value in row.items() if name not in _CLOCK} for row in rows]
     run.write_json(out / "history.json", rows)
     card = {
         "recipe": chosen.model["recipe"],
         "config": vars(config),
         "classes": chosen.classes,
-        "train": {"images": count, "sha256": sources.file_sha256(path)},
+        "train": {"images": len(data["label"]), "sha256": record.file_sha256(path)},
         "program": program["stages"],
         "versions": program["versions"],
-        "last": rows[-1],
     }
     run.write_json(out / "card.json", card)
     shutil.rmtree(done, ignore_errors=True)
     unfinished.rename(done)
-
-
-def _fit(config: cnn.Config, data: fit.Batch, state: fit.State, follow) -> fit.State:
-    return train_network(config, data, state=state, follow=follow)
-
-
-def _tree(state: fit.State) -> dict[str, Any]:
-    """What is kept of a trained model: its parameters and batch norm's running moments."""
-    return {"params": state.params, "stats": state.stats}
 
 
 def _check_labels(labels: np.ndarray, chosen: Params) -> None:
@@ -194,21 +164,16 @@ def predictor(folder: Path, chosen: Params) -> Callable[[np.ndarray], np.ndarray
     picture's result do not depend on how many others are predicted.
     """
     device.use(chosen.device)
-    config = chosen.config
-    like = jax.eval_shape(lambda: _tree(start(config, config.batch_size)[1]))
+    like = jax.eval_shape(TASK.weights, TASK.like(chosen.config))
     weights = checkpoint.load_weights(folder / "model/weights.safetensors", like)
+    classify = device.jit(TASK.predictions(chosen.config)["classify"].function)
 
-    @device.jit
-    def probabilities(weights, images):
-        x = cnn.scale_pixels(images, config.pixels)
-        return jax.nn.softmax(cnn.apply(weights["params"], x, None, weights["stats"]).logits)
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        rows = [np.zeros((0, config.classes), np.float32)]
-        for first in range(0, len(images), BLOCK):
-            index = np.arange(first, first + BLOCK).clip(max=len(images) - 1)
-            block = np.asarray(probabilities(weights, images[index]))
-            rows.append(block[: len(images) - first])
+    def predict(pictures: np.ndarray) -> np.ndarray:
+        rows = []
+        for first in range(0, len(pictures), BLOCK):
+            index = np.arange(first, first + BLOCK).clip(max=len(pictures) - 1)
+            block = classify(weights, {"image": pictures[index]})["probabilities"]
+            rows.append(np.asarray(block)[: len(pictures) - first])
         return np.concatenate(rows)
 
     return predict

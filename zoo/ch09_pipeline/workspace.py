@@ -17,12 +17,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from zoo.ch09_pipeline import engine, params, sources, stages
+import yaml
+
+from zoo.ch09_pipeline import engine, params, record, stages
 from zoo.ch09_pipeline.params import Params
 from zoo.common import run as runs
-from zoo.common.data import DataError, fetch, sample
+from zoo.common.data import DataError, cifar10, dataset, sample
 from zoo.common.data.registry import CIFAR10
 from zoo.common.run import RunError
 
@@ -30,6 +32,7 @@ HOME = ("dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"
 INPUTS = ("params.yaml", "code.json", "data.dvc", *HOME)
 RESULTS = ("dvc.lock", "metrics.json")
 _IGNORED = "/data\n/prepared\n/model\n/evaluation\n/predictions\n/runs\n/report.html\n"
+_SETTINGS = "[core]\n    analytics = false\n    check_update = false\n    autostage = true\n"
 _COMMAND = "python -m zoo.ch09_pipeline"
 _PIPELINE = f"""\
 # Written by `{_COMMAND} init`. `dvc dag` draws it, `{_COMMAND} run` runs it.
@@ -76,8 +79,7 @@ def init(folder: Path, chosen: Params) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     engine.git(folder, "init", "--quiet")
     engine.dvc(folder, "init", "--quiet")
-    for name, value in {"analytics": "false", "check_update": "false", "autostage": "true"}.items():
-        engine.dvc(folder, "config", f"core.{name}", value)
+    runs.write(folder / ".dvc/config", _SETTINGS)
     for which in stages.SETS:
         (folder / "data" / which).mkdir(parents=True)
     runs.write(folder / ".gitignore", _IGNORED)
@@ -88,11 +90,8 @@ def init(folder: Path, chosen: Params) -> str:
 
 
 def _note_program(folder: Path) -> None:
-    about = sources.describe()  # what would make the stages run again, and no more
-    text = json.dumps({name: about[name] for name in ("stages", "versions")}, indent=2) + "\n"
-    path = folder / "code.json"
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        runs.write(path, text)
+    about = record.program()  # what would make the stages run again, and no more
+    runs.write_json(folder / "code.json", {name: about[name] for name in ("stages", "versions")})
 
 
 def check(folder: Path) -> Params:
@@ -105,19 +104,19 @@ def check(folder: Path) -> Params:
 
 
 @contextlib.contextmanager
-def cifar_files(data: str, data_dir: Path | None = None) -> Iterator[tuple[dict, bool]]:
-    """The files of CIFAR-10, all but the last to train on, and whether they are the sample's.
+def cifar_files(
+    data: str, data_dir: Path | None = None
+) -> Iterator[tuple[dict[str, list[Path]], tuple[str, ...]]]:
+    """The files of CIFAR-10, all but the last to train on, and the names of their classes.
 
     Args:
         data: auto, real or sample, as everywhere in zoo.
         data_dir: searched first.
     """
-    found = fetch.resolve(CIFAR10, data, data_dir, *CIFAR10.usable)
-    names = found.names or CIFAR10.usable[0]
-    with contextlib.ExitStack() as stack:
-        source = found.source or stack.enter_context(sample.folder("cifar10"))
-        paths = [fetch.path(CIFAR10, source, name) for name in names]
-        yield {"train": paths[:-1], "test": paths[-1:]}, found.source is None
+    with dataset.opened(CIFAR10, data, data_dir) as found:
+        *train, test = (found.at(name)[0] for name in found.names)
+        classes = cifar10.CLASSES if found.kind == "real" else sample.SHAPES
+        yield {"train": train, "test": [test]}, classes
 
 
 def sort(paths: Sequence[Path]) -> dict[str, list[Path]]:
@@ -215,8 +214,93 @@ def run(folder: Path) -> dict[str, Any]:
         _note_data(folder, "Data: changed in place")
         engine.commit(folder, "Parameters, program", *INPUTS)
         engine.dvc(folder, "repro", quiet=False, lock=lock)
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics = runs.read_json(folder / "metrics.json")
         recipe = params.read(folder).model["recipe"]
         message = f"Run: {recipe}, test accuracy {metrics['test_accuracy']:.4f}"
         engine.commit(folder, message, *RESULTS)
     return metrics
+
+
+HEADS = ("run", "date", "recipe", "epochs", "accuracy", "cross-entropy", "weights", "data")
+
+
+class Version(NamedTuple):
+    """A model as one run made it."""
+
+    run: str  # commit of the run
+    date: str  # of that commit, ISO 8601
+    recipe: str  # one of `params.VARIANTS`
+    epochs: int
+    metrics: dict[str, Any]  # metrics.json of the run
+    weights: str  # MD5 of the weights, by which DVC's cache knows them
+    data: str  # commit of the data version
+
+    def row(self) -> tuple[str, ...]:
+        """The texts of a table's row, under `HEADS`."""
+        accuracy, entropy = (self.metrics[f"test_{m}"] for m in ("accuracy", "cross_entropy"))
+        first = self.run[:8], minute(self.date), self.recipe, str(self.epochs)
+        return *first, f"{accuracy:.4f}", f"{entropy:.4f}", self.weights[:8], self.data[:8]
+
+
+class DataVersion(NamedTuple):
+    """A version of the data."""
+
+    commit: str
+    date: str
+    message: str
+    files: int
+    size: int  # bytes
+
+
+def minute(date: str) -> str:
+    """An ISO 8601 date to the minute, with a space before the hour."""
+    return date[:16].replace("T", " ")
+
+
+def show(folder: Path, commit: str, name: str) -> str:
+    """A file as it was at a commit, exactly; empty where it did not exist."""
+    text = engine.git(folder, "show", f"{commit}:{name}", check=False)
+    return f"{text}\n" if text else ""
+
+
+def outputs(lock: str) -> dict[str, str]:
+    """The MD5 of each output in the text of a dvc.lock."""
+    found = (yaml.safe_load(lock) or {}).get("stages", {})
+    return {out["path"]: out["md5"] for stage in found.values() for out in stage.get("outs", ())}
+
+
+def _log(folder: Path, name: str) -> list[list[str]]:
+    listed = engine.git(folder, "log", "--reverse", "--format=%H%x09%cI%x09%s", "--", name)
+    return [line.split("\t", 2) for line in listed.splitlines()]
+
+
+def models(folder: Path) -> list[Version]:
+    """The models that runs have made, oldest first; one that came back is listed again.
+
+    Raises:
+        RunError: nothing was run yet.
+    """
+    found: list[Version] = []
+    for commit, date, _ in _log(folder, "dvc.lock"):
+        weights = outputs(show(folder, commit, "dvc.lock")).get("model/weights.safetensors")
+        metrics = show(folder, commit, "metrics.json")
+        if weights is None or not metrics:
+            continue
+        chosen = params.parse(show(folder, commit, params.FILE))
+        data = engine.git(folder, "log", "-1", "--format=%H", commit, "--", "data.dvc")
+        recipe, epochs = chosen.model["recipe"], chosen.config.epochs
+        one = Version(commit, date, recipe, epochs, json.loads(metrics), weights, data)
+        if not found or (one.weights, one.metrics) != (found[-1].weights, found[-1].metrics):
+            found.append(one)
+    if not found:
+        raise RunError(f"no model in {folder} yet: `{_COMMAND} run` trains one")
+    return found
+
+
+def data_versions(folder: Path) -> list[DataVersion]:
+    """The versions of the data, oldest first."""
+    found = []
+    for commit, date, message in _log(folder, "data.dvc"):
+        (out,) = yaml.safe_load(show(folder, commit, "data.dvc"))["outs"]
+        found.append(DataVersion(commit, date, message, out.get("nfiles", 0), out.get("size", 0)))
+    return found

@@ -6,7 +6,7 @@ exported and served. `keys add NAME` makes an API key. `launch` trains with seve
 `batch` classifies files shard by shard.
 """
 
-from zoo.ch10_deploy import commands
+from zoo.ch10_deploy import batch, commands, launch
 from zoo.common import cli
 
 if __name__ == "__main__":
@@ -20,7 +20,7 @@ if __name__ == "__main__":
                 "list": commands.keys_list,
                 "revoke": commands.keys_revoke,
             },
-            "launch": commands.launch,
-            "batch": commands.batch,
+            "launch": launch.run,
+            "batch": batch.run,
         },
     )

@@ -16,9 +16,10 @@ import io
 import json
 import os
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import tyro
 
 from zoo.ch10_deploy import export, store
 from zoo.common.data import DataError
@@ -40,23 +41,22 @@ class Images(NamedTuple):
 
 
 def run(
-    model: str,
-    images: str,
-    out: str,
-    shard: int | None = None,
-    shards: int | None = None,
-    *,
+    model: tyro.conf.Positional[str],
+    images: tyro.conf.Positional[str],
+    out: tyro.conf.Positional[str],
+    shard: Annotated[int | None, tyro.conf.arg(metavar="I")] = None,
+    shards: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     merge: bool = False,
 ) -> None:
-    """Predicts one shard of the images, or with `merge` puts the shards together.
+    """Classify files of images, one shard of them or all, or merge what the shards wrote.
 
     Args:
-      model: folder or URL of an exported model.
-      images: files or URLs with commas between: `.bin` of CIFAR-10, `.npz` with `image`, `.npy`.
-      out: folder or URL for what is written.
-      shard: from 0; JOB_COMPLETION_INDEX, or 0.
-      shards: how many in all; 1 if it is not given outside an indexed Job.
-      merge: whether all shards are there and are to be merged.
+      model: an exported model: a folder or a URL such as s3://bucket/model
+      images: files or URLs with commas between: CIFAR-10's .bin, .npz with `image`, or .npy
+      out: the folder or URL for the predictions
+      shard: which part, from 0; JOB_COMPLETION_INDEX of an indexed Job if not given
+      shards: into how many parts
+      merge: put the shards together instead, in order, as predictions.npz
 
     Raises:
       ShardError: the images are none, the numbers do not fit, or a shard is missing or of others.

@@ -1,4 +1,4 @@
-"""What the chapter does on the command line: export, serve, keys, launch, batch."""
+"""What the chapter does on the command line: export, serve, keys."""
 
 import importlib.util
 import sys
@@ -7,10 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from zoo.ch10_deploy import batch as batches
 from zoo.ch10_deploy import export as exporting
 from zoo.ch10_deploy import keys as keyfiles
-from zoo.ch10_deploy import launch as launching
 from zoo.ch10_deploy.service import Limits, Service
 from zoo.common import cli, trained
 from zoo.common import commands as common
@@ -114,41 +112,3 @@ def keys_revoke(name: Annotated[str, Positional], file: Path = _KEYS) -> None:
     """
     keyfiles.revoke(file, name)
     print(f"{name} is revoked in {file}")
-
-
-def launch(
-    command: Positional[tuple[str, ...]], processes: int | None = None, heartbeat: float = 30.0
-) -> None:
-    """Train with several processes, here or on a cluster, as if they were one.
-
-    Here: `launch --processes 2 -- zoo.ch06_cnn train --out runs/pair`. Within a Kubernetes JobSet,
-    without --processes: the peers are found by themselves. Run again with the same --out, it goes
-    on from the last checkpoint.
-
-    Args:
-        command: after `--`, a training command of this zoo: `zoo.ch06_cnn train --epochs 5`
-        processes: how many to start on this machine; none inside a cluster's job
-        heartbeat: seconds of silence after which a process counts as lost
-    """
-    launching.run(command, processes, heartbeat)
-
-
-def batch(
-    model: Positional[str],
-    images: Positional[str],
-    out: Positional[str],
-    shard: Annotated[int | None, tyro.conf.arg(metavar="I")] = None,
-    shards: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
-    merge: bool = False,
-) -> None:
-    """Classify files of images, one shard of them or all, or merge what the shards wrote.
-
-    Args:
-        model: an exported model: a folder or a URL such as s3://bucket/model
-        images: files or URLs with commas between: CIFAR-10's .bin, .npz with `image`, or .npy
-        out: the folder or URL for the predictions
-        shard: which part, from 0; JOB_COMPLETION_INDEX of an indexed Job if not given
-        shards: into how many parts
-        merge: put the shards together instead, in order, as predictions.npz
-    """
-    batches.run(model, images, out, shard, shards, merge=merge)

@@ -21,6 +21,7 @@ from zoo.common import images
 
 PROBLEM = "application/problem+json"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_ORIENTATION = 0x0112  # of EXIF: the picture has to be turned
 _ADVICE = f"send one of {', '.join(FORMATS)}"
 
 # Pillow only warns of pictures between one and two times its own limit, which is above ours.
@@ -207,14 +208,18 @@ def decode(file: bytes, shape: tuple[int, ...], max_pixels: int) -> np.ndarray:
       Problem: 413 for too many pixels, 422 for what is no picture.
     """
     try:
-        with PIL.Image.open(io.BytesIO(file), formats=FORMATS) as header:
-            width, height = header.size
-        if width * height > max_pixels:
-            raise Problem(
-                413,
-                f"the picture has {width} x {height} pixels, at most {max_pixels:,} are taken: "
-                "send a smaller one",
-            )
+        with PIL.Image.open(io.BytesIO(file), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise Problem(
+                    413,
+                    f"the picture has {width} x {height} pixels, at most {max_pixels:,} are taken: "
+                    "send a smaller one",
+                )
+            # What `read_square` would return, in half the time.
+            plain = image.mode == "RGB" and not image.has_transparency_data
+            if plain and (height, width, 3) == shape and _ORIENTATION not in image.getexif():
+                return np.asarray(image)
         if shape == (images.SIDE, images.SIDE):
             return images.read_digit(file)[0]
         return images.read_square(file, shape[0], "RGB" if len(shape) == 3 else "L")

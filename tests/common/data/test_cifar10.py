@@ -36,12 +36,11 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("suffix", PACK)
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_is_rejected_by_name_and_place(name, suffix, tmp_path):
+def test_a_bad_file_is_rejected_by_name_and_place(name, tmp_path):
     content, words = BAD[name]
-    path = tmp_path / f"batch{suffix}"
-    path.write_bytes(PACK[suffix](content))
+    path = tmp_path / "batch"
+    path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         cifar10.read_batch(path)
     for word in [str(path), "expected", *words]:

@@ -42,15 +42,14 @@ BAD_LABELS = {
 }
 
 
-@pytest.mark.parametrize("suffix", PACK)
 @pytest.mark.parametrize(
     ("read", "content", "words"),
     [pytest.param(mnist.read_images, *row, id=f"images: {k}") for k, row in BAD_IMAGES.items()]
     + [pytest.param(mnist.read_labels, *row, id=f"labels: {k}") for k, row in BAD_LABELS.items()],
 )
-def test_a_bad_file_is_rejected_by_name_and_place(read, content, words, suffix, tmp_path):
-    path = tmp_path / f"file{suffix}"
-    path.write_bytes(PACK[suffix](content))
+def test_a_bad_file_is_rejected_by_name_and_place(read, content, words, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         read(path)
     for word in [str(path), "expected", *words]:

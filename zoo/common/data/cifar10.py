@@ -69,21 +69,21 @@ def load(data: str = "auto", data_dir: Path | str | None = None, split: str = "a
     alternatives = {"auto": (), "official": ((*TRAIN, TEST),), "holdout": (TRAIN,)}[split]
     with dataset.opened(CIFAR10, data, data_dir, *alternatives) as found:
         train, test = _read(found)
-    if split == "auto" and found.kind == "real":
-        split = "official" if TEST in found.names else "holdout"
-    split = "sample" if split == "auto" else split
-    count, test_count = f"{len(train['label']):,}", f"{len(test['label']):,}"
-    trained = {
-        "official": f"official split: train on data_batch_1..5 ({count}), test on test_batch",
-        "holdout": f"held-out split: train on data_batch_1..4 ({count}), test on data_batch_5",
-        "sample": "",
-    }[split]
+    real = found.kind == "real"
+    if split == "auto":
+        split = ("official" if TEST in found.names else "holdout") if real else "sample"
+    count, test_count = len(train["label"]), len(test["label"])
+    form = (
+        "official split: train on data_batch_1..5 ({:,}), test on test_batch ({:,})"
+        if split == "official"
+        else "held-out split: train on data_batch_1..4 ({:,}), test on data_batch_5 ({:,})"
+    )
     description = found.describe(
         "CIFAR-10",
-        f"CIFAR-10, {trained} ({test_count})",
-        f"drawn shapes in ten classes, train on {count}, test on {test_count}",
+        f"CIFAR-10, {form.format(count, test_count)}",
+        f"drawn shapes in ten classes, train on {count:,}, test on {test_count:,}",
     )
-    classes = CLASSES if found.kind == "real" else sample.SHAPES
+    classes = CLASSES if real else sample.SHAPES
     return Dataset("CIFAR-10", found.kind, split, description, train, test, classes)
 
 

@@ -59,7 +59,7 @@ def read_bytes(path: Path | str, limit: int = 1024 * MIB, known: File | None = N
         raise
     except FileNotFoundError:
         raise fault(path, "the path", "no such file", "a file") from None
-    except Exception as error:  # a broken archive makes zipfile raise nearly anything
+    except Exception as error:  # a broken archive makes its module raise nearly anything
         place = "the packed data" if suffix in _UNPACKED else "the file"
         raise fault(path, place, str(error), "one that is whole and can be read") from error
     _reject_html(path, content)
@@ -103,10 +103,24 @@ def is_html(content: bytes) -> bool:
 
 def find(source: Path, *names: str) -> Path | None:
     """The first of `names`, plain or with `.gz` or `.xz`, in a folder or a zip archive, or None."""
-    if source.suffix.lower() == ".zip" and source.is_file():
-        return _find_in_zip(source, names)
-    spellings = (source / (name + suffix) for name in names for suffix in ("", *_MAGIC))
-    return next((path for path in spellings if path.exists()), None)
+    if source.suffix.lower() != ".zip" or not source.is_file():
+        spellings = (source / (name + suffix) for name in names for suffix in ("", *_MAGIC))
+        return next((path for path in spellings if path.exists()), None)
+    try:
+        with source.open("rb") as file:
+            _check_start(source, file.peek(64))
+            members = zipfile.ZipFile(file).namelist()
+    except DataError:
+        raise
+    except Exception as error:  # a broken archive makes zipfile raise nearly anything
+        raise fault(source, "the archive", f"{error!r}", "a whole zip archive") from error
+    for name in names:
+        found = [member for member in members if member.rsplit("/", 1)[-1] == name]
+        if len(found) > 1:
+            raise fault(source, "the archive", f"{len(found)} members {name}", "one")
+        if found:
+            return source / found[0]
+    return None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -178,22 +192,3 @@ def _reject_html(path: Path, content: bytes) -> None:
     if is_html(content):
         advice = "A server's error page was saved as data: remove the file and fetch it again."
         raise fault(path, "byte 0", "an HTML page", "data", advice)
-
-
-def _find_in_zip(archive: Path, names: tuple[str, ...]) -> Path | None:
-    try:
-        with archive.open("rb") as file:
-            _check_start(archive, file.read(64))
-        with zipfile.ZipFile(archive) as zipped:
-            members = zipped.namelist()
-    except DataError:
-        raise
-    except Exception as error:
-        raise fault(archive, "the archive", f"{error!r}", "a whole zip archive") from error
-    for name in names:
-        found = [member for member in members if member.rsplit("/", 1)[-1] == name]
-        if len(found) > 1:
-            raise fault(archive, "the archive", f"{len(found)} members {name}", "one")
-        if found:
-            return archive / found[0]
-    return None

@@ -190,11 +190,10 @@ def dense(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _read_100k(found: Found, split: str, _: object) -> tuple[str, dict, dict]:
-    if split == "all":
-        return split, read_ratings(*found.at("u.data"), "N\tN\tN\tN"), {}
     split = "u1" if split == "auto" else split
-    parts = (f"{split}.base", f"{split}.test")
-    return split, *(read_ratings(*found.at(part), "N\tN\tN\tN") for part in parts)
+    parts = ("u.data",) if split == "all" else (f"{split}.base", f"{split}.test")
+    train, *test = (read_ratings(*found.at(part), "N\tN\tN\tN") for part in parts)
+    return split, train, *(test or [{}])
 
 
 def _read_1m(found: Found, split: str, data_dir: Path | str | None) -> tuple[str, dict, dict]:
@@ -269,13 +268,9 @@ def _pairs(user: np.ndarray, item: np.ndarray) -> np.ndarray:
 def _latin1_lines(path: Path | str, known: File | None) -> list[str]:
     """The lines of a text, the last of which must end in a newline too."""
     content = files.read_bytes(path, 16 * files.MIB, known).replace(b"\r\n", b"\n")
-    if not content.isascii():
-        try:
-            content.decode("utf-8")
-        except UnicodeDecodeError:
-            pass  # as it should be: latin-1 is hardly ever valid UTF-8
-        else:
-            raise fault(path, "the whole file", "UTF-8 text", "latin-1", "Convert it with iconv.")
+    # Latin-1 that is not ASCII is hardly ever valid UTF-8, of which nothing is ignored here.
+    if not content.isascii() and content.decode("utf-8", "ignore").encode() == content:
+        raise fault(path, "the whole file", "UTF-8 text", "latin-1", "Convert it with iconv.")
     # Not splitlines(): in latin-1 it would also break at the byte 0x85.
     *lines, rest = content.decode("latin-1").split("\n")
     if rest:

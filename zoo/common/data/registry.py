@@ -6,32 +6,28 @@ from typing import NamedTuple
 
 
 class File(NamedTuple):
-    """One file of a data set."""
+    """One file of a data set: name, size and checksum of its uncompressed content."""
 
     name: str
     size: int
-    """Bytes of the uncompressed content."""
     checksum: str
-    """Of the uncompressed content: "sha256:..." or, where that is not known, "git:..."."""
+    """"sha256:..." or, where that is not known, "git:..."."""
     alias: str = ""
     """Another spelling of the name."""
 
 
 class Download(NamedTuple):
-    """One file on a server."""
+    """One file as servers send it: a .tar.gz is unpacked, a .zip and a .gz stay as they are."""
 
     name: str
-    """The name to keep it under; a .tar.gz is unpacked, a .zip and a .gz stay as they are."""
     size: int
-    """Bytes of the file as it is sent."""
     checksum: str
-    """Of the file as it is sent: "sha256:..." or "md5:..."."""
     urls: tuple[str, ...]
     """The home first, then mirrors."""
 
 
 class Entry(NamedTuple):
-    """One data set."""
+    """One data set; the fields are described in registry.toml."""
 
     name: str
     title: str
@@ -39,13 +35,9 @@ class Entry(NamedTuple):
     files: tuple[File, ...]
     downloads: tuple[Download, ...]
     usable: tuple[tuple[str, ...], ...]
-    """Sets of file names, each enough to use the data set. The first is what a download gives."""
     places: tuple[str, ...]
-    """Folders and zip archives under a data folder that may hold the files, in order."""
     home: str
-    """The folder under the cache to download into."""
     sample: str
-    """The name of the built-in sample, see `zoo.common.data.sample`."""
 
     def file(self, name: str) -> File:
         """The record of one of the files."""
