@@ -15,8 +15,6 @@ import jax.numpy as jnp
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.maze import Maze
 
-GOAL, WALL = 100.0, -100.0
-
 
 class Params(NamedTuple):
     """What stays the same during an episode: the maze and what is paid in it."""
@@ -44,26 +42,18 @@ def modern(maze: Maze, limit: int = 500, spread: bool = False) -> Params:
       spread: episodes start at all sites that can be stood on, not only at the entrance.
     """
     rewards = jnp.full(maze.exits.size, -1.0)
-    return Params(maze, rewards, jnp.float32(-1.0), _starts(maze, spread), jnp.int32(limit))
+    return Params(maze, rewards, jnp.float32(-1.0), starts(maze, spread), jnp.int32(limit))
 
 
-def book(key: jax.Array, maze: Maze, limit: int = 1000, spread: bool = False) -> Params:
-    """The book's rewards: goal 100, walls and the start -100, other floor 0 or -1, drawn once."""
-    floor = -jax.random.bernoulli(key, 0.5, (maze.exits.size,)).astype(jnp.float32)
-    rewards = jnp.where(maze.exits.reshape(-1) == 0, WALL, floor)
-    rewards = rewards.at[maze.start].set(WALL).at[maze.goal].set(GOAL, mode="drop")
-    return Params(maze, rewards, jnp.float32(WALL), _starts(maze, spread), jnp.int32(limit))
-
-
-def _starts(maze: Maze, spread: bool) -> jax.Array:
+def starts(maze: Maze, spread: bool) -> jax.Array:
+    """The sites where an episode may start, int32 [K]: the entrance, or all but the goal."""
     if not spread:
         return maze.start[None]
-    # As often as it takes to fill an array whose size does not depend on the maze.
     size = maze.exits.size
-    floor = maze.exits.reshape(-1) != 0
-    places = jnp.flatnonzero(floor.at[maze.goal].set(False), size=size, fill_value=maze.start)
-    count = jnp.maximum(floor.at[maze.goal].set(False).sum(), 1)
-    return places[jnp.arange(size) % count].astype(jnp.int32)
+    floor = (maze.exits.reshape(-1) != 0).at[maze.goal].set(False)
+    places = jnp.flatnonzero(floor, size=size, fill_value=maze.start)
+    # Repeated, since the size of an array must not depend on the maze.
+    return places[jnp.arange(size) % jnp.maximum(floor.sum(), 1)].astype(jnp.int32)
 
 
 def reset(key: jax.Array, params: Params) -> tuple[jax.Array, State]:

@@ -28,7 +28,7 @@ ACTIONS, PLANES = 4, 6
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train-planner` can be asked for."""
+    """The planner, its mazes and its training."""
 
     recipe: Literal["modern", "large"] = "modern"
     """the whole configuration to start from; large: for 5x10 cells"""
@@ -65,7 +65,7 @@ class Config:
     clip: float = 1.0
     """largest norm of a gradient"""
     epochs: int = 20
-    """parts of a run; after each one 200 mazes that it was not trained on are tried"""
+    """parts of a run; after each one it walks 200 mazes that it was not trained on"""
     epoch_steps: int = 100
     """updates in each part"""
     seed: int = 0
@@ -111,7 +111,6 @@ def apply(
             f"mazes have shape {x.shape}, expected (batch, rows, columns, {PLANES}): make them by "
             "`image`"
         )
-
     layer = params["round"]
     channels = layer["kernel"].shape[2] - PLANES
     barred = jnp.where(x[..., :ACTIONS, None] > 0, 0.0, -jnp.inf)
@@ -151,7 +150,7 @@ def loss(
 
 def read(values: jax.Array, site: jax.Array) -> jax.Array:
     """Values [B, T, A] at the cells `site` [B, T] out of those of all cells [B, H, W, A]."""
-    flat = values.reshape(len(values), -1, ACTIONS)
+    flat = values.reshape(values.shape[0], -1, ACTIONS)
     return jnp.take_along_axis(flat, site[..., None], 1)
 
 

@@ -1,0 +1,144 @@
+"""What zoo has to know of the agents: their mazes, solver, loss, report and pictures."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from zoo.ch07_dqn import environment
+from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn.agent import model, train
+from zoo.common import fit
+from zoo.common.data import Dataset
+from zoo.common.task import Arrays, Loop, Prediction, Task, Weights
+from zoo.common.trained import Trained
+
+
+def load(config: model.Config, source: str, data_dir: Path | None) -> Dataset:
+    """The mazes of the configuration, each once; `source` and `data_dir` are not used."""
+    last = config.maze_seed + config.mazes - 1
+    seeds = f"seed {last}" if config.mazes == 1 else f"seeds {config.maze_seed} to {last}"
+    exits = train.make_mazes(config).maze.exits[:: config.agents]
+    return mazes.dataset(config, f"{mazes.describe(config)}, {seeds}", exits)
+
+
+def random(config: model.Config, count: int) -> fit.Batch:
+    """Transitions with their targets, for updates without a maze; `obs` are sites."""
+    site_config = model.Config(rows=config.rows, columns=config.columns)
+    return jax.tree.map(np.asarray, model.example(site_config, count))
+
+
+def optimizer(config: model.Config, updates: int) -> optax.GradientTransformation:
+    """The solver of the configuration, at the same rate in all updates."""
+    return train.make_optimizer(config)
+
+
+def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
+    """The loss of the configuration, of sites, actions and targets."""
+    inner = train.make_loss(config)
+
+    def loss(params, batch, key):
+        return inner(params, batch | {"obs": train.observe(config, batch["obs"])}, key)
+
+    return loss, loss
+
+
+@functools.cache
+def predictions(config: model.Config) -> dict[str, Prediction]:
+    """What the first agent thinks of a site."""
+
+    def values(weights: Weights, inputs: Arrays) -> Arrays:
+        return {"values": train.q_values(config, weights["params"], inputs["obs"])}
+
+    obs = {"obs": jax.ShapeDtypeStruct((), np.int32)}
+    about = "the values of east, south, north, west at a site (row times columns plus column)"
+    return {"values": Prediction(about, obs, values)}
+
+
+def first_agent(run: train.Run) -> Weights:
+    """The parameters of the first agent of a run."""
+    return {"params": jax.tree.map(lambda a: a[0], run.agents.params)}
+
+
+def greedy(trained: Trained) -> tuple[environment.Params, train.Greedy]:
+    """All agents of a run in their mazes, and their greedy policies: NumPy arrays [M, ...].
+
+    Of a published model it is the one agent that was published.
+    """
+    params = train.make_mazes(trained.config)
+    if trained.state is None:
+        params = jax.tree.map(lambda a: a[:1], params)
+        nets = jax.tree.map(lambda a: a[None], trained.params)
+    else:
+        nets = trained.state.agents.params
+    tried = train.greedy_all(trained.config, nets, params)
+    return jax.tree.map(np.asarray, (params, tried))
+
+
+def report(trained: Trained, dataset: Dataset) -> dict[str, Any]:
+    """Prints and returns how many agents reach the goal, and how their ways compare."""
+    config, (_, tried) = trained.config, greedy(trained)
+    solved = tried.length >= 0
+    shortest = solved & (tried.length == tried.shortest)
+    count, home = len(solved), float(tried.home.mean())
+    print(f"{solved.sum()} of {count} agents reach the goal, {shortest.sum()} by a shortest way")
+    print(f"the goal is reached from {home:.1%} of the tiles")
+    for number in np.flatnonzero(~shortest)[:5]:
+        seed = config.maze_seed + number // config.agents
+        way = f"{tried.length[number]} steps" if solved[number] else "goal not reached"
+        print(f"  maze {seed}, agent {number}: {way}, shortest {tried.shortest[number]}")
+    ratio = tried.length[solved] / tried.shortest[solved]
+    return {
+        "agents": count,
+        "solved": float(solved.mean()),
+        "optimal": float(shortest.mean()),
+        "ratio": float(ratio.mean()) if solved.any() else None,
+        "tiles_solved": home,
+    }
+
+
+def pictures(trained: Trained, dataset: Dataset, agent: int = 0) -> dict[str, Any]:
+    """Learning curve and, of one agent, values with arrows, visits and the way taken."""
+    from zoo.ch07_dqn import figures
+
+    config, run = trained.config, trained.state
+    params, tried = jax.tree.map(lambda a: a[agent], greedy(trained))
+    maze, caption = params.maze, f"{dataset.description}, recipe {config.recipe}"
+    which = f"agent {agent} of {caption}" if config.mazes * config.agents > 1 else caption
+    best = np.asarray(environment.optimal_values(params, config.discount))
+    title = "the same by value iteration, which knows the maze"
+    sites = mazes.until_goal(tried.sites, int(maze.goal))
+    drawings = {
+        "values": figures.values(maze, tried.values, which),
+        "optimum": figures.values(maze, best, which, title),
+        "path": figures.path(maze, sites, mazes.shortest(maze), which),
+    }
+    if run is not None:
+        steps = config.epoch_steps * np.arange(1, config.epochs + 1)
+        drawings["curve"] = figures.learning_curve(run.home, run.lengths, steps, caption)
+        drawings["visits"] = figures.visits(maze, np.asarray(run.agents.visits[agent]), which)
+    return drawings
+
+
+TASK = Task(
+    name="ch07_dqn",
+    model=model,
+    about="an agent in its maze, or one in each of --mazes at once",
+    load=load,
+    random=random,
+    optimizer=optimizer,
+    losses=losses,
+    metrics=("td_error", "value"),
+    predictions=predictions,
+    pictures=pictures,
+    report=report,
+    following=("play",),
+    weights=first_agent,
+    loop=Loop(train.iterate, train.start, lambda config: config.epoch_steps),
+    unit="transitions",
+    epoch=32_000,  # 1,000 steps
+    synthetic=True,
+)
