@@ -8,7 +8,6 @@ What makes and solves mazes is pure, for `jax.jit` and `jax.vmap`; the rest work
 Axes: H rows, W columns of sites; S = H * W sites, numbered row by row; A = 4 actions.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -186,8 +185,14 @@ def many(seeds: Any, **options: Any) -> Maze:
     return jax.vmap(lambda seed: generate(jax.random.key(seed), **options))(jnp.asarray(seeds))
 
 
+def of_config(key: jax.Array, config: Any, grid: str = "tiles") -> Maze:
+    """A random maze of a configuration with `rows`, `columns`, `method` and `extra`."""
+    options = {"method": config.method, "extra": config.extra, "grid": grid}
+    return generate(key, config.rows, config.columns, **options)
+
+
 def describe(config: Any) -> str:
-    """Size, method and loops of the mazes of a configuration: "5x10 cells, depth-first"."""
+    """What `of_config` makes, in words: "5x10 cells, depth-first"."""
     loops = f", {config.extra:.0%} of the other walls opened" if config.extra else ""
     return f"{config.rows}x{config.columns} cells, {config.method}{loops}"
 
@@ -208,6 +213,15 @@ def neighbours(exits: jax.Array) -> jax.Array:
     height, width = exits.shape
     here = jnp.arange(height * width)[:, None]
     return jnp.where(legal(exits.reshape(-1)), here + deltas(width), here)
+
+
+def best_moves(maze: Maze, values: jax.Array) -> jax.Array:
+    """The open action of the highest value at each site, int32 [S]; values are [S, A] in any form.
+
+    Where nothing is open it is 0.
+    """
+    open_ = legal(maze.exits.reshape(-1))
+    return jnp.argmax(jnp.where(open_, values.reshape(open_.shape), -jnp.inf), -1)
 
 
 def solve(maze: Maze) -> jax.Array:
@@ -274,24 +288,3 @@ def draw(maze: Maze, marks: dict[int, str] | None = None) -> str:
         if row < len(text):  # the book's goal may lie outside
             text[row][column] = f"{mark:<2}"
     return "\n".join(map("".join, text))
-
-
-def show(maze: Maze, sites: Sequence[int], seconds: float = 0.05) -> None:
-    """A walk in the terminal, live; without a terminal, its last picture alone."""
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    def picture(step: int) -> Text:
-        marks = dict.fromkeys(sites[:step], "·")
-        marks |= {int(maze.start): "S", int(maze.goal): "G", sites[step]: "@"}
-        return Text(f"{draw(maze, marks)}\nstep {step} of {len(sites) - 1}", no_wrap=True)
-
-    console = Console()
-    if not console.is_terminal:
-        print(picture(len(sites) - 1).plain)
-        return
-    with Live(picture(0), console=console, refresh_per_second=30) as live:
-        for step in range(len(sites)):
-            live.update(picture(step), refresh=True)
-            time.sleep(seconds)

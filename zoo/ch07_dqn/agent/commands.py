@@ -8,12 +8,15 @@ import jax.numpy as jnp
 
 from zoo.ch07_dqn import environment
 from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn import play as playing
 from zoo.ch07_dqn.agent import model, task, train
 from zoo.ch07_dqn.agent.task import TASK
 from zoo.common import bench as timing
 from zoo.common import cli, commands, trained
 from zoo.common import device as devices
-from zoo.common.data import DataError
+
+MAZES, STEPS = 1024, 1000
+"""The environment alone is timed in so many mazes at once, for so many steps."""
 
 
 def evaluate(model: cli.TrainedModel) -> None:
@@ -38,23 +41,10 @@ def play(model: cli.TrainedModel, agent: int = 0, seconds: float = 0.08) -> None
         agent: its number, if there are several in the run
         seconds: time for a step
     """
-    from zoo.ch07_dqn import figures
-    from zoo.common import figures as common
-
     found = trained.choose(TASK, model)
-    everything = task.greedy(found)
-    _check_agent(agent, len(everything[1].length))
-    params, tried = jax.tree.map(lambda a: a[agent], everything)
-    maze = params.maze
-    sites = mazes.until_goal(tried.sites, int(maze.goal))
-    mazes.show(maze, sites, seconds)
-    arrived = tried.length >= 0
-    where = "at the goal" if arrived else "not at the goal"
-    print(f"{where} after {len(sites) - 1} steps; the shortest way has {tried.shortest}")
+    params, _, sites = task.agent_of(found, agent)
     caption = f"agent {agent} of {found.folder}, {found.about['data']['description']}"
-    frames = figures.walk(maze, sites if arrived else sites[:60], caption)
-    path = common.animate(frames, found.folder / "figures" / "walk.gif", seconds)
-    print(f"written to {path}")
+    playing.play(found, params.maze, sites, seconds, caption)
 
 
 def figures(model: cli.TrainedModel, agent: int = 0) -> None:
@@ -65,15 +55,8 @@ def figures(model: cli.TrainedModel, agent: int = 0) -> None:
         agent: which of its agents to draw
     """
     found = trained.choose(TASK, model)
-    dataset = commands.dataset_of(found)
-    _check_agent(agent, 1 if found.state is None else len(found.state.lengths))
-    for name, figure in task.pictures(found, dataset, agent).items():
+    for name, figure in task.pictures(found, commands.dataset_of(found), agent).items():
         commands.save(found, name, figure)
-
-
-def _check_agent(agent: int, count: int) -> None:
-    if not 0 <= agent < count:
-        raise DataError(f"got agent {agent}, expected one of the model's, 0 to {count - 1}")
 
 
 def show_map(
@@ -128,11 +111,9 @@ def bench(
     for count in at_once:
         agents = train.make_agents(config, count)
         measure(f"training, {count} mazes", epoch, agents, count * config.epoch_steps)
-    count, steps = 1024, 1000
-    params = jax.jit(jax.vmap(lambda seed: train.make_params(config, seed)))(jnp.arange(count))
-    walk = functools.partial(random_steps, steps=steps)
-    key = jax.random.key(0)
-    measure(f"random policy, {count:,} mazes", walk, (key, params), count * steps)
+    params = jax.jit(jax.vmap(lambda seed: train.make_params(config, seed)))(jnp.arange(MAZES))
+    walk, key = functools.partial(random_steps, steps=STEPS), jax.random.key(0)
+    measure(f"random policy, {MAZES:,} mazes", walk, (key, params), MAZES * STEPS)
     timing.print_table(
         f"recipe {config.recipe}, {where}, JAX {jax.__version__}",
         ("", "steps/s, median", "quartiles", "compilation, s"),

@@ -6,13 +6,12 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
 from zoo.ch07_dqn import environment
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import model, train
 from zoo.common import fit
-from zoo.common.data import Dataset
+from zoo.common.data import DataError, Dataset
 from zoo.common.task import Arrays, Loop, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
@@ -29,11 +28,6 @@ def random(config: model.Config, count: int) -> fit.Batch:
     """Transitions with their targets, for updates without a maze; `obs` are sites."""
     site_config = model.Config(rows=config.rows, columns=config.columns)
     return jax.tree.map(np.asarray, model.example(site_config, count))
-
-
-def optimizer(config: model.Config, updates: int) -> optax.GradientTransformation:
-    """The solver of the configuration, at the same rate in all updates."""
-    return train.make_optimizer(config)
 
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
@@ -78,39 +72,45 @@ def greedy(trained: Trained) -> tuple[environment.Params, train.Greedy]:
     return jax.tree.map(np.asarray, (params, tried))
 
 
+def agent_of(trained: Trained, number: int) -> tuple[environment.Params, train.Greedy, list[int]]:
+    """One of the agents in its maze, its greedy policy, and the sites of its walk.
+
+    Raises:
+      DataError: there is no such agent.
+    """
+    params, tried = greedy(trained)
+    count = len(tried.home)
+    if not 0 <= number < count:
+        raise DataError(f"got agent {number}, expected one of the model's, 0 to {count - 1}")
+    params, tried = jax.tree.map(lambda a: a[number], (params, tried))
+    return params, tried, mazes.until_goal(tried.walk.sites, int(params.maze.goal))
+
+
 def report(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     """Prints and returns how many agents reach the goal, and how their ways compare."""
     config, (_, tried) = trained.config, greedy(trained)
-    solved = tried.length >= 0
-    shortest = solved & (tried.length == tried.shortest)
-    count, home = len(solved), float(tried.home.mean())
-    print(f"{solved.sum()} of {count} agents reach the goal, {shortest.sum()} by a shortest way")
+    _, length, shortest = tried.walk
+    found, count, home = environment.summary(length, shortest), len(length), tried.home.mean()
+    solved, optimal = (round(count * found[name]) for name in ("solved", "optimal"))
+    print(f"{solved} of {count} agents reach the goal, {optimal} by a shortest way")
     print(f"the goal is reached from {home:.1%} of the tiles")
-    for number in np.flatnonzero(~shortest)[:5]:
+    for number in np.flatnonzero((length < 0) | (length > shortest))[:5]:
         seed = config.maze_seed + number // config.agents
-        way = f"{tried.length[number]} steps" if solved[number] else "goal not reached"
-        print(f"  maze {seed}, agent {number}: {way}, shortest {tried.shortest[number]}")
-    ratio = tried.length[solved] / tried.shortest[solved]
-    return {
-        "agents": count,
-        "solved": float(solved.mean()),
-        "optimal": float(shortest.mean()),
-        "ratio": float(ratio.mean()) if solved.any() else None,
-        "tiles_solved": home,
-    }
+        way = f"{length[number]} steps" if length[number] >= 0 else "goal not reached"
+        print(f"  maze {seed}, agent {number}: {way}, shortest {shortest[number]}")
+    return {"agents": count, **found, "tiles_solved": float(home)}
 
 
 def pictures(trained: Trained, dataset: Dataset, agent: int = 0) -> dict[str, Any]:
-    """Learning curve and, of one agent, values with arrows, visits and the way taken."""
+    """Of one agent: values with arrows, visits and the way taken; of all, the learning curve."""
     from zoo.ch07_dqn import figures
 
     config, run = trained.config, trained.state
-    params, tried = jax.tree.map(lambda a: a[agent], greedy(trained))
+    params, tried, sites = agent_of(trained, agent)
     maze, caption = params.maze, f"{dataset.description}, recipe {config.recipe}"
     which = f"agent {agent} of {caption}" if config.mazes * config.agents > 1 else caption
     best = np.asarray(environment.optimal_values(params, config.discount))
     title = "the same by value iteration, which knows the maze"
-    sites = mazes.until_goal(tried.sites, int(maze.goal))
     drawings = {
         "values": figures.values(maze, tried.values, which),
         "optimum": figures.values(maze, best, which, title),
@@ -129,7 +129,7 @@ TASK = Task(
     about="an agent in its maze, or one in each of --mazes at once",
     load=load,
     random=random,
-    optimizer=optimizer,
+    optimizer=lambda config, updates: train.make_optimizer(config),
     losses=losses,
     metrics=("td_error", "value"),
     predictions=predictions,

@@ -47,20 +47,11 @@ class State(NamedTuple):
     step: jax.Array  # int32 []
 
 
-class Info(NamedTuple):
-    """What a step reports."""
-
-    reward: jax.Array
-    terminated: jax.Array
-    ended: jax.Array
-    loss: jax.Array
-
-
 class Run(NamedTuple):
     """Agents in their mazes, one each, and their progress; each leaf has an axis M."""
 
     agents: State
-    lengths: jax.Array  # int32 [M, E], Greedy.length after each epoch, -2 before it
+    lengths: jax.Array  # int32 [M, E], Greedy.walk.length after each epoch, -2 before it
     home: jax.Array  # float32 [M, E], Greedy.home
     step: jax.Array  # int32 [], steps of each agent
 
@@ -69,18 +60,14 @@ class Greedy(NamedTuple):
     """What the greedy policy of an agent does."""
 
     values: jax.Array  # float32 [S, A]
-    policy: jax.Array  # int32 [S], the best open action
-    sites: jax.Array  # int32 [S + 1], its way from the entrance
-    length: jax.Array  # int32 [], steps to the goal, -1 if it is not reached
-    shortest: jax.Array  # int32 [], by breadth-first search, -1 if there is no way
+    walk: environment.Walk
     home: jax.Array  # float32 [], share of the floor from which it reaches the goal
 
 
 def make_optimizer(config: model.Config) -> optax.GradientTransformation:
     """The solver of the configuration."""
-    if config.solver == "rmsprop":
-        return solvers.rmsprop(config.learning_rate)
-    return optax.adam(config.learning_rate)
+    solver = solvers.rmsprop if config.solver == "rmsprop" else optax.adam
+    return solver(config.learning_rate)
 
 
 def make_loss(config: model.Config) -> fit.Loss:
@@ -94,9 +81,7 @@ def make_loss(config: model.Config) -> fit.Loss:
 def make_params(config: model.Config, seed: jax.Array) -> environment.Params:
     """The maze of a seed, with the rewards and starts of the configuration."""
     maze_key, reward_key = jax.random.split(jax.random.key(seed))
-    maze = mazes.generate(
-        maze_key, config.rows, config.columns, method=config.method, extra=config.extra
-    )
+    maze = mazes.of_config(maze_key, config)
     if config.transposed:
         maze = book.transpose(maze)
     if config.rewards == "book":
@@ -140,19 +125,22 @@ def make_agents(config: model.Config, count: int) -> tuple[State, environment.Pa
 
 
 def make_mazes(config: model.Config) -> environment.Params:
-    """The maze of each agent of a run; each leaf has a leading axis M."""
-    return make_agents(config, config.mazes * config.agents)[1]
-
-
-def start(config: model.Config, data: Any = None) -> Run:
-    """A run of `config.mazes` mazes with `config.agents` agents each, before its first step.
-
-    Args:
-      config: one of `RECIPES`, or changed by `dataclasses.replace`.
-      data: not used, the mazes follow from the configuration.
+    """The maze of each agent of a run; each leaf has a leading axis M.
 
     Raises:
       DataError: the configuration contradicts itself.
+    """
+    _check(config)
+    return make_agents(config, config.mazes * config.agents)[1]
+
+
+def start(config: model.Config, *_: Any) -> Run:
+    """A run of `config.mazes` mazes with `config.agents` agents each, before its first step.
+
+    The mazes follow from the configuration, so no data are used.
+
+    Raises:
+      DataError: as `make_mazes`.
     """
     _check(config)
     count = config.mazes * config.agents
@@ -238,8 +226,15 @@ def learn(
     return optax.apply_updates(state.params, updates), opt_state, value
 
 
-def step(state: State, config: model.Config, params: environment.Params) -> tuple[State, Info]:
-    """Act, remember, replay: one step of the environment and, if there is replay, one update."""
+def step(
+    state: State, config: model.Config, params: environment.Params
+) -> tuple[State, dict[str, jax.Array]]:
+    """Act, remember, replay: one step of the environment and, if there is replay, one update.
+
+    Returns:
+      The state, and of this step the `reward`, the `loss`, and whether the goal was reached
+      (`terminated`) or the episode `ended`.
+    """
     keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
     site = state.place.site
     action = act(keys[0], state, config, params)
@@ -256,33 +251,30 @@ def step(state: State, config: model.Config, params: environment.Params) -> tupl
         visits=state.visits.at[following].add(1),
         step=state.step + 1,
     )
+    info = {"reward": reward, "terminated": terminated, "ended": ended}
     if config.replay == "never":
-        return state, Info(reward, terminated, ended, jnp.float32(0))
+        return state, info | {"loss": jnp.float32(0)}
     net, opt_state, value = learn(keys[2], state, config, params)
     if config.n_step > 1:  # there is nothing to learn from before there are n transitions
         ready, before = state.memory.count >= config.n_step, (state.params, state.opt_state)
         net, opt_state = jax.tree.map(
             lambda new, old: jnp.where(ready, new, old), (net, opt_state), before
         )
-    state = state._replace(params=net, opt_state=opt_state)
-    return state, Info(reward, terminated, ended, value)
+    return state._replace(params=net, opt_state=opt_state), info | {"loss": value}
 
 
 def greedy(config: model.Config, net: model.Params, params: environment.Params) -> Greedy:
-    """Tries the policy without exploration, from everywhere."""
-    size = params.maze.exits.size
+    """Follows the policy without exploration, from everywhere."""
+    maze, size = params.maze, params.maze.exits.size
     values = q_values(config, net, jnp.arange(size))
-    legal = mazes.legal(params.maze.exits.reshape(-1))
-    policy = jnp.argmax(jnp.where(legal, values, -jnp.inf), -1)
-    sites, length = environment.walk(params, policy, size)
-    to = jnp.take_along_axis(mazes.neighbours(params.maze.exits), policy[:, None], 1)[:, 0]
-    to = jnp.where(jnp.arange(size) == params.maze.goal, params.maze.goal, to)
+    policy = mazes.best_moves(maze, values)
+    to = jnp.take_along_axis(mazes.neighbours(maze.exits), policy[:, None], 1)[:, 0]
+    to = jnp.where(jnp.arange(size) == maze.goal, maze.goal, to)
     for _ in range(size.bit_length()):  # after n rounds `to` is where 2^n steps lead
         to = to[to]
-    floor = legal.any(-1)
-    home = (floor & (to == params.maze.goal)).sum() / floor.sum()
-    distance = mazes.solve(params.maze).reshape(-1)[params.maze.start]
-    return Greedy(values, policy, sites, length, distance, home)
+    floor = maze.exits.reshape(-1) != 0
+    home = (floor & (to == maze.goal)).sum() / floor.sum()
+    return Greedy(values, environment.walk(maze, policy), home)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -300,12 +292,12 @@ def _epoch(config: model.Config, count: int) -> jax.stages.Compiled:
 
 def run_epoch(
     agents: State, config: model.Config, params: environment.Params
-) -> tuple[State, tuple[jax.Array, ...], Greedy]:
+) -> tuple[State, dict[str, jax.Array], Greedy]:
     """`config.epoch_steps` steps of all agents [M], in one scan.
 
     Returns:
-      The agents; means over these steps of the loss and the reward, and the episodes that ended
-      and those of them that did at the goal, [M]; and their `greedy` policies.
+      The agents; of these steps the means of `loss` and `reward`, and how many episodes `ended` and
+      `terminated` at the goal, each [M]; and the agents' `greedy` policies.
     """
     one = len(agents.step) == 1  # without the leading axis a step is faster
     first = functools.partial(jax.tree.map, lambda a: a[0])
@@ -313,7 +305,7 @@ def run_epoch(
     move = functools.partial(step, config=config)
     move = move if one else jax.vmap(move)
 
-    def period(state: State, _: None) -> tuple[State, Info]:
+    def period(state: State, _: None) -> tuple[State, dict[str, jax.Array]]:
         state, info = jax.lax.scan(
             lambda s, _: move(s, params=own), state, length=config.target_every
         )
@@ -321,47 +313,37 @@ def run_epoch(
 
     state, info = jax.lax.scan(period, state, length=config.epoch_steps // config.target_every)
     agents = jax.tree.map(lambda a: a[None], state) if one else state
-    info = jax.tree.map(lambda a: a.reshape(config.epoch_steps, -1), info)
-    sums = info.loss.mean(0), info.reward.mean(0), info.ended.sum(0), info.terminated.sum(0)
-    tried = jax.vmap(functools.partial(greedy, config))(agents.params, params)
-    return agents, sums, tried
+    info = {name: a.reshape(config.epoch_steps, -1) for name, a in info.items()}
+    totals = {name: info[name].mean(0) for name in ("loss", "reward")}
+    totals |= {name: info[name].sum(0) for name in ("ended", "terminated")}
+    return agents, totals, jax.vmap(functools.partial(greedy, config))(agents.params, params)
 
 
-def iterate(
-    config: model.Config, run: Run, data: Any = None, test: Any = None, mesh: Any = None
-) -> Iterator[fit.Progress]:
-    """Goes on with a run to its end and reports after each epoch.
+def iterate(config: model.Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
+    """Goes on with a run, which stays valid, to its end and reports after each epoch.
 
     The metrics are means over the agents: `loss`, `reward` per step, `at_goal` (share of the
     episodes that ended there), `solved` (share of the agents whose greedy policy reaches the goal)
-    and `tiles_solved` (share of the floor from which it does).
-
-    Args:
-      config: of the run.
-      run: from `start`, or a restored one; it stays valid.
-      data: not used, nor are `test` and `mesh`: all agents train on one device, in the mazes of
-        the configuration.
-      test: not used.
-      mesh: not used.
+    and `tiles_solved` (share of the floor from which it does). All agents train on one device, in
+    the mazes of the configuration: data, test and mesh, which other loops take, are not used.
 
     Raises:
-      DataError: as `start`.
+      DataError: as `make_mazes`.
       NonFiniteError: the loss is infinite or not a number.
     """
-    _check(config)
     params = make_mazes(config)
     began = time.perf_counter()
-    compiled = _epoch(config, len(run.agents.step))
+    compiled = _epoch(config, len(run.lengths))
     compile_seconds = time.perf_counter() - began
     agents, done = jax.tree.map(jnp.copy, run.agents), int(run.step) // config.epoch_steps
     for number in range(done, config.epochs):
         began = time.perf_counter()
-        agents, (loss, reward, ended, reached), tried = compiled(agents, params)
+        agents, totals, tried = compiled(agents, params)
         metrics = {
-            "loss": loss.mean(),
-            "reward": reward.mean(),
-            "at_goal": reached.sum() / jnp.maximum(ended.sum(), 1),
-            "solved": (tried.length > 0).mean(),
+            "loss": totals["loss"].mean(),
+            "reward": totals["reward"].mean(),
+            "at_goal": totals["terminated"].sum() / jnp.maximum(totals["ended"].sum(), 1),
+            "solved": (tried.walk.length > 0).mean(),
             "tiles_solved": tried.home.mean(),
         }
         metrics = {name: float(value) for name, value in metrics.items()}
@@ -372,11 +354,10 @@ def iterate(
             )
         run = Run(
             jax.tree.map(jnp.copy, agents),  # the next call overwrites them
-            run.lengths.at[:, number].set(tried.length),
+            run.lengths.at[:, number].set(tried.walk.length),
             run.home.at[:, number].set(tried.home),
             run.step + config.epoch_steps,
         )
-        seconds = time.perf_counter() - began
-        steps = config.epoch_steps * len(loss)
+        seconds, steps = time.perf_counter() - began, config.epoch_steps * len(run.lengths)
         yield fit.Progress(run, number + 1, steps, seconds, compile_seconds, metrics)
         compile_seconds = 0.0

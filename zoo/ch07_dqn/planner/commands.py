@@ -2,7 +2,9 @@
 
 import dataclasses
 
+from zoo.ch07_dqn import environment
 from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn import play as playing
 from zoo.ch07_dqn.planner import task, train
 from zoo.ch07_dqn.planner.task import TASK
 from zoo.common import cli, commands, trained
@@ -37,7 +39,8 @@ def evaluate(
     if rounds is None:
         rounds = config.rounds if cells == config.rows * config.columns else cells + 1
     tried = train.solver(rounds)(found.params, train.held_out_mazes(other, count))
-    results, kind = train.summary(tried), f"mazes of {mazes.describe(other)}"
+    results = environment.summary(tried.length, tried.shortest)
+    kind = f"mazes of {mazes.describe(other)}"
     task.print_summary(results, count, f"{kind}, {rounds} rounds")
     loops = f"-extra{other.extra:g}" if other.extra else ""
     name = f"evaluation-{other.rows}x{other.columns}{loops}"
@@ -52,20 +55,13 @@ def play(model: cli.TrainedModel, number: int = 0, seconds: float = 0.08) -> Non
         number: of the held-out maze
         seconds: time for a step
     """
-    from zoo.ch07_dqn import figures
-    from zoo.common import figures as common
-
     if number < 0:
         raise DataError(f"got maze {number}, expected 0 or more")
     found = trained.choose(TASK, model)
     maze, tried = task.walk(found, max(number + 1, train.TESTED))
     tiles, sites = task.way(maze, tried, number)
-    mazes.show(tiles, sites, seconds)
-    where = "at the goal" if tried.length[number] >= 0 else "not at the goal"
-    print(f"{where} after {len(sites) - 1} tiles")
-    frames = figures.walk(tiles, sites, f"held-out maze {number}, planner of {found.folder}")
-    path = common.animate(frames, found.folder / "figures" / "walk.gif", seconds)
-    print(f"written to {path}")
+    caption = f"held-out maze {number}, planner of {found.folder}"
+    playing.play(found, tiles, sites, seconds, caption)
 
 
 COMMANDS = commands.make(TASK) | {"evaluate": evaluate, "play": play}

@@ -134,12 +134,13 @@ def loss(
 
     Args:
       params: from `init`.
-      batch: `image` [B, H, W, I]; `site` and `action`, integers [B, T]; `target`, float32 [B, T];
-        `weight`, float32 [B, T], 0 for what is no transition.
+      batch: `exits` and `goal` as `image` takes them; `site` and `action`, integers [B, T];
+        `target`, float32 [B, T]; `weight`, float32 [B, T], 0 for what is no transition.
       key: not used.
       rounds: as in `apply`.
     """
-    values = read(apply(params, batch["image"], key, rounds), batch["site"])
+    values = apply(params, image(batch["exits"], batch["goal"]), key, rounds)
+    values = read(values, batch["site"])
     value = jnp.take_along_axis(values, batch["action"][..., None], -1)[..., 0]
     error = batch["target"] - value
     weight = batch["weight"]
@@ -156,12 +157,12 @@ def read(values: jax.Array, site: jax.Array) -> jax.Array:
 
 def example(config: Config, size: int = 2) -> Batch:
     """A small batch as `loss` takes it, always the same: mazes without walls, two steps in each."""
-    shape = (size, config.rows, config.columns)
+    sites = config.rows * config.columns
     number = jnp.arange(2 * size).reshape(size, 2)
-    exits = jnp.full(shape, 15, jnp.uint8)
     return {
-        "image": image(exits, jnp.full(size, config.rows * config.columns - 1)),
-        "site": number % (config.rows * config.columns),
+        "exits": jnp.full((size, config.rows, config.columns), 15, jnp.uint8),
+        "goal": jnp.full(size, sites - 1),
+        "site": number % sites,
         "action": number % ACTIONS,
         "target": -1.0 * number,
         "weight": jnp.ones((size, 2)),

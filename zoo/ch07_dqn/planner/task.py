@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from zoo.ch07_dqn import environment
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.planner import model, train
 from zoo.common import fit, run
@@ -27,21 +28,12 @@ def load(config: model.Config, source: str, data_dir: Path | None) -> Dataset:
 
 def random(config: model.Config, count: int) -> fit.Batch:
     """Mazes without walls, with a walk of two steps and its targets in each."""
-    batch = model.example(config, count)
-    del batch["image"]
-    shape = (count, config.rows, config.columns)
-    goal = np.full(count, config.rows * config.columns - 1, np.int32)
-    mazes_without_walls = {"exits": np.full(shape, 15, np.uint8), "goal": goal}
-    return mazes_without_walls | jax.tree.map(np.asarray, batch)
+    return jax.tree.map(np.asarray, model.example(config, count))
 
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     """The loss of walks with their mazes and targets."""
-
-    def loss(params, batch, key):
-        image = model.image(batch["exits"], batch["goal"])
-        return model.loss(params, batch | {"image": image}, key, rounds=config.rounds)
-
+    loss = functools.partial(model.loss, rounds=config.rounds)
     return loss, loss
 
 
@@ -64,27 +56,29 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
     return {"values": Prediction(about, inputs, values)}
 
 
-def walk(trained: Trained, count: int) -> tuple[mazes.Maze, train.Tried]:
+def walk(trained: Trained, count: int) -> tuple[mazes.Maze, environment.Walk]:
     """The first held-out mazes and what the planner does in them."""
     maze = train.held_out_mazes(trained.config, count)
     return maze, train.solver(trained.config.rounds)(trained.params, maze)
 
 
-def print_summary(found: dict[str, float], count: int, kind: str) -> None:
-    """Prints what `train.summary` found in so many mazes."""
+def print_summary(found: dict[str, float | None], count: int, kind: str) -> None:
+    """Prints what `environment.summary` gives for so many mazes."""
     print(f"{count:,} held-out mazes of the kind {kind}")
     print(f"  solved           {found['solved']:.1%}")
-    print(f"  length / optimum {found['ratio']:.4f}  (mean over the solved)")
+    if found["ratio"] is not None:
+        print(f"  length / optimum {found['ratio']:.4f}  (mean over the solved)")
     print(f"  shortest way     {found['optimal']:.1%}")
 
 
 def report(trained: Trained, dataset: Dataset) -> None:
     """Prints what the planner does in `REPORTED` held-out mazes."""
-    found = train.summary(walk(trained, REPORTED)[1])
+    _, tried = walk(trained, REPORTED)
+    found = environment.summary(tried.length, tried.shortest)
     print_summary(found, REPORTED, mazes.describe(trained.config))
 
 
-def way(maze: mazes.Maze, tried: train.Tried, number: int) -> tuple[mazes.Maze, list[int]]:
+def way(maze: mazes.Maze, tried: environment.Walk, number: int) -> tuple[mazes.Maze, list[int]]:
     """One of the mazes as tiles, and the planner's walk over them."""
     own = jax.tree.map(lambda a: a[number], maze)
     return mazes.walk_over_tiles(own, mazes.until_goal(tried.sites[number], int(own.goal)))
@@ -118,7 +112,7 @@ TASK = Task(
     about="one agent for mazes that it has never seen, on those that a hash does not hold out",
     load=load,
     random=random,
-    optimizer=train.make_optimizer,
+    optimizer=lambda config, updates: train.make_optimizer(config),
     losses=losses,
     metrics=("td_error",),
     predictions=predictions,

@@ -59,23 +59,11 @@ def held_out(exits: jax.Array) -> jax.Array:
     return (mixed ^ mixed >> 13) % HELD_OUT == 0
 
 
-def generate(config: model.Config, key: jax.Array) -> mazes.Maze:
-    """A maze of cells as the configuration has them."""
-    return mazes.generate(
-        key,
-        config.rows,
-        config.columns,
-        method=config.method,
-        extra=config.extra,
-        grid="cells",
-    )
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _draw(config: model.Config, begin: jax.Array) -> tuple[mazes.Maze, jax.Array]:
     """The mazes of the next seeds, and which of them are held out."""
     seeds = begin + jnp.arange(HELD_OUT * TESTED)
-    drawn = jax.vmap(lambda seed: generate(config, jax.random.key(seed)))(seeds)
+    drawn = jax.vmap(lambda seed: mazes.of_config(jax.random.key(seed), config, "cells"))(seeds)
     return drawn, jax.vmap(held_out)(drawn.exits)
 
 
@@ -103,17 +91,14 @@ def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
     return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)[:count]), *found)
 
 
-def make_optimizer(config: model.Config, updates: int) -> optax.GradientTransformation:
+def make_optimizer(config: model.Config) -> optax.GradientTransformation:
     """Adam with a rate that rises and falls, on gradients of bounded norm."""
+    updates = config.epochs * config.epoch_steps
     rise = max(1, min(100, updates // 10))
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, rise, max(updates, rise + 1)
     )
     return optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(schedule))
-
-
-def _optimizer(config: model.Config) -> optax.GradientTransformation:
-    return make_optimizer(config, config.epochs * config.epoch_steps)
 
 
 def init(key: jax.Array, config: model.Config) -> State:
@@ -132,7 +117,7 @@ def init(key: jax.Array, config: model.Config) -> State:
     return State(
         params=params,
         target=jax.tree.map(jnp.copy, params),
-        opt_state=_optimizer(config).init(params),
+        opt_state=make_optimizer(config).init(params),
         memory=replay.empty(config.capacity, nothing),
         key=run_key,
         step=jnp.int32(0),
@@ -150,9 +135,9 @@ def walk(
 
     def move(site: jax.Array, chance: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         action = choose(flat[site], legal[site], chance, epsilon)
-        there = site == maze.goal
-        following = jnp.where(there, site, to[site, action])
-        return following, (following, action, following == maze.goal, 1.0 - there)
+        arrived = site == maze.goal
+        following = jnp.where(arrived, site, to[site, action])
+        return following, (following, action, following == maze.goal, 1.0 - arrived)
 
     chances = jax.random.uniform(chance_key, (steps, 2))
     _, (sites, actions, terminated, weight) = jax.lax.scan(move, first, chances)
@@ -164,7 +149,7 @@ def walk(
 def explore(key: jax.Array, state: State, config: model.Config) -> Walk:
     """Walks [B, ...] through new mazes."""
     maze_key, walk_key = jax.random.split(key)
-    draw = functools.partial(generate, config)
+    draw = functools.partial(mazes.of_config, config=config, grid="cells")
     maze = jax.vmap(draw)(jax.random.split(maze_key, config.walkers))
     values = model.apply(state.params, model.image(maze.exits, maze.goal), rounds=config.rounds)
     progress = state.step / (0.5 * config.epochs * config.epoch_steps)
@@ -183,7 +168,8 @@ def make_batch(walks: Walk, state: State, config: model.Config) -> model.Batch:
     legal = mazes.legal(jnp.take_along_axis(exits, following, 1))
     best = jnp.where(legal, values, -jnp.inf).max(-1)
     return {
-        "image": image,
+        "exits": walks.exits,
+        "goal": walks.goal,
         "site": walks.site[:, :-1],
         "action": walks.action,
         "target": -1.0 + config.discount * jnp.where(walks.terminated, 0.0, best),
@@ -199,11 +185,10 @@ def step(state: State, config: model.Config) -> tuple[State, model.Metrics]:
     batch = make_batch(replay.sample(sample_key, memory, config.batch_size), state, config)
     loss = functools.partial(model.loss, rounds=config.rounds)
     (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
-    updates, opt_state = _optimizer(config).update(grads, state.opt_state)
+    updates, opt_state = make_optimizer(config).update(grads, state.opt_state)
     params = optax.apply_updates(state.params, updates)
     number = state.step + 1
-    copy = number % config.target_every == 0
-    target = jax.tree.map(lambda new, old: jnp.where(copy, new, old), params, state.target)
+    target = optax.periodic_update(params, state.target, number, config.target_every)
     state = State(params, target, opt_state, memory, state.key, number)
     reached = walks.terminated.any(-1).mean()
     return state, {"loss": value, "walks_at_goal": reached, **metrics}
@@ -219,74 +204,37 @@ def _epoch(config: model.Config) -> jax.stages.Compiled:
     return device.jit(epoch, donate_argnums=0).lower(start(config)).compile()
 
 
-class Tried(NamedTuple):
-    """What the greedy policy does in mazes [B]."""
-
-    sites: jax.Array  # int32 [B, S + 1], its ways from the entrance
-    length: jax.Array  # int32 [B], steps to the goal, -1 if it is not reached
-    shortest: jax.Array  # int32 [B], by breadth-first search
-
-
 @functools.cache
-def solver(rounds: int) -> Callable[[model.Params, mazes.Maze], Tried]:
-    """`try_mazes` with so many rounds, compiled."""
-    return device.jit(functools.partial(try_mazes, rounds=rounds))
+def solver(rounds: int) -> Callable[[model.Params, mazes.Maze], environment.Walk]:
+    """`solve` with so many rounds, compiled."""
+    return device.jit(functools.partial(solve, rounds=rounds))
 
 
-def try_mazes(params: model.Params, maze: mazes.Maze, rounds: int) -> Tried:
-    """Walks through mazes of cells [B, ...] of any size without exploration.
-
-    A policy that comes back to a cell never ends, so as many steps as cells are enough.
-    """
+def solve(params: model.Params, maze: mazes.Maze, rounds: int) -> environment.Walk:
+    """Walks through mazes of cells [B, ...] of any size without exploration."""
     values = model.apply(params, model.image(maze.exits, maze.goal), rounds=rounds)
-    size = maze.exits[0].size
 
-    def one(maze: mazes.Maze, values: jax.Array) -> Tried:
-        legal = mazes.legal(maze.exits.reshape(-1))
-        policy = jnp.argmax(jnp.where(legal, values.reshape(size, -1), -jnp.inf), -1)
-        sites, length = environment.walk(environment.modern(maze), policy, size)
-        return Tried(sites, length, mazes.solve(maze).reshape(-1)[maze.start])
-
-    return jax.vmap(one)(maze, values)
+    return jax.vmap(environment.walk)(maze, jax.vmap(mazes.best_moves)(maze, values))
 
 
-def summary(tried: Tried) -> dict[str, float]:
-    """Share of mazes solved, and mean of length over optimum and share of shortest ways in them."""
-    length, best = np.asarray(tried.length), np.asarray(tried.shortest)
-    solved = length >= 0
-    if not solved.any():
-        return {"solved": 0.0, "ratio": float("nan"), "optimal": 0.0}
-    ratio = (length[solved] / np.maximum(best[solved], 1)).mean()
-    optimal = (length == best).mean()
-    return {"solved": float(solved.mean()), "ratio": float(ratio), "optimal": float(optimal)}
-
-
-def start(config: model.Config, data: Any = None) -> State:
-    """The state before the first step of a run; `data` is not used."""
+def start(config: model.Config, *_: Any) -> State:
+    """The state before the first step of a run; each step draws its mazes, so no data are used."""
     return jax.jit(lambda: init(jax.random.key(config.seed), config))()
 
 
-def iterate(
-    config: model.Config, state: State, data: Any = None, test: Any = None, mesh: Any = None
-) -> Iterator[fit.Progress]:
-    """Goes on with a run to its end and reports after each epoch.
+def iterate(config: model.Config, state: State, *_: Any) -> Iterator[fit.Progress]:
+    """Goes on with a run from `state`, which stays valid, and reports after each epoch.
 
     The metrics are means over the epoch: `loss`, `td_error`, `walks_at_goal`; and `test_solved`,
-    the share of `TESTED` held-out mazes that the greedy policy solves.
-
-    Args:
-      config: of the run.
-      state: from `start`, or a restored one; it stays valid.
-      data: not used, since every step draws new mazes; nor are `test` and `mesh`.
-      test: not used.
-      mesh: not used.
+    the share of `TESTED` held-out mazes that the greedy policy solves. Data, test and mesh, which
+    other loops take, are not used.
 
     Raises:
       NonFiniteError: the loss is infinite or not a number.
     """
     began = time.perf_counter()
-    compiled, solve, maze = _epoch(config), solver(config.rounds), held_out_mazes(config, TESTED)
-    jax.block_until_ready(solve(state.params, maze))
+    compiled, test, maze = _epoch(config), solver(config.rounds), held_out_mazes(config, TESTED)
+    jax.block_until_ready(test(state.params, maze))
     compile_seconds = time.perf_counter() - began
     now = jax.tree.map(jnp.copy, state)
     for number in range(int(state.step) // config.epoch_steps, config.epochs):
@@ -299,7 +247,7 @@ def iterate(
                 f"--learning-rate than {config.learning_rate:g}"
             )
         seconds = time.perf_counter() - began
-        metrics["test_solved"] = summary(solve(now.params, maze))["solved"]
+        metrics["test_solved"] = float((np.asarray(test(now.params, maze).length) >= 0).mean())
         kept = jax.tree.map(jnp.copy, now)  # the next call overwrites them
         steps = config.epoch_steps
         yield fit.Progress(kept, number + 1, steps, seconds, compile_seconds, metrics)
