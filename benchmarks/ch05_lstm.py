@@ -17,8 +17,8 @@ import optax
 from benchmarks import harness
 from benchmarks.harness import ZOO, Run, repeat
 from zoo.ch05_lstm import generate, model, text
-from zoo.ch05_lstm.train import losses, prepare, start
-from zoo.common import bench, fit
+from zoo.ch05_lstm.task import TASK, fill, load
+from zoo.common import bench
 
 BATCH, CHUNK, WRITTEN, RATE = 32, 64, 256, 2e-3
 CONFIG = dataclasses.replace(model.RECIPES["modern"], hidden=256, embedding=64)
@@ -38,8 +38,8 @@ NOTE = (
 
 def rows() -> tuple[model.Config, dict[str, np.ndarray]]:
     """The configuration with the text's vocabulary, and chunks of the text, the same for all."""
-    config, corpus = prepare(CONFIG, text.load())
-    return config, corpus.train
+    corpus = load(CONFIG)
+    return fill(CONFIG, corpus), corpus.train
 
 
 def flops() -> dict[str, int]:
@@ -58,20 +58,8 @@ def zoo_contender(task: str) -> tuple[Run, float]:
     """A task as `zoo` does it, and the seconds that compilation took."""
     if task == "training":
         config, data = rows()
-        carried = start(config, len(data["first"]))[1]
-        optimizer = optax.adam(RATE)
-        fresh = fit.start(
-            carried.params, optimizer, carried.key, carried.stats, ("bits", "accuracy")
-        )
-        progress = fit.iterate(
-            losses(config)[0],
-            optimizer,
-            fresh,
-            data,
-            epochs=10**6,
-            batch_size=BATCH,
-            shuffle=False,
-        )
+        task = dataclasses.replace(TASK, optimizer=lambda config, steps: optax.adam(RATE))
+        progress = bench.endless(task, config, data, BATCH)
         compile_seconds = next(progress).compile_seconds
         return repeat(lambda: next(progress).steps * BATCH * CHUNK), compile_seconds
     params = model.init(jax.random.key(0), WRITER)

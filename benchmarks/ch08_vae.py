@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.harness import ZOO, Run, repeat
-from zoo.ch08_vae import model
-from zoo.ch08_vae.train import losses, start
-from zoo.common import bench, fit
+from zoo.ch08_vae.vae import model
+from zoo.ch08_vae.vae.task import TASK
+from zoo.common import bench
 from zoo.common.data import mnist
 
 BATCH, DRAWN = 100, 10_000
@@ -52,16 +52,9 @@ def examples() -> np.ndarray:
 def zoo_contender(task: str) -> tuple[Run, float]:
     """A task as `zoo` does it, and the seconds that compilation took."""
     images = examples()
-    optimizer, state = start(CONFIG, len(images))
+    state = TASK.begin(CONFIG, {"image": images})
     if task == "training":
-        progress = fit.iterate(
-            losses(CONFIG)[0],
-            optimizer,
-            state,
-            {"image": images},
-            epochs=10**6,
-            batch_size=BATCH,
-        )
+        progress = bench.endless(TASK, CONFIG, {"image": images}, BATCH)
         compile_seconds = next(progress).compile_seconds
         return repeat(lambda: next(progress).steps * BATCH), compile_seconds
     key, number = jax.random.key(0), itertools.count()

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo import ch05_lstm as lstm
-from zoo.ch05_lstm import cells, figures, generate, studies
+from zoo.ch05_lstm import cells, figures, generate, probes
 from zoo.common import bench
 
 # %matplotlib inline
@@ -36,7 +36,8 @@ data = "auto"  # or "real", or "sample"
 source = lstm.text.load(data=data)
 source = source._replace(text=source.text[:120_000])  # a tenth, to be quick
 small = dataclasses.replace(lstm.RECIPES["modern"], hidden=96, embedding=24, epochs=4)
-config, corpus = lstm.prepare(small, source)
+corpus = lstm.lay_out(small, source)
+config = lstm.fill(small, corpus)  # with the size of the vocabulary
 print(corpus.description)
 ids = corpus.vocabulary.encode("To be")
 ids, corpus.vocabulary.decode(ids)
@@ -126,8 +127,8 @@ sample = jnp.asarray(corpus.train["input"][:16].reshape(4, -1))
 norms = {}
 for name in ("rnn", "gru", "lstm"):
     fresh = lstm.init(jax.random.key(0), dataclasses.replace(config, cell=name))
-    norms[name] = studies.gradient_norms(fresh, sample)
-norms["lstm, trained"] = studies.gradient_norms(trained.params, sample)
+    norms[name] = probes.gradient_norms(fresh, sample)
+norms["lstm, trained"] = probes.gradient_norms(trained.params, sample)
 figures.gradient_norms(norms, corpus.description)
 
 # %% [markdown]

@@ -4,7 +4,7 @@
 # An encoder turns an image into a Gaussian over short codes, a decoder turns codes into images.
 # `vae.init` makes parameters, `vae.apply` goes through both, `vae.loss` is the negative ELBO in
 # nats. This notebook calls them one by one, trains a model of two latents on a few digits, and
-# draws the plane of its codes. It defines no model: read `zoo/ch08_vae/model.py` for that.
+# draws the plane of its codes. It defines no model: read `zoo/ch08_vae/vae/model.py` for that.
 #
 # The settings are tiny, so that everything runs in about a minute on two cores. To train in
 # earnest, say `python -m zoo.ch08_vae train` in a terminal.
@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo import ch08_vae as vae
-from zoo.ch08_vae import figures, measure, views
+from zoo.ch08_vae.vae import figures, latent, likelihood
 from zoo.common.data import mnist
+from zoo.common.trained import Trained
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}
@@ -86,6 +87,7 @@ def follow(reports):
 
 tiny = dataclasses.replace(config, hidden=(200,), latents=2, epochs=15)
 state = vae.train(tiny, train, test, follow=follow)
+trained = Trained(vae.TASKS[0], tiny, {"params": state.params})
 figures.learning_curves(rows, caption=dataset.description)
 
 # %% [markdown]
@@ -94,7 +96,7 @@ figures.learning_curves(rows, caption=dataset.description)
 # %%
 some = test["image"][:10]
 figures.strips(
-    {"input": some, "output": views.reconstruct(tiny, state.params, some)},
+    {"input": some, "output": trained.predict(image=some)["image"]},
     caption=dataset.description,
 )
 
@@ -104,11 +106,11 @@ figures.strips(
 # Each picture stands for the same share of the prior; below it lie the test images' own codes.
 
 # %%
-plane = views.manifold(tiny, state.params, 15)
+plane = latent.manifold(tiny, state.params, 15)
 figures.mosaic(plane, 15, "the plane of codes", caption=dataset.description)
 
 # %%
-codes, _ = views.encode(tiny, state.params, test["image"])
+codes, _ = latent.encode(tiny, state.params, test["image"])
 figures.scatter(codes, test["label"], caption=dataset.description)
 
 # %% [markdown]
@@ -119,9 +121,9 @@ figures.scatter(codes, test["label"], caption=dataset.description)
 # Bernoulli variables, so for figures to compare with published ones train with `binarise=True`.
 
 # %%
-found = measure.bounds(tiny, state, test["image"])
+found = likelihood.bounds(trained, test["image"])
 print(f"ELBO        {found['elbo']:.2f} nats")
 for k in (1, 10, 100, 1_000):
-    values = measure.log_likelihoods(tiny, state.params, test["image"][:100], k)
+    values = likelihood.log_likelihoods(tiny, state.params, test["image"][:100], k)
     error = np.std(values) / len(values) ** 0.5
     print(f"k = {k:<6} {np.mean(values):8.2f} ± {error:.2f}, the first 100 images")

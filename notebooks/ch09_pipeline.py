@@ -4,7 +4,7 @@
 # Which data, which settings and which program made this prediction? A workspace answers: a git
 # and DVC repository in which every version of the data has a commit, only what has changed is
 # computed again, and each file of predictions has a record of what made it. This notebook makes
-# one in a temporary folder, changes data and model, and asks.
+# one in a temporary folder, runs it, tampers with it, and changes the model.
 #
 # The engines are git and DVC (`pip install -e '.[pipeline]'`); in a terminal the same is
 # `python -m zoo.ch09_pipeline init DIR`, `put`, `run`, `why`. The settings are tiny, so that
@@ -14,8 +14,7 @@
 import tempfile
 from pathlib import Path
 
-from zoo.ch09_pipeline import figures as pictures
-from zoo.ch09_pipeline import history, params, record, trace, workspace
+from zoo.ch09_pipeline import params, record, report, trace, workspace
 from zoo.ch09_pipeline.params import Params
 from zoo.common.data import sample
 
@@ -36,7 +35,7 @@ small = {"filters": [8, 8, 8], "hidden": 32, "epochs": 2}
 workspace.init(folder, Params({"recipe": "modern", **small}, classes=sample.SHAPES))
 with workspace.cifar_files("sample") as (files, _):
     workspace.put(folder, files)
-history.data_versions(folder)
+workspace.data_versions(folder)
 
 # %% [markdown]
 # ## The first run
@@ -53,31 +52,30 @@ workspace.run(folder)
 # %% [markdown]
 # ## Why?
 #
-# The record beside the predictions names everything with its hash. `trace.links` follows it and
-# checks each link against what is there.
+# The record beside the predictions names everything with its hash. `trace.check` follows it and
+# checks each link against what is found now.
 
 # %%
 predictions = folder / "predictions" / "predictions.csv"
 print("".join(predictions.open().readlines()[:3]))
-for link in trace.links(folder, predictions):
+for link in trace.check(folder, predictions):
     print("BROKEN" if link.fault else "ok", link.name, link.says, sep=" | ")
 
 # %% [markdown]
-# A model that was tampered with, by one byte, is seen at once; put back, all is well.
+# A model that was tampered with, by one bit, is found; put back, all links are sound again.
 
 # %%
 weights = folder / "model" / "weights.safetensors"
 content = weights.read_bytes()
 weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-print([link.fault for link in trace.links(folder, predictions) if link.fault])
+print([link.fault for link in trace.check(folder, predictions) if link.fault])
 weights.write_bytes(content)
-print([link.fault for link in trace.links(folder, predictions) if link.fault])
+print([link.fault for link in trace.check(folder, predictions) if link.fault])
 
 # %% [markdown]
 # ## Another model
 #
-# A change of `params.yaml` is a commit too. `prepare` need not run again: DVC says that it is
-# skipped.
+# A change of `params.yaml` is a commit too. `prepare` need not run again: DVC skips it.
 
 # %%
 before = params.read(folder)
@@ -85,26 +83,13 @@ workspace.change(folder, "Model: nodropout", model=before.model | {"recipe": "no
 workspace.run(folder)
 
 # %% [markdown]
-# ## Shards
-#
-# Predictions may be computed by several processes side by side. Pictures are always computed in
-# the same blocks, so the merged file has the same bytes.
-
-# %%
-before = predictions.read_bytes()
-workspace.change(folder, "Predict in 2 shards", shards=2)
-workspace.run(folder)
-print("the same bytes" if predictions.read_bytes() == before else "other bytes")
-
-# %% [markdown]
 # ## The history
 
 # %%
-versions = history.models(folder)
+versions = workspace.models(folder)
 for version in versions:
     print(version.run[:8], version.recipe, version.metrics, "data", version.data[:8])
-names = [f"{version.recipe}\n{version.run[:7]}" for version in versions]
-pictures.accuracies(names, [version.metrics["test_accuracy"] for version in versions])
+report.accuracies(versions)
 
 # %%
 made = record.read(predictions)

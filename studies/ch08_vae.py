@@ -1,7 +1,8 @@
-"""Chapter 8 on the command line, continued: what takes several trained models.
+"""What takes several trained autoencoders: `python -m studies.ch08_vae --help`.
 
-Each of them is a run of its own in a folder below the study's. A study that was stopped goes on
-where it was when it is started again with the same folder.
+`sweep-latents 2 5 8 20 50` compares models by their number of latents; `chapter-figures` draws what
+the chapter of the book shows. Each model is a run of its own in a folder below the study's. A study
+that was stopped goes on where it was when it is started again with the same folder.
 """
 
 import dataclasses
@@ -14,12 +15,15 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from zoo.ch08_vae import commands, drawing, measure, model, views
-from zoo.common import cli, fit, run
+from zoo.ch08_vae import TASKS
+from zoo.ch08_vae.vae import latent, likelihood, model
+from zoo.ch08_vae.vae.task import TASK, ten_digits
+from zoo.common import cli, fit, run, trained
 from zoo.common.data import DataError, Dataset, files, mnist
+from zoo.common.task import Task
 
-ROOT = Path("runs") / drawing.CHAPTER
-FRAME = 12  # rows and columns of a frame of the film
+ROOT = Path("runs") / TASK.name
+FRAME = 12  # rows and columns of a frame of the animation
 
 
 def sweep_latents(
@@ -40,7 +44,7 @@ def sweep_latents(
         options: where and on what
         seeds: how many runs of each, with the seeds 0, 1, ...
     """
-    from zoo.ch08_vae import figures
+    from zoo.ch08_vae.vae import figures
     from zoo.common import figures as common
 
     if not sizes or min(*sizes, seeds) < 1:
@@ -48,18 +52,18 @@ def sweep_latents(
     folder = options.out or ROOT / f"sweep-{time.strftime('%Y-%m-%d-%H%M%S')}"
     dataset = mnist.load(options.data, options.data_dir)
     print(f"{dataset.description}\nsweep in {folder}; to go on with it: --out {folder}")
-    digits, results = drawing.ten_digits(dataset.test), []
+    digits, results = ten_digits(dataset.test), []
     rows: dict[str, np.ndarray] = {"input": digits}
     for size in sizes:
         for seed in range(seeds):
             one = dataclasses.replace(config, latents=size, seed=seed)
-            state = _trained(one, options, dataset, folder / f"latents-{size}-seed-{seed}")
-            means = measure.bounds(one, state, dataset.test["image"])
+            own = _trained(TASK, one, options, dataset, folder / f"latents-{size}-seed-{seed}")
+            means = likelihood.bounds(own, dataset.test["image"])
             results.append({"latents": size, "seed": seed, **means})
             run.write_json(folder / "sweep.json", results)
             if seed == 0:
                 label = f"{size} latents\nELBO {means['elbo']:.1f}"
-                rows[label] = views.reconstruct(one, state.params, digits)
+                rows[label] = own.predict(image=digits)["image"]
     runs = "one run" if seeds == 1 else f"{seeds} runs"
     caption = f"{dataset.description}; {config.epochs} epochs, {runs} of each size"
     pictures = {
@@ -84,22 +88,18 @@ def _print_sizes(results: list[dict[str, float]]) -> None:
 
 
 def _trained(
-    config: Any,
-    options: cli.Options,
-    dataset: Dataset,
-    folder: Path,
-    watch: commands.Watch = iter,
-    **other: Any,
-) -> fit.State:
-    """The state of the run in `folder`: trained, taken up again, or done already."""
-    there = (folder / "config.json").exists()
-    options = dataclasses.replace(options, out=folder, resume=folder if there else None)
-    return commands.fit_run(config, options, dataset, watch, **other)[1]
+    task: Task, config: Any, options: cli.Options, dataset: Dataset, folder: Path
+) -> trained.Trained:
+    """The model of the run in `folder`: trained, taken up again, or finished before."""
+    exists = (folder / "config.json").exists()
+    options = dataclasses.replace(options, out=folder, resume=folder if exists else None)
+    run.train(task, config, options, dataset, run.devices(options))
+    return trained.load(folder, task)
 
 
 def chapter_figures(options: cli.Options, epochs: int = 50) -> None:
     """Draw what the chapter shows: reconstructions after each tenth of training beside the plain
-    autoencoder's, and the plane of two latents with its film.
+    autoencoder's, and the plane of two latents with its animation.
 
     Trains the book's two recipes and a `modern` model of two latents, in runs/ch08_vae/chapter or
     --out; about six minutes on two cores. Stopped, it goes on when started again.
@@ -121,85 +121,67 @@ def chapter_figures(options: cli.Options, epochs: int = 50) -> None:
 def _draw_reconstructions(
     folder: Path, options: cli.Options, dataset: Dataset, epochs: int
 ) -> Path:
-    from zoo.ch08_vae import figures
+    from zoo.ch03_mnist_ae_rbm import TASKS as CHAPTER_3
+    from zoo.ch08_vae.vae import figures
     from zoo.common import figures as common
 
-    digits = drawing.ten_digits(dataset.test)
+    digits = ten_digits(dataset.test)
     at = {max(1, epochs * part // 5) for part in range(1, 6)}
-    config = dataclasses.replace(model.RECIPES["book"], epochs=epochs)
+    (plain_task,) = (task for task in CHAPTER_3 if task.second == "autoencoder")
+    recorded = []
+    for name, task in (("book", TASK), ("plain", plain_task)):
+        config = dataclasses.replace(task.recipes["book"], epochs=epochs)
+        back = task.predictions(config)["reconstruct"].function
 
-    def back(params: model.Params) -> np.ndarray:
-        return views.reconstruct(config, params, digits)
+        def view(params: Any, back: Callable[..., Any] = back) -> np.ndarray:
+            return np.asarray(back({"params": params}, {"image": digits})["image"])
 
-    watch = _recorder(folder / "book" / "pictures", back, at)
-    _trained(config, options, dataset, folder / "book", watch)
-    own = _recorded(folder / "book" / "pictures", at)
-    _train_plain(folder / "plain", options, dataset, epochs, digits, at)
-    plain = _recorded(folder / "plain" / "pictures", at)
+        recorder = _recorder(folder / name / "pictures", view, at)
+        own = dataclasses.replace(task, watch=recorder)
+        _trained(own, config, options, dataset, folder / name)
+        recorded.append(_recorded(folder / name / "pictures", at))
+    variational, plain = recorded
     rows = {"input": digits}
-    rows |= {f"variational\nepoch {epoch}": images for epoch, images in own.items()}
+    rows |= {f"variational\nepoch {epoch}": images for epoch, images in variational.items()}
     rows |= {f"plain\nepoch {epoch}": images for epoch, images in plain.items()}
     title = "reconstructions of test images: the book's two autoencoders"
     figure = figures.strips(rows, title, dataset.description)
     return common.save(figure, folder / "reconstructions.png")
 
 
-def _train_plain(
-    folder: Path,
-    options: cli.Options,
-    dataset: Dataset,
-    epochs: int,
-    digits: np.ndarray,
-    at: set[int],
-) -> None:
-    """Chapter 3's autoencoder as in the book, with the pictures of it that the figure wants."""
-    from zoo.ch03_mnist_ae_rbm import autoencoder
-    from zoo.ch03_mnist_ae_rbm.train import reconstruct, start, train
-
-    config = dataclasses.replace(autoencoder.RECIPES["book"], epochs=epochs)
-
-    def back(params: Any) -> np.ndarray:
-        return reconstruct(config, params, digits)
-
-    watch = _recorder(folder / "pictures", back, at)
-    _trained(
-        config, options, dataset, folder, watch,
-        chapter="ch03_mnist_ae_rbm/autoencoder", functions=(start, train),
-    )  # fmt: skip
-
-
 def _draw_plane(
     folder: Path, options: cli.Options, dataset: Dataset, epochs: int
 ) -> Iterable[Path]:
-    from zoo.ch08_vae import figures
+    from zoo.ch08_vae.vae import figures
     from zoo.common import figures as common
 
     config = dataclasses.replace(model.RECIPES["modern"], latents=2, epochs=epochs)
-    frames = folder / "plane" / "pictures"
+    pictures = folder / "plane" / "pictures"
 
     def plane(params: model.Params) -> np.ndarray:
-        return views.manifold(config, params, FRAME)
+        return latent.manifold(config, params, FRAME)
 
-    state = _trained(config, options, dataset, folder / "plane", _recorder(frames, plane))
+    task = dataclasses.replace(TASK, watch=_recorder(pictures, plane))
+    own = _trained(task, config, options, dataset, folder / "plane")
     caption = dataset.description
-    mean, _ = views.encode(config, state.params, dataset.test["image"])
-    whole = figures.mosaic(views.manifold(config, state.params), 20, "the plane of codes", caption)
+    mean = own.predict("encode", image=dataset.test["image"])["mean"]
+    whole = figures.mosaic(latent.manifold(config, own.params), 20, "the plane of codes", caption)
     yield common.save(whole, folder / "manifold.png")
     codes = figures.scatter(mean, dataset.test["label"], caption)
     yield common.save(codes, folder / "codes.png")
-    film = (
+    frames = (
         figures.mosaic(images, FRAME, f"epoch {epoch} of {epochs}", width=3.2)
-        for epoch, images in _recorded(frames).items()
+        for epoch, images in _recorded(pictures).items()
     )
-    yield common.animate(film, folder / "manifold.gif", seconds=0.12)
+    yield common.animate(frames, folder / "manifold.gif", seconds=0.12)
 
 
 def _recorder(
     folder: Path, view: Callable[[Any], np.ndarray], at: set[int] | None = None
-) -> commands.Watch:
+) -> Callable[..., Iterator[fit.Progress]]:
     """Keeps `view(params)` at the end of each epoch, or of those named, as FOLDER/EPOCH.npy."""
 
-    def watch(reports: Iterator[fit.Progress]) -> Iterator[fit.Progress]:
+    def watch(config, dataset, run_folder, state, reports) -> Iterator[fit.Progress]:
         for progress in reports:
             if progress.metrics is not None and (at is None or progress.epoch in at):
                 content = io.BytesIO()
@@ -213,3 +195,8 @@ def _recorder(
 def _recorded(folder: Path, at: set[int] | None = None) -> dict[int, np.ndarray]:
     found = {int(path.stem): np.load(path) for path in sorted(folder.glob("*.npy"))}
     return {epoch: images for epoch, images in found.items() if at is None or epoch in at}
+
+
+if __name__ == "__main__":
+    named = {"sweep-latents": sweep_latents, "chapter-figures": chapter_figures}
+    cli.main(__doc__, named, TASKS)

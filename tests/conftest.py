@@ -4,9 +4,13 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
     " --xla_force_host_platform_device_count=8"
 )
 
+import contextlib
+import io
 import itertools
+import runpy
 import subprocess
 import sys
+from typing import NamedTuple
 
 import jax
 import pytest
@@ -50,3 +54,34 @@ def zoo(place, environment):
         )
 
     return run
+
+
+class Done(NamedTuple):
+    """What a command left."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(place, monkeypatch):
+    """Runs `python -m zoo.CHAPTER ARGUMENTS` in `place`, within this process."""
+    monkeypatch.chdir(place)
+    monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    device, cache = jax.config.jax_default_device, jax.config.jax_compilation_cache_dir
+
+    def run(chapter, *arguments, package="zoo"):
+        monkeypatch.setattr(sys, "argv", [chapter, *map(str, arguments)])
+        out, err, status = io.StringIO(), io.StringIO(), 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                runpy.run_module(f"{package}.{chapter}", run_name="__main__", alter_sys=True)
+            except SystemExit as ended:
+                status = ended.code or 0
+        return Done(status, out.getvalue(), err.getvalue())
+
+    yield run
+    jax.config.update("jax_default_device", device)
+    jax.config.update("jax_compilation_cache_dir", cache)

@@ -1,6 +1,7 @@
 """What holds for every chapter: init, apply and loss are pure, and agree with one another."""
 
 import ast
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -10,52 +11,47 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo.common import cli
 
 ROOT = Path(zoo.__file__).parent
 
 
-def defines(path, *names):
-    """Whether a source file has these functions or variables at its top."""
-    found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef):
-            found.add(node.name)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return found >= set(names)
+TASKS = {task.name: task for task in zoo.tasks()}
+CASES = [(task, recipe) for task in TASKS.values() for recipe in task.recipes]
+MODELS = sorted({Path(task.model.__file__) for task in TASKS.values()})
 
 
-MODELS = [path for path in sorted(ROOT.glob("ch*/*.py")) if defines(path, "RECIPES")]
-
-
-def module(path):
-    return importlib.import_module(f"zoo.{path.parent.name}.{path.stem}")
-
-
-@pytest.fixture(
-    params=[(path, recipe) for path in MODELS for recipe in module(path).RECIPES],
-    ids=lambda pair: f"{pair[0].parent.name}.{pair[0].stem}-{pair[1]}",
-)
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0].name}-{case[1]}")
 def chapter(request):
-    path, recipe = request.param
-    model = module(path)
-    config = model.RECIPES[recipe]
-    return model, config, model.example(config, 4)
+    task, recipe = request.param
+    config = task.recipes[recipe]
+    return task.model, config, task.model.example(config, 4)
 
 
 def metrics_of(aux):
     return aux if isinstance(aux, dict) else aux[0]
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("ch*/model.py")), ids=lambda p: p.parent.name)
-def test_a_model_has_recipes(path):
-    assert path in MODELS
+def test_every_model_of_the_zoo_is_a_task():
+    assert sorted(ROOT.glob("ch*/**/model.py")) == MODELS
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda p: f"{p.parent.name}.{p.stem}")
-def test_a_model_has_the_functions_of_the_contract(path):
-    assert defines(path, "RECIPES", "init", "loss", "example")
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_model_has_the_functions_of_the_contract(task):
+    for name in ("Config", "RECIPES", "init", "apply", "loss", "example"):
+        assert hasattr(task.model, name), name
+    package = importlib.import_module(task.package)
+    if not task.second:  # the chapter's main model
+        assert package.TASKS[0] is task
+        for name in ("Config", "RECIPES", "init", "apply", "loss"):
+            assert getattr(package, name) is getattr(task.model, name)
+        assert package.train == task.train
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_each_field_of_a_configuration_is_explained(task):
+    for field in dataclasses.fields(task.config_type):
+        assert cli.documentation(task.config_type).get(field.name), field.name
 
 
 def test_the_first_recipe_is_modern_and_each_config_knows_its_name(chapter):
@@ -114,7 +110,7 @@ def test_a_jitted_loss_is_traced_once(chapter, getkey):
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda p: f"{p.parent.name}.{p.stem}")
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_model_imports_nothing_of_zoo_but_its_operations(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = set()
@@ -127,7 +123,7 @@ def test_model_imports_nothing_of_zoo_but_its_operations(path):
 
 
 @pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("ch*/*.py")), ids=lambda p: f"{p.parent.name}/{p.name}"
+    "path", sorted(ROOT.glob("**/*.py")), ids=lambda p: str(p.relative_to(ROOT))
 )
 def test_every_public_definition_has_a_docstring(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -135,3 +131,34 @@ def test_every_public_definition_has_a_docstring(path):
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), node.name
+
+
+@pytest.mark.parametrize(("task", "recipe"), CASES, ids=[f"{t.name}-{r}" for t, r in CASES])
+def test_a_task_describes_its_state_weights_and_predictions_alike(task, recipe):
+    """Nothing is computed: shapes alone."""
+    config = task.recipes[recipe]
+    weights = jax.eval_shape(task.weights, task.like(config))
+    assert {"params"} <= set(weights) <= {"params", "stats"}
+    for name, prediction in task.predictions(config).items():
+        batch = {
+            key: jax.ShapeDtypeStruct((3, *spec.shape), spec.dtype)
+            for key, spec in prediction.inputs.items()
+        }
+        outputs = jax.eval_shape(prediction.function, weights, batch)
+        assert all(a.shape[0] == 3 for a in outputs.values()), name
+        assert prediction.about
+    assert task.predictions(config) is task.predictions(config)  # so that it compiles once
+
+
+@pytest.mark.parametrize(("task", "recipe"), CASES, ids=[f"{t.name}-{r}" for t, r in CASES])
+def test_the_losses_of_a_task_take_its_random_data(task, recipe):
+    config = task.recipes[recipe]
+    size = getattr(config, "batch_size", 4)
+    data = task.prepare(config, task.random(config, size))
+    state = jax.eval_shape(lambda: task.begin(config, task.random(config, size)))
+    rest = () if state.stats is None else (state.stats,)
+    training, _ = task.losses(config, 1)
+    value, aux = jax.eval_shape(training, state.params, data, state.key, *rest)
+    metrics = aux if not rest else aux[0]
+    assert value.shape == ()
+    assert set(metrics) == set(task.metrics)

@@ -126,7 +126,7 @@ def test_the_gradient_s_results_are_named_like_the_parameters(model):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("loss", "got 'loss', expected module:function"),
+        ("zoo.ch06_cnn:", "got 'zoo.ch06_cnn:', expected module:function"),
         ("zoo.ch98_none:loss", "there is no module zoo.ch98_none"),
         ("zoo.ch99_fake:train", "has no function train: it has init, apply, loss"),
         ("zoo.ch99_fake:odd", "needs an argument temperature, expected one of: params, batch"),

@@ -82,9 +82,8 @@ def test_long_arrays_are_summed_up_and_counts_are_short():
     assert dot.numbers(np.arange(100.0)) == "0 to 99, mean 49.5"
     assert dot.numbers(np.array([True, False])) == "[ True False]"
     assert dot.numbers(np.zeros(0)) == "[]"
-    assert [dot.short(n) for n in (0, 999, 1_000, 57_056_926, 10**19)] == [
-        "0 ", "999 ", "1 k", "57.1 M", "1e+04 P",
-    ]  # fmt: skip
+    counts = {0: "0 ", 999: "999 ", 1_000: "1 k", 57_056_926: "57.1 M", 10**19: "1e+04 P"}
+    assert {count: dot.short(count) for count in counts} == counts
 
 
 def test_ten_thousand_equations_are_traced_and_written_in_five_seconds(tmp_path):

@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from zoo.ch04_gpu import agreement, machine, models, products, rates
-from zoo.common import device
+from zoo.ch04_gpu import agreement, machine, models, products
+from zoo.common import bench, device
 
 pytestmark = [
     pytest.mark.gpu,
@@ -12,7 +12,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("model", models.MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", models.every(), ids=lambda model: model.name)
 def test_gpu_agrees_with_float64(model):
     assert all(row["agrees"] for row in agreement.measure(model, ("cpu", "gpu")))
 
@@ -20,8 +20,8 @@ def test_gpu_agrees_with_float64(model):
 def test_an_epoch_of_the_books_network_takes_a_quarter_of_a_second():
     device.use("gpu")
     (model,) = models.choose(("feedforward-book",))
-    found = rates.training(models.work(model), models.batch_size(model))
-    assert model.epoch / found.median < 0.25
+    found, _ = bench.training(model.task, model.config, model.random(), model.batch_size)
+    assert model.task.epoch / found.median < 0.25
 
 
 def test_a_gpu_pays_for_large_products():

@@ -28,7 +28,7 @@ def test_a_scan_is_counted_by_its_length():
 
 
 def test_the_books_network_is_counted_as_by_hand():
-    module = models.choose(("feedforward-book",))[0].module
+    module = models.choose(("feedforward-book",))[0].task.model
     config, batch = module.RECIPES["book"], 100
     params = module.init(jax.random.key(0), config)
     gradient = jax.value_and_grad(module.loss, has_aux=True)
@@ -41,7 +41,7 @@ def test_the_books_network_is_counted_as_by_hand():
 
 
 def test_a_model_is_placed_with_its_counts_and_its_rate():
-    (model,) = models.choose(("first-network",))
+    (model,) = models.choose(("basic_nn",))
     row = roofline.place(model, seconds=0.01)
     assert row["intensity"] == row["flops"] / row["bytes"]
     assert 0 < row["gflops"] < 1  # four rows of three numbers keep no processor busy
@@ -157,9 +157,10 @@ def test_float32_agrees_with_float64_and_a_wrong_gradient_would_not():
     (row,) = agreement.measure(model, ("cpu",))
     assert row["agrees"]
     assert 0 < row["gradient_error"] < 1e-5
-    params = model.module.init(jax.random.key(0), model.config)
-    batch = model.module.example(model.config, 4)
-    right = agreement.reference(model.module.loss, params, batch)
+    module = model.task.model
+    params = module.init(jax.random.key(0), model.config)
+    batch = module.example(model.config, 4)
+    right = agreement.reference(module.loss, params, batch)
     assert {leaf.dtype for leaf in jax.tree.leaves(right)} == {np.dtype(np.float64)}
     wrong = (right[0], jax.tree.map(lambda g: 1.001 * g, right[1]))
     assert agreement.errors(wrong, right)[1] > agreement.GRADIENT_TOLERANCE

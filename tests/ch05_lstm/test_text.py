@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from zoo.ch05_lstm import model, text
-from zoo.ch05_lstm.train import prepare
+from zoo.ch05_lstm.task import fill, lay_out
 from zoo.common.data import DataError
 from zoo.common.data import text as texts
 
@@ -66,7 +66,8 @@ def test_the_books_text_has_606_lines_and_61_characters():
     source = texts.load("book-shakespeare", "auto")
     if source.source != "real":
         pytest.skip("the book's shakespeare.txt is not here (ZOO_DATA_DIR)")
-    config, corpus = prepare(model.RECIPES["book"], source)
+    corpus = lay_out(model.RECIPES["book"], source)
+    config = fill(model.RECIPES["book"], corpus)
     assert config.vocabulary == 64
     assert corpus.train["target"].shape == (606, 30)
     ended = (corpus.train["target"] == text.END).any(1)
@@ -78,7 +79,8 @@ def test_tiny_shakespeare_is_split_as_nanogpt_does():
     source = texts.load("tiny-shakespeare", "auto")
     if source.source != "real":
         pytest.skip("tiny Shakespeare is not here (ZOO_DATA_DIR)")
-    config, corpus = prepare(model.RECIPES["modern"], source)
+    corpus = lay_out(model.RECIPES["modern"], source)
+    config = fill(model.RECIPES["modern"], corpus)
     assert config.vocabulary == 68
     assert int(corpus.test["weight"].sum()) == 111_540
 
@@ -94,7 +96,7 @@ def test_a_text_that_cannot_be_trained_on_is_refused_by_name(tmp_path):
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(DataError, match=message) as caught:
-            prepare(*(config, text.load(path=str(path))))
+            lay_out(config, text.load(path=str(path)))
         assert name in str(caught.value)
     with pytest.raises(DataError, match=r"nowhere\.txt"):
         text.load(path=str(tmp_path / "nowhere.txt"))

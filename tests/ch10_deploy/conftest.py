@@ -1,35 +1,28 @@
 """A small model, exported once, and a real server of it in a process of its own."""
 
+import dataclasses
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import threading
+import types
+from pathlib import Path
 
 import httpx
-import jax
 import numpy as np
 import pytest
 
-from zoo.ch06_cnn import model as cnn
+from zoo import ch06_cnn
 from zoo.ch10_deploy import export, store
+from zoo.common.trained import Trained
 
-CONFIG = cnn.Config(filters=(4, 4, 4), hidden=8)
+BAD = types.SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("bad.py"))))
+TASK = ch06_cnn.TASKS[0]
+CONFIG = dataclasses.replace(TASK.recipes["modern"], filters=(4, 4, 4), hidden=8)
 CLASSES = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 DATA = {"name": "CIFAR-10", "source": "sample", "split": "sample", "sha256": "0" * 64}
-
-
-@pytest.fixture(scope="session")
-def config():
-    """Of the small model."""
-    return CONFIG
-
-
-@pytest.fixture(scope="session")
-def weights():
-    """Of the small model; not trained."""
-    params = jax.jit(lambda: cnn.init(jax.random.key(0), CONFIG))()
-    return {"params": params, "stats": cnn.init_stats(params)}
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +32,23 @@ def data():
 
 
 @pytest.fixture(scope="session")
-def contents(weights, data):
-    """The files of a small exported model of chapter 6, by name."""
-    return export.build("ch06_cnn", CONFIG, weights, {"data": data})
+def model(data, tmp_path_factory):
+    """A small model of chapter 6; not trained."""
+    state = TASK.start(CONFIG, TASK.random(CONFIG, CONFIG.batch_size))
+    folder = tmp_path_factory.mktemp("run")
+    return Trained(TASK, CONFIG, TASK.weights(state), {"data": data}, folder, state)
+
+
+@pytest.fixture(scope="session")
+def main():
+    """The name of its main prediction."""
+    return next(iter(TASK.predictions(CONFIG)))
+
+
+@pytest.fixture(scope="session")
+def contents(model, data):
+    """Its files when it is exported, by name."""
+    return export.build(TASK, CONFIG, model.weights, data)
 
 
 @pytest.fixture(scope="session")
@@ -146,6 +153,12 @@ def client(server, keyfile):
     headers = {"Authorization": f"Bearer {keyfile[1]}"}
     with httpx.Client(base_url=server.url, headers=headers, timeout=10, trust_env=False) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def bad():
+    """The module of bad requests."""
+    return BAD
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import dataclasses
 import io
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -15,9 +16,26 @@ class Model:
     digest: str = "model 1"
     classes: tuple[str, ...] = ("cat", "dog", "ship")
     calls: int = 0
+    labels: bool = True
 
-    def predict(self, images):
+    @property
+    def manifest(self):
+        return {"model": "ch99_model"}
+
+    @property
+    def predictions(self):
+        picture = {"picture": jax.ShapeDtypeStruct((32, 32, 3), np.uint8)}
+        return {"main": export.Signature("", picture, {})}
+
+    def classifies(self, name):
+        return self.labels
+
+    def predict(self, name, inputs):
+        assert name == "main"
         self.calls += 1
+        return {"probabilities": self.probabilities(inputs["picture"])}
+
+    def probabilities(self, images):
         scores = images.reshape(len(images), images[:1].size or 3072)[:, :3].astype(np.float32) + 1
         return scores / scores.sum(axis=1, keepdims=True)
 
@@ -60,7 +78,7 @@ def test_merged_shards_equal_one_pass_in_order(shards, model, file, records, tmp
         batch.run("model", file, str(out), shard, shards)
     batch.run("model", file, str(out), shards=shards, merge=True)
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    expected = Model().predict(images)
+    expected = Model().probabilities(images)
     np.testing.assert_array_equal(merged(out)["probability"], expected)
     np.testing.assert_array_equal(merged(out)["label"], expected.argmax(-1))
     assert merged(out)["classes"].tolist() == ["cat", "dog", "ship"]
@@ -83,7 +101,7 @@ def test_a_shard_that_is_there_is_not_predicted_again(model, file, tmp_path, cap
     batch.run("model", file, str(tmp_path / "out"), 1, 3)
     batch.run("model", file, str(tmp_path / "out"), 1, 3)
     assert model.calls == 1
-    assert "there already" in capsys.readouterr().out
+    assert "predicted before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", ["model", "images", "bytes", "record"])
@@ -102,6 +120,20 @@ def test_it_is_predicted_again_after_a_change(change, model, file, records, tmp_
     batch.run("model", file, str(out), 1, 3)
     assert model.calls == 2
     assert np.load(name.with_suffix(".npy")).shape == (4, 3)
+
+
+def test_only_a_classifier_of_pictures_is_run(model, file, tmp_path):
+    model.labels = False
+    with pytest.raises(batch.ShardError, match="ch99_model does not classify pictures"):
+        batch.run("model", file, str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(("count", "shards"), [(0, 1), (1, 1), (11, 3), (10, 4), (2, 5), (100, 7)])
+def test_shards_are_even_and_leave_nothing_out(count, shards):
+    cuts = [batch.bounds(count, shard, shards) for shard in range(shards)]
+    assert [n for start, end in cuts for n in range(start, end)] == [*range(count)]
+    sizes = [end - start for start, end in cuts]
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_shard_without_its_record_counts_as_not_there(model, file, tmp_path):

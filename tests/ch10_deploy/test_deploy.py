@@ -242,8 +242,8 @@ def interface(module):
     """What a chapter gives to `cli.main`, with commands that only say that they were reached."""
     given, main = {}, cli.main
 
-    def take(doc, commands, recipes=(), resumed=None):
-        given.update(doc=doc, commands=commands, recipes=recipes)
+    def take(doc, commands, tasks=()):
+        given.update(doc=doc, commands=commands, tasks=tasks)
 
     cli.main = take
     try:
@@ -257,14 +257,17 @@ def interface(module):
             return {name: stub(inner) for name, inner in command.items()}
         return functools.wraps(command)(lambda *_, **values: reached.append(values))
 
-    return given["doc"], stub(given["commands"]), given["recipes"], reached
+    tasks = {task.config_type: task for task in given["tasks"]}
+    return given["doc"], stub(given["commands"]), tasks, reached
 
 
 def parse(module, arguments):
-    doc, commands, recipes, reached = interface(module)
+    doc, commands, tasks, reached = interface(module)
     reached.clear()
     try:
-        cli._dispatch(doc, commands, cli._base_configs(arguments, recipes, None), arguments)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [module, *arguments])
+            cli._dispatch(doc, commands, tasks)
     except SystemExit as end:
         pytest.fail(f"python -m {module} {shlex.join(arguments)}: status {end.code}")
     (values,) = reached

@@ -7,14 +7,12 @@ import sys
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.ch03_mnist_ae_rbm import feedforward
-from zoo.ch03_mnist_ae_rbm import train as digits
-from zoo.ch06_cnn.train import predict_probabilities, start
 from zoo.ch10_deploy import ExportError, export, export_run, load, store
-from zoo.common import checkpoint, cli, run
+from zoo.common.task import Prediction
 
 
 def write(folder, contents, **changed):
@@ -31,44 +29,62 @@ def agree(contents, name, content):
     return contents | {name: content, export.MANIFEST: json.dumps(manifest).encode()}
 
 
+@pytest.fixture(scope="module")
+def probabilities(main):
+    """The probabilities that an exported model gives for images."""
+    return lambda model, images: model.predict(main, {"image": images})["probabilities"]
+
+
 @pytest.fixture
-def expected(pictures, config, weights):
-    return predict_probabilities(config, weights["params"], weights["stats"], pictures)
+def expected(pictures, model):
+    return model.predict(image=pictures)["probabilities"]
 
 
-def test_a_loaded_model_predicts_as_its_chapter_does(exported, pictures, expected, data):
+def test_a_loaded_model_predicts_as_its_chapter_does(
+    exported, pictures, expected, data, main, probabilities
+):
     model = load(exported)
     assert model.source == "exported function"
     assert model.classes == tuple(data["classes"])
-    np.testing.assert_allclose(model.predict(pictures), expected, atol=1e-6)
-    np.testing.assert_allclose(model.predict(pictures[:3]), expected[:3], atol=1e-6)
-    assert model.predict(pictures[:0]).shape == (0, 10)
+    assert model.classifies(main)
+    assert model.predictions[main].picture == (32, 32, 3)
+    np.testing.assert_allclose(probabilities(model, pictures), expected, atol=1e-6)
+    np.testing.assert_allclose(probabilities(model, pictures[:3]), expected[:3], atol=1e-6)
+    assert probabilities(model, pictures[:0]).shape == (0, 10)
 
 
-def test_more_images_than_a_batch_go_through_in_pieces(exported):
+def test_more_images_than_a_batch_go_through_in_pieces(exported, probabilities):
     images = np.random.default_rng(1).integers(0, 256, (70, 32, 32, 3), np.uint8)
     model = load(exported)
-    parts = [model.predict(images[:64]), model.predict(images[64:])]
-    np.testing.assert_allclose(model.predict(images), np.concatenate(parts), atol=1e-7)
+    parts = [probabilities(model, images[:64]), probabilities(model, images[64:])]
+    np.testing.assert_allclose(probabilities(model, images), np.concatenate(parts), atol=1e-7)
 
 
 @pytest.mark.parametrize("shape", [(2, 28, 28, 3), (32, 32, 3), (2, 32, 32)])
-def test_a_wrong_shape_is_named(exported, shape):
+def test_a_wrong_shape_is_named(exported, shape, main):
     with pytest.raises(ExportError, match="expected uint8"):
-        load(exported).predict(np.zeros(shape, np.uint8))
+        load(exported).predict(main, {"image": np.zeros(shape, np.uint8)})
 
 
-def test_an_export_has_the_same_bytes_again_and_no_path_of_this_machine(
-    contents, config, weights, data
-):
-    again = export.build("ch06_cnn", config, weights, {"data": data})
+def test_other_predictions_and_inputs_are_named(exported, pictures, main):
+    with pytest.raises(ExportError, match=f"no prediction 'sing', expected {main}"):
+        load(exported).predict("sing", {"image": pictures})
+    with pytest.raises(ExportError, match="got the inputs picture, expected image"):
+        load(exported).predict(main, {"picture": pictures})
+
+
+def test_an_export_has_the_same_bytes_again_and_no_path_of_this_machine(contents, model, data):
+    again = export.build(model.task, model.config, model.weights, data)
     assert again == contents
     assert not any(b"/zoo/" in bytes_ or b".py" in bytes_ for bytes_ in contents.values())
 
 
-def test_the_manifest_says_what_the_model_is(contents):
+def test_the_manifest_says_what_the_model_is(contents, main, model):
     manifest = json.loads(contents[export.MANIFEST])
-    assert manifest["input"] == {"shape": ["batch", 32, 32, 3], "dtype": "uint8"}
+    described = manifest["predictions"][main]
+    assert described["about"] == model.predictions[main].about
+    assert described["inputs"]["image"] == {"shape": ["batch", 32, 32, 3], "dtype": "uint8"}
+    assert described["outputs"]["probabilities"] == {"shape": ["batch", 10], "dtype": "float32"}
     assert manifest["platforms"] == ["cpu", "cuda", "tpu"]
     assert manifest["versions"]["jax"] == jax.__version__
     for name, about in manifest["files"].items():
@@ -76,7 +92,8 @@ def test_the_manifest_says_what_the_model_is(contents):
 
 
 @pytest.mark.parametrize("name", [export.WEIGHTS, export.CONFIG, export.FUNCTION])
-def test_a_changed_file_is_refused_by_name(contents, tmp_path, name):
+def test_a_changed_file_is_refused_by_name(contents, tmp_path, name, main):
+    name = main + name if name == export.FUNCTION else name
     content = bytearray(contents[name])
     content[len(content) // 2] ^= 1
     write(tmp_path / "model", contents, **{name: bytes(content)})
@@ -87,18 +104,20 @@ def test_a_changed_file_is_refused_by_name(contents, tmp_path, name):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 1},
         {"files": {}},
         {"files": {"../keys.json": {"sha256": "", "bytes": 1}}},
         {"classes": 3},
-        {"input": {"shape": ["batch", -1]}},
+        {"predictions": {}},
+        {"predictions": {"../a": {"about": "", "inputs": {}, "outputs": {}}}},
+        {"predictions": {"a": {"about": "", "inputs": {"x": {"shape": ["batch", -1]}}}}},
         {"versions": None},
     ],
 )
 def test_a_manifest_that_is_none_is_refused(contents, tmp_path, change):
     manifest = json.loads(contents[export.MANIFEST]) | change
     write(tmp_path / "model", contents, **{export.MANIFEST: json.dumps(manifest).encode()})
-    with pytest.raises(ExportError, match=r"manifest\.json|format 2"):
+    with pytest.raises(ExportError, match=r"manifest\.json|format 1"):
         load(tmp_path / "model")
 
 
@@ -117,87 +136,82 @@ def test_the_digest_pins_a_model(exported, contents):
         load(exported, "00")
 
 
-def blob_of_version(contents, version):
+def blob_of_version(content, version):
     """The exported function under another version of its calling convention."""
-    exported = jax.export.deserialize(bytearray(contents[export.FUNCTION]))
+    exported = jax.export.deserialize(bytearray(content))
     return bytes(dataclasses.replace(exported, calling_convention_version=version).serialize())
 
 
 @pytest.mark.parametrize("blob", [5, 99, b"no flatbuffer at all", b""])
 def test_a_function_that_this_jax_cannot_read_gives_way_to_the_code(
-    contents, tmp_path, capsys, pictures, expected, blob
+    contents, tmp_path, capsys, pictures, expected, blob, main, probabilities
 ):
-    content = blob if isinstance(blob, bytes) else blob_of_version(contents, blob)
-    write(tmp_path / "model", agree(contents, export.FUNCTION, content))
+    name = main + export.FUNCTION
+    content = blob if isinstance(blob, bytes) else blob_of_version(contents[name], blob)
+    write(tmp_path / "model", agree(contents, name, content))
     model = load(tmp_path / "model")
     assert model.source == "code"
     assert "can't read the exported function" in capsys.readouterr().out
-    np.testing.assert_allclose(model.predict(pictures), expected, atol=1e-6)
+    np.testing.assert_allclose(probabilities(model, pictures), expected, atol=1e-6)
 
 
-def test_where_neither_function_nor_code_fits_both_reasons_are_given(contents, tmp_path):
+def test_where_neither_function_nor_code_fits_both_reasons_are_given(contents, tmp_path, main):
     config = json.loads(contents[export.CONFIG])
     config["config"]["hidden"] = 9
-    changed = agree(contents, export.FUNCTION, b"nothing")
+    changed = agree(contents, main + export.FUNCTION, b"nothing")
     write(tmp_path / "model", agree(changed, export.CONFIG, json.dumps(config).encode()))
     with pytest.raises(ExportError, match=r"neither the exported function .* another model"):
         load(tmp_path / "model")
 
 
-def test_a_model_of_chapter_3_is_exported_too(tmp_path, data):
-    config = feedforward.Config(hidden=(8,), pixels="book")
-    params = jax.jit(lambda: feedforward.init(jax.random.key(0), config))()
-    content = {"data": {**data, "classes": []}}
-    made = export.build("ch03_feedforward", config, {"params": params}, content)
+def test_what_a_function_takes_is_what_the_manifest_says(contents, tmp_path, main):
+    manifest = json.loads(contents[export.MANIFEST])
+    manifest["predictions"][main]["inputs"]["image"]["shape"] = ["batch", 16, 16, 3]
+    write(tmp_path / "model", contents, **{export.MANIFEST: json.dumps(manifest).encode()})
+    with pytest.raises(ExportError, match=r"neither .* the manifest says .*\(16, 16, 3\)"):
+        load(tmp_path / "model")
+
+
+def test_a_classifier_whose_data_name_no_classes_gets_numbers(model, data, tmp_path):
+    made = export.build(model.task, model.config, model.weights, {**data, "classes": []})
     write(tmp_path / "model", made)
-    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
-    images[0, 0] = 255
-    expected = digits.predict_probabilities(config, params, images)
-    model = load(tmp_path / "model")
-    assert model.classes == tuple("0123456789")
-    np.testing.assert_allclose(model.predict(images), expected, atol=1e-6)
-    write(tmp_path / "old", agree(made, export.FUNCTION, b"too old"))
-    np.testing.assert_allclose(load(tmp_path / "old").predict(images), expected, atol=1e-6)
+    assert load(tmp_path / "model").classes == tuple("0123456789")
 
 
-def test_a_run_that_drops_in_predictions_is_refused(config, weights, data):
-    dropping = dataclasses.replace(config, dropout_bug=True)
+def test_a_run_that_drops_in_predictions_is_refused(model, data):
+    dropping = dataclasses.replace(model.config, dropout_bug=True)
     with pytest.raises(ValueError, match="place in the batch"):
-        export.build("ch06_cnn", dropping, weights, {"data": data})
+        export.build(model.task, dropping, model.weights, data)
 
 
-def test_a_missing_package_is_named_with_the_extra(config, weights, data, monkeypatch):
+def test_a_function_that_takes_no_batch_of_any_size_is_named(model, data):
+    def last(weights, inputs):
+        return {"x": inputs["x"][jnp.newaxis, -1]}
+
+    inputs = {"x": jax.ShapeDtypeStruct((2,), np.float32)}
+    task = dataclasses.replace(
+        model.task, predictions=lambda config: {"last": Prediction("the last row", inputs, last)}
+    )
+    with pytest.raises(ExportError, match=r"last returns x \(1, 2\), expected a row for each"):
+        export.build(task, model.config, model.weights, data)
+
+
+def test_a_missing_package_is_named_with_the_extra(model, data, monkeypatch):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     monkeypatch.delitem(sys.modules, "jax._src.export.serialization", raising=False)
     with pytest.raises(ExportError, match=r"pip install -e '\.\[serve\]'"):
-        export.build("ch06_cnn", config, weights, {"data": data})
+        export.build(model.task, model.config, model.weights, data)
 
 
-@pytest.fixture
-def trained(tmp_path, monkeypatch, config, data):
-    """A run's folder with a checkpoint, as `train` leaves it."""
-    monkeypatch.chdir(tmp_path)
-    folder = run.create("ch06_cnn", config, data, tmp_path / "trained")
-
-    def empty(leaf):  # drawing weights would take seconds to compile
-        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return jax.random.key(0) if is_key else jax.numpy.zeros(leaf.shape, leaf.dtype)
-
-    state = jax.eval_shape(lambda: start(config, 100)[1])
-    checkpoint.save(folder, jax.tree.map(empty, state), {})
-    return cli.Trained(run=folder, device="cpu")
-
-
-def test_a_run_is_exported_once_and_never_over_another_model(trained, tmp_path, contents):
-    first = export_run("ch06_cnn", trained)
-    assert first.location == str(trained.run / "export")
+def test_a_model_is_exported_once_and_never_over_another_one(model, tmp_path, contents, main):
+    zeros = jax.tree.map(jnp.zeros_like, model.weights)
+    other = dataclasses.replace(model, weights=zeros, folder=tmp_path)
+    first = export_run(other)
+    assert first.location == str(tmp_path / "export")
     assert not first.was_there
-    assert export_run("ch06_cnn", trained) == first._replace(was_there=True)
-    assert load(first.location, first.digest).predict(np.zeros((1, 32, 32, 3), np.uint8)).any()
-    other = write(tmp_path / "other", contents)
+    assert export_run(other) == first._replace(was_there=True)
+    images = {"image": np.zeros((1, 32, 32, 3), np.uint8)}
+    assert load(first.location, first.digest).predict(main, images)["probabilities"].any()
+    write(tmp_path / "other", contents)
     with pytest.raises(ExportError, match="holds another model"):
-        export_run("ch06_cnn", trained, str(other))
-    with pytest.raises(ExportError, match="no model 'ch99'"):
-        export_run("ch99", trained)
-    with pytest.raises(run.RunError, match="is a run of ch06_cnn"):
-        export_run("ch03_feedforward", trained)
+        export_run(other, str(tmp_path / "other"))

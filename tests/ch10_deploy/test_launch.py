@@ -15,18 +15,16 @@ import numpy as np
 import optax
 import pytest
 
-from zoo.ch03_mnist_ae_rbm import feedforward
-from zoo.ch03_mnist_ae_rbm import train as networks
+from zoo import ch03_mnist_ae_rbm
 from zoo.ch10_deploy import launch
 from zoo.common import checkpoint, device, fit, run
 from zoo.common.data import mnist
 from zoo.common.run import RunError
 
 CHAPTER = "zoo.ch03_mnist_ae_rbm"
-CONFIG = dataclasses.replace(
-    feedforward.RECIPES["modern"], hidden=(16,), dropout=0.2, shift=0, epochs=4
-)
-FLAGS = ["train", "feedforward", "--hidden", "16", "--dropout", "0.2", "--shift", "0"]
+TASK = ch03_mnist_ae_rbm.TASKS[0]
+CONFIG = dataclasses.replace(TASK.recipes["modern"], hidden=(16,), dropout=0.2, shift=0, epochs=4)
+FLAGS = ["train", "--hidden", "16", "--dropout", "0.2", "--shift", "0"]
 FLAGS += ["--epochs", "4", "--data", "sample", "--device", "cpu"]
 
 
@@ -93,10 +91,10 @@ def resumed(killed, place, environment):
 
 def test_two_processes_killed_and_started_again_equal_one_that_ran_through(killed, resumed):
     data = mnist.load(data="sample")
-    _, like = networks.start(CONFIG, len(data.train["label"]))
+    like = TASK.start(CONFIG, data.train)
     together, _ = checkpoint.restore(killed[0], like)
     with jax.debug_key_reuse(False):
-        alone = networks.train(CONFIG, data.train)
+        alone = TASK.train(CONFIG, data.train)
     moved = [
         np.abs(np.asarray(a) - np.asarray(b)).max()
         for a, b in zip(jax.tree.leaves(alone.params), jax.tree.leaves(like.params), strict=True)
@@ -276,7 +274,7 @@ def test_processes_with_other_flags_or_data_refuse_to_train(monkeypatch):
 
 
 def test_a_model_that_trains_alone_refuses_company(monkeypatch):
-    _, state = networks.start(CONFIG, 1500)
+    state = TASK.start(CONFIG, TASK.random(CONFIG, 1500))
     run._check_shared(state)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(RunError, match="trains within one process only"):

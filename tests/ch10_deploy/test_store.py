@@ -33,11 +33,12 @@ def bucket():
     server.stop()
 
 
-def test_a_model_goes_to_s3_and_back(bucket, contents, exported, pictures):
+def test_a_model_goes_to_s3_and_back(bucket, contents, exported, pictures, main):
     store.write_folder(f"{bucket}/cnn/v1", contents)
     model = load(f"{bucket}/cnn/v1")
     assert model.digest == load(exported).digest
-    np.testing.assert_array_equal(model.predict(pictures), load(exported).predict(pictures))
+    found, expected = (m.predict(main, {"image": pictures}) for m in (model, load(exported)))
+    np.testing.assert_array_equal(found["probabilities"], expected["probabilities"])
 
 
 def test_a_model_on_s3_that_was_changed_is_refused(bucket, contents):

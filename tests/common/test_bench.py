@@ -4,13 +4,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from zoo.common import bench, device
+from zoo.common.task import Prediction, Task
 
 
 def test_compilation_is_apart_from_the_runs():
@@ -166,3 +170,58 @@ def test_benchmark_measures_zoo_alone(benchmark, tmp_path, capsys):
     assert min(record["rates"]["zoo"]) > 0
     assert record["system"]["processor"]
     assert "zoo" in capsys.readouterr().out
+
+
+PAUSE = 0.02
+
+
+def slow_loss(params, batch, key=None):
+    """A loss that takes PAUSE seconds to compute."""
+
+    def wait(x):
+        time.sleep(PAUSE)
+        return np.float32(0)
+
+    zero = jax.pure_callback(wait, jax.ShapeDtypeStruct((), jnp.float32), batch["x"][0])
+    return (params**2).sum() + jax.lax.stop_gradient(zero), {}
+
+
+class Config(NamedTuple):
+    seed: int = 0
+
+
+TASK = Task(
+    name="test",
+    model=SimpleNamespace(init=lambda key, config: jnp.ones(3)),
+    about="a loss that takes its time",
+    load=None,
+    random=None,
+    optimizer=lambda config, steps: optax.sgd(0.1),
+    losses=lambda config, steps: (slow_loss, slow_loss),
+    metrics=(),
+    predictions=lambda config: {
+        "sum": Prediction(
+            "a sum",
+            {"x": jax.ShapeDtypeStruct((), np.float32)},
+            lambda weights, inputs: {"sum": weights["params"].sum() + inputs["x"]},
+        )
+    },
+)
+
+
+def test_training_takes_the_time_that_its_updates_take():
+    batch, data = 10, {"x": np.zeros(40, np.float32)}
+    found, state = bench.training(TASK, Config(), data, batch, runs=2, seconds=2 * PAUSE)
+    assert int(state.step) > 4
+    assert len(found.values) == 2
+    assert max(found.values) < batch / PAUSE
+    assert found.median > 0.2 * batch / PAUSE
+    assert found.compile_seconds > 0
+
+
+def test_inference_counts_the_examples_of_a_batch():
+    data = {"x": np.zeros(8, np.float32), "label": np.zeros(8, int)}
+    found = bench.inference(TASK, Config(), {"params": jnp.ones(3)}, data, runs=3)
+    assert len(found.values) == 3
+    assert found.scaled(2.0).summary()["median"] == 2 * found.median
+    assert found.summary()["low"] <= found.median <= found.summary()["high"]

@@ -92,7 +92,7 @@ def test_a_state_comes_back_bit_for_bit(tmp_path, optimizer, impl):
     _, opt_state = optimizer.update(grads, state.opt_state, state.params)
     state = state._replace(opt_state=opt_state)
     path = checkpoint.save(tmp_path, state, {"seconds": 0.1, "epoch": 2})
-    assert path == tmp_path / "checkpoints" / "7"
+    assert path == tmp_path / "checkpoints" / "7.safetensors"
     restored, notes = checkpoint.restore(tmp_path, state_at(0, optimizer, impl))
     assert bits(restored) == bits(state)
     assert notes == {"seconds": 0.1, "epoch": 2}
@@ -136,27 +136,27 @@ def test_shapes_without_arrays_are_enough_to_restore(tmp_path):
 def test_the_newest_two_stay(tmp_path):
     for step in (9, 10, 100):
         checkpoint.save(tmp_path, state_at(step), {"step": step})
-    assert names_in(tmp_path) == ["10", "100"]
-    assert checkpoint.latest(tmp_path) == tmp_path / "checkpoints" / "100"
+    assert names_in(tmp_path) == ["10.safetensors", "100.safetensors"]
+    assert checkpoint.latest(tmp_path) == tmp_path / "checkpoints" / "100.safetensors"
     restored, notes = checkpoint.restore(tmp_path, state_at(0))
     assert bits(restored) == bits(state_at(100))
     assert notes == {"step": 100}
 
 
-def test_a_second_save_at_a_step_leaves_the_first_until_it_is_whole(tmp_path):
+def test_a_second_save_at_a_step_takes_the_place_of_the_first(tmp_path):
     for count in range(12):
         checkpoint.save(tmp_path, state_at(5), {"count": count})
         assert checkpoint.restore(tmp_path, state_at(0))[1] == {"count": count}
-    assert names_in(tmp_path) == ["5-11", "5-12"]
+    assert names_in(tmp_path) == ["5.safetensors"]
     checkpoint.save(tmp_path, state_at(6), {})
-    assert names_in(tmp_path) == ["5-12", "6"]
+    assert names_in(tmp_path) == ["5.safetensors", "6.safetensors"]
 
 
 def test_the_checkpoints_of_a_run_that_went_further_are_not_touched(tmp_path):
     checkpoint.save(tmp_path, state_at(50), {})
     with pytest.raises(CheckpointError, match=r"later step than 2.*another run"):
         checkpoint.save(tmp_path, state_at(2), {})
-    assert names_in(tmp_path) == ["50"]
+    assert names_in(tmp_path) == ["50.safetensors"]
 
 
 def test_a_folder_without_checkpoints_is_said_to_have_none(tmp_path):
@@ -166,15 +166,15 @@ def test_a_folder_without_checkpoints_is_said_to_have_none(tmp_path):
             checkpoint.restore(folder, state_at(0))
 
 
-def test_unfinished_and_foreign_folders_are_not_checkpoints(tmp_path):
+def test_unfinished_and_foreign_files_are_not_checkpoints(tmp_path):
     checkpoint.save(tmp_path, state_at(1), {})
     parent = tmp_path / "checkpoints"
-    for name in ("7.orbax-checkpoint-tmp", "8.orbax-checkpoint-tmp-17", "3.removed", "notes"):
-        shutil.copytree(parent / "1", parent / name)
-    (parent / "9").write_text("a file")
-    assert checkpoint.latest(tmp_path) == parent / "1"
+    for name in (".7.safetensors.123.tmp", "8.safetensors.tmp", "x.safetensors", "9"):
+        shutil.copy(parent / "1.safetensors", parent / name)
+    assert checkpoint.latest(tmp_path) == parent / "1.safetensors"
     checkpoint.save(tmp_path, state_at(2), {})
-    assert names_in(tmp_path) == ["1", "2", "9", "notes"]
+    kept = ["1.safetensors", "2.safetensors", "8.safetensors.tmp", "9", "x.safetensors"]
+    assert names_in(tmp_path) == kept
 
 
 def test_another_model_is_refused_with_the_differences(tmp_path):
@@ -215,74 +215,49 @@ def test_two_leaves_of_one_name_are_refused(tmp_path):
         checkpoint.save(tmp_path, state_at(1)._replace(params=params), {})
 
 
-def damages(raw, rng):
-    """Ways to damage a file: (name, its content or None for no file)."""
-    for place in {0, len(raw) - 1, rng.randrange(max(len(raw), 1))} if raw else ():
+@pytest.mark.parametrize("name", ["a [b] c", "back\\slash", "star*?", "émile %41", " space "])
+def test_no_character_of_a_path_matters(tmp_path, name):
+    state = state_at(1)
+    checkpoint.save(tmp_path / name, state, {})
+    assert bits(checkpoint.restore(tmp_path / name, state_at(0))[0]) == bits(state)
+
+
+def test_no_damaged_file_gives_wrong_data_or_another_exception(tmp_path):
+    rng, old, new = random.Random(0), state_at(1, optax.adam(0.1)), state_at(2, optax.adam(0.1))
+    earlier = checkpoint.save(tmp_path, old, {"epoch": 1})
+    path = checkpoint.save(tmp_path, new, {"epoch": 2})
+    raw = path.read_bytes()
+    header = 8 + int.from_bytes(raw[:8], "little")
+    contents = [raw[:size] for size in (0, 4, 8, header, len(raw) // 2, len(raw) - 1)]
+    contents.append(raw + b"x")
+    places = {*range(12), *range(0, header, 7), header - 1, header, len(raw) - 1}
+    for place in places | set(rng.sample(range(len(raw)), 60)):
         flipped = bytearray(raw)
         flipped[place] ^= 1 << rng.randrange(8)
-        yield f"bit flipped in byte {place}", bytes(flipped)
-    if raw:
-        yield "cut in half", raw[: len(raw) // 2]
-        yield "emptied", b""
-    yield "deleted", None
+        contents.append(bytes(flipped))
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="is damaged") as caught:
+            checkpoint.restore(tmp_path, new)
+        assert f"delete {path} to go back to {earlier}" in str(caught.value)
+    path.unlink()
+    restored, notes = checkpoint.restore(tmp_path, old)
+    assert (bits(restored), notes) == (bits(old), {"epoch": 1})
 
 
-def test_no_damaged_file_gives_wrong_data_or_another_exception(tmp_path, capfd):
-    run_folder, rng = tmp_path / "run", random.Random(0)
-    old, new = state_at(1, optax.adam(0.1)), state_at(2, optax.adam(0.1))
-    checkpoint.save(run_folder, old, {"epoch": 1})
-    path = checkpoint.save(run_folder, new, {"epoch": 2})
-    files = sorted(p.relative_to(path) for p in path.rglob("*") if p.is_file())
-    refused = set()
-    for number, name in enumerate(files):
-        for kind, content in damages((path / name).read_bytes(), rng):
-            copy = tmp_path / f"{number} {kind}"
-            shutil.copytree(run_folder, copy)
-            damaged = copy / "checkpoints" / "2"
-            (damaged / name).unlink()
-            if content is not None:
-                (damaged / name).write_bytes(content)
-            try:
-                restored, notes = checkpoint.restore(copy, new)
-            except CheckpointError as error:
-                refused.add((str(name), kind))
-                message = str(error)
-                assert message.startswith(f"{damaged} is damaged ("), (name, kind, message)
-                assert f"delete {damaged} to go back to {copy / 'checkpoints' / '1'}" in message
-                shutil.rmtree(damaged)
-                restored, notes = checkpoint.restore(copy, old)
-                assert (bits(restored), notes) == (bits(old), {"epoch": 1})
-            else:
-                assert (bits(restored), notes) == (bits(new), {"epoch": 2}), (name, kind)
-            shutil.rmtree(copy)
-    assert {name for name, _ in refused} >= {"about/metadata", "state/manifest.ocdbt"}
-    assert len(refused) > 15
-    # Orbax and tensorstore have nothing to add to the message.
-    assert capfd.readouterr() == ("", "")
-
-
-def test_the_metadata_is_guarded_to_the_last_byte(tmp_path):
-    checkpoint.save(tmp_path, state_at(1), {"seconds": 12.5})
-    file = tmp_path / "checkpoints" / "1" / "about" / "metadata"
-    raw = file.read_bytes()
-    assert json.loads(raw)["leaves"]["params/conv/0/kernel"] == ["float32", [16, 16]]
-    like, rng = state_at(0), random.Random(0)
-    for place in [raw.index(b"12.5"), *range(0, len(raw), 1 + len(raw) // 60)]:
-        flipped = bytearray(raw)
-        flipped[place] ^= 1 << rng.randrange(7)
-        file.write_bytes(flipped)
-        with pytest.raises(CheckpointError, match=r"is damaged .*: there is no earlier one"):
-            checkpoint.restore(tmp_path, like)
-
-
-def test_a_whole_checkpoint_of_other_contents_is_refused(tmp_path):
-    for step in (1, 2):
-        checkpoint.save(tmp_path, state_at(step), {})
-    parent = tmp_path / "checkpoints"
-    shutil.rmtree(parent / "2" / "state")
-    shutil.copytree(parent / "1" / "state", parent / "2" / "state")
-    with pytest.raises(CheckpointError, match=r"2 is damaged .the digest is"):
+def test_the_notes_are_guarded(tmp_path):
+    path = checkpoint.save(tmp_path, state_at(1), {"seconds": 12.5})
+    path.write_bytes(path.read_bytes().replace(b"12.5", b"13.5"))
+    with pytest.raises(CheckpointError, match=r"the digest is .*: there is no earlier one"):
         checkpoint.restore(tmp_path, state_at(0))
+
+
+def test_a_save_counts_only_when_it_was_read_back(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, state_at(1), {})
+    monkeypatch.setattr(Path, "read_bytes", lambda path: b"something else")
+    with pytest.raises(CheckpointError, match=r"the disk failed to read or write; the last good"):
+        checkpoint.save(tmp_path, state_at(2), {})
+    assert names_in(tmp_path) == ["1.safetensors"]
 
 
 WRITER = """
@@ -315,7 +290,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_good_checkpoint(tmp_path):
             time.sleep(rng.uniform(0, 0.08))
             writer.kill()
             said += [int(line) for line in writer.stdout]
-        unfinished += any(not name.isdigit() for name in names_in(folder))
+        unfinished += any(name.endswith(".tmp") for name in names_in(folder))
         (state, notes), last = checkpoint.restore(folder, like), said[-1]
         step = int(state.step)
         assert step in (last, last + 1)
@@ -323,7 +298,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_good_checkpoint(tmp_path):
         assert bits(state.params) == bits({"w": noise + step})
         assert bits(state.key) == bits(jax.random.key(step))
         checkpoint.save(folder, state._replace(step=jnp.int32(step + 1)), {})
-        assert all(name.isdigit() for name in names_in(folder))
+        assert all(name.endswith(".safetensors") for name in names_in(folder))
     assert unfinished > 0, "no kill fell inside a write: the test has tested nothing"
 
 
@@ -332,7 +307,7 @@ import resource, sys
 import jax, jax.numpy as jnp
 from pathlib import Path
 from zoo.common import checkpoint, fit
-assert "orbax" not in sys.modules and "safetensors" not in sys.modules
+assert "safetensors" not in sys.modules
 folder = Path(sys.argv[1])
 noise = jax.random.normal(jax.random.key(0), (300, 300))
 state = fit.State({"w": noise, "v": 2 * noise}, (), None, jax.random.key(1), jnp.int32(1), {})
@@ -348,7 +323,7 @@ for limit in (0, 100, 1000, 10_000, 200_000):
         except checkpoint.CheckpointError as error:
             print(error)
     assert [p.name for p in folder.iterdir()] == ["checkpoints"], list(folder.iterdir())
-    assert [p.name for p in (folder / "checkpoints").iterdir()] == ["1"]
+    assert [p.name for p in (folder / "checkpoints").iterdir()] == ["1.safetensors"]
     assert (checkpoint.restore(folder, state)[0].params["w"] == noise).all()
 """
 
@@ -360,8 +335,8 @@ def test_a_write_that_ends_early_is_reported_and_leaves_nothing(tmp_path):
     there = tmp_path / "checkpoints"
     cause = "the file would grow over the size limit"
     assert ended.stdout.splitlines() == 5 * [
-        f"cannot save checkpoint {there / '2'}: {cause}; the last good one, {there / '1'}, "
-        "is still there",
+        f"cannot save checkpoint {there / '2.safetensors'}: {cause}; the last good one, "
+        f"{there / '1.safetensors'}, is still there",
         f"cannot save weights {tmp_path / 'weights.safetensors'}: {cause}",
     ]
 
@@ -370,21 +345,22 @@ def test_a_full_disk_is_reported_and_the_earlier_checkpoint_restores(small_disk)
     disk, _ = small_disk
     folder, old = disk / "run", state_at(1, width=128)
     checkpoint.save(folder, old, {})
-    for kilobytes in (0, 4, 16, 48, 96):
+    for kilobytes in (0, 4, 16, 48, 80):
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         (disk / "filler").write_bytes(bytes(free - 1024 * kilobytes))
         with pytest.raises(CheckpointError, match="no space left on the disk") as caught:
             checkpoint.save(folder, state_at(2, width=128), {})
-        assert f"the last good one, {folder / 'checkpoints' / '1'}, is still" in str(caught.value)
+        last = folder / "checkpoints" / "1.safetensors"
+        assert f"the last good one, {last}, is still" in str(caught.value)
         if kilobytes < 16:
             with pytest.raises(CheckpointError, match=r"cannot save weights .*no space left"):
                 checkpoint.save_weights(disk / "weights", old.params, {})
-        assert names_in(folder) == ["1"]
+        assert names_in(folder) == ["1.safetensors"]
         assert sorted(path.name for path in disk.iterdir()) == ["filler", "run"]
         assert bits(checkpoint.restore(folder, old)[0]) == bits(old)
         (disk / "filler").unlink()
     checkpoint.save(folder, state_at(2, width=128), {})
-    assert names_in(folder) == ["1", "2"]
+    assert names_in(folder) == ["1.safetensors", "2.safetensors"]
 
 
 def test_a_read_only_file_system_is_reported(small_disk):
@@ -414,7 +390,7 @@ def test_a_folder_without_permission_to_write_is_reported(tmp_path):
 
 def test_a_file_where_the_folder_should_be_is_reported(tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(CheckpointError, match=r"cannot save checkpoint .*Not a directory|exists"):
+    with pytest.raises(CheckpointError, match=r"cannot save checkpoint .*Not a directory"):
         checkpoint.save(tmp_path / "run", state_at(1), {})
 
 
@@ -435,7 +411,7 @@ def test_weights_come_back_bit_for_bit_and_others_can_read_them(tmp_path):
     assert bits(restored) == bits(WEIGHTS)
     with safetensors.safe_open(path, framework="numpy") as file:
         assert sorted(file.keys()) == ["conv/0/bias", "conv/0/kernel", "half"]
-        assert file.metadata()["recipe"] == "book"
+        assert json.loads(file.metadata()["record"])["metadata"] == {"recipe": "book"}
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 

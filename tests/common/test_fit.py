@@ -109,14 +109,18 @@ def test_it_learns_the_line(data):
 
 def test_evaluation_weighs_the_rest_by_its_size(data):
     state = fresh()._replace(params={"w": jnp.array([0.3, 0.1, -0.2])})
-    found = fit.make_evaluate(loss, BATCH)(state, data)
+    found = fit.make_evaluate(loss, BATCH)(fit.weights_of(state), data)
     expected, _ = loss(state.params, data)
     np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
 
 
 def test_prediction_in_batches_equals_prediction_at_once(data):
     x = jnp.asarray(data["x"])
-    np.testing.assert_allclose(fit.predict(jnp.sin, x, BATCH), np.sin(data["x"]), rtol=1e-6)
+    np.testing.assert_allclose(
+        fit.predict(lambda scale, x: scale * jnp.sin(x), 2.0, x, BATCH),
+        2 * np.sin(data["x"]),
+        rtol=1e-6,
+    )
 
 
 def test_the_state_that_is_given_survives(data):

@@ -4,16 +4,8 @@
 the zoo, `--grad` its gradient, and `--fold 1` keeps the picture small.
 """
 
-from zoo.ch01_graphs import commands
+from zoo.ch01_graphs.commands import add, affine, draw, matmul
 from zoo.common import cli
 
 if __name__ == "__main__":
-    cli.main(
-        __doc__,
-        {
-            "add": commands.add,
-            "matmul": commands.matmul,
-            "affine": commands.affine,
-            "draw": commands.draw,
-        },
-    )
+    cli.main(__doc__, {"add": add, "matmul": matmul, "affine": affine, "draw": draw})

@@ -1,5 +1,6 @@
-"""What the chapter does on the command line: the book's three programs, and `draw`."""
+"""The chapter's commands: the book's three programs, and `draw`."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,9 +8,9 @@ import jax
 import numpy as np
 import tyro
 
-from zoo.ch01_graphs import draw as drawing
 from zoo.ch01_graphs import examples, targets
 from zoo.ch01_graphs.dot import short
+from zoo.ch01_graphs.draw import save
 from zoo.ch01_graphs.graph import Graph, cost, fold
 from zoo.ch01_graphs.tracing import trace
 from zoo.common.data import DataError
@@ -23,7 +24,7 @@ def add(a: float = 1.0, b: float = 2.0, out: Path = FOLDER / "add.png") -> None:
     Args:
         a: the first number
         b: the second number
-        out: the picture; its ending, .dot, .svg, .png or .pdf, says what is written
+        out: the picture: .dot, .svg, .png or .pdf
     """
     _example(examples.add, np.float32(a), np.float32(b), out=out)
 
@@ -32,7 +33,7 @@ def matmul(out: Path = FOLDER / "matmul.png") -> None:
     """Multiply the book's weights with its input, [9.4 3.4], and draw the graph.
 
     Args:
-        out: the picture; its ending, .dot, .svg, .png or .pdf, says what is written
+        out: the picture: .dot, .svg, .png or .pdf
     """
     _example(examples.matmul, examples.WEIGHTS, examples.INPUT, out=out)
 
@@ -41,9 +42,15 @@ def affine(out: Path = FOLDER / "affine.png") -> None:
     """Add a bias to the product, [12.4 6.4], and draw the graph.
 
     Args:
-        out: the picture; its ending, .dot, .svg, .png or .pdf, says what is written
+        out: the picture: .dot, .svg, .png or .pdf
     """
     _example(examples.affine, examples.WEIGHTS, examples.INPUT, examples.BIAS, out=out)
+
+
+def _example(function: Any, *args: Any, out: Path) -> None:
+    result = np.asarray(function(*args))
+    print(f"[{' '.join(map(str, result))}]" if result.ndim else str(result))
+    _save(trace(function, *args, values=True), out)
 
 
 def draw(
@@ -54,19 +61,19 @@ def draw(
     gradients: bool = False,
     out: Path | None = None,
 ) -> None:
-    """Draw any function of the zoo with its default configuration, say zoo.ch06_cnn:loss.
+    """Draw any function of the zoo with its default configuration, such as zoo.ch06_cnn:loss.
 
     Args:
-        target: module:function
+        target: module:function, or the name of a model, such as ch06_cnn/speedrun, for the loss
+            that it trains with
         grad: draw the function's gradient with respect to its first argument instead
         fold_depth: show what lies deeper than so many nested functions as one box; 0 folds all
-        values: write into each box what it gives for an example batch
-        gradients: also the gradient of the function's result with respect to that
-        out: the picture, .dot, .svg, .png or .pdf; runs/ch01_graphs/MODULE-FUNCTION.svg, for
-            a browser, if not given
+        values: write into each box its value for an example batch
+        gradients: also the gradient of the function's result with respect to that value
+        out: the picture: .dot, .svg, .png or .pdf; runs/ch01_graphs/TARGET.svg if not given
     """
     function, args = targets.resolve(target)
-    name = target.removeprefix("zoo.").replace(":", "-").replace(".", "-") + "-grad" * grad
+    name = re.sub("[:./]", "-", target.removeprefix("zoo.")) + "-grad" * grad
     function = targets.gradient(function) if grad else function
     try:
         graph = trace(function, *args, values=values, gradients=gradients)
@@ -74,27 +81,19 @@ def draw(
     except (TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         shapes = jax.tree.map(lambda a: f"{a.dtype}{list(a.shape)}", args[1:])
-        raise DataError(
-            f"{target} cannot be traced with the arguments {shapes}: {reason}"
-        ) from error
-    price = cost(graph)
+        message = f"{target} cannot be traced with the arguments {shapes}: {reason}"
+        raise DataError(message) from error
+    total = cost(graph)
     print(
         f"{target}{' (gradient)' * grad}: {graph.equations:,} equations, "
-        f"{short(price.flops)}FLOP, {short(price.bytes)}B read and written if nothing is fused"
+        f"{short(total.flops)}FLOP, {short(total.bytes)}B read and written if nothing is fused"
     )
     _save(shown, out or FOLDER / f"{name}.svg")
 
 
-def _example(function: Any, *args: Any, out: Path) -> None:
-    result = np.asarray(function(*args))
-    print(f"[{' '.join(map(str, result))}]" if result.ndim else str(result))
-    _save(trace(function, *args, values=True), out)
-
-
 def _save(graph: Graph, out: Path) -> None:
     try:
-        path = drawing.save(graph, out)
+        path = save(graph, out)
     except ValueError as error:  # too large, or another ending
         raise DataError(str(error)) from error
-    by = "" if path.suffix == ".dot" else f" by {drawing.engine()}"
-    print(f"drawn to {path}{by}: {len(graph.nodes):,} nodes, {len(graph.edges):,} edges")
+    print(f"drawn to {path}: {len(graph.nodes):,} nodes, {len(graph.edges):,} edges")

@@ -19,7 +19,7 @@ FILL = {
     "port": "#F7F7F7",
     "folded": "#FFF3C9",
 }
-ARRAYS, NUMBERS = 4, 6  # so many are written out in a label
+ARRAYS, NUMBERS = 4, 6  # the most that are written out in a label
 
 _HEAD = """digraph {
   graph [compound=true, fontname="Helvetica", fontsize=10, labeljust=l, nodesep=0.2, ranksep=0.3]
@@ -30,10 +30,9 @@ _HEAD = """digraph {
 
 def to_dot(graph: Graph) -> str:
     """The graph in DOT, clusters as subgraphs."""
-    members = collections.defaultdict(list)
+    members, children = collections.defaultdict(list), collections.defaultdict(list)
     for i, node in enumerate(graph.nodes):
         members[node.cluster].append(i)
-    children = collections.defaultdict(list)
     for i, cluster in enumerate(graph.clusters):
         children[cluster.parent].append(i)
 
@@ -66,19 +65,19 @@ def escape(text: str) -> str:
 
 
 def lines(node: Node) -> list[str]:
-    """What a node's box says: name, parameters, then each array with its value and gradient."""
+    """The text in a node's box: name, parameters, then each array with its value and gradient."""
     if node.kind == "constant" and node.name != "constant" and not node.shape:
-        return [node.name]  # a number says enough
+        return [node.name]  # a scalar's name is its value
     beside = len(node.detail) <= 16 and node.kind != "folded"
-    told = [f"{node.name} {node.detail}".strip()] if beside else [node.name, node.detail]
+    text = [f"{node.name} {node.detail}".strip()] if beside else [node.name, node.detail]
     several = len(node.arrays) > 1
     for number, array in enumerate(node.arrays[:ARRAYS]):
-        told += _array_lines(f"{number}: " * several, array)
+        text += _array_lines(f"{number}: " * several, array)
     if len(node.arrays) > ARRAYS:
-        told.append(f"and {len(node.arrays) - ARRAYS} more")
+        text.append(f"and {len(node.arrays) - ARRAYS} more")
     if node.flops:
-        told.append(f"{short(node.flops)}FLOP, {short(node.bytes)}B")
-    return told
+        text.append(f"{short(node.flops)}FLOP, {short(node.bytes)}B")
+    return text
 
 
 def _array_lines(start: str, array: Array) -> Iterator[str]:
@@ -90,19 +89,18 @@ def _array_lines(start: str, array: Array) -> Iterator[str]:
 
 
 def numbers(array: np.ndarray) -> str:
-    """A short array written out, of a long one the range and the mean."""
+    """The numbers of a short array; range and mean of a long one."""
     if array.size <= NUMBERS or not np.issubdtype(array.dtype, np.number):
         text = np.array2string(array, precision=4, threshold=NUMBERS, separator=" ")
         return " ".join(text.split())
-    low, high, mean = array.min(), array.max(), array.mean(dtype=np.float64)
-    return f"{low:.3g} to {high:.3g}, mean {mean:.3g}"
+    return f"{array.min():.3g} to {array.max():.3g}, mean {array.mean(dtype=np.float64):.3g}"
 
 
 def short(count: int) -> str:
-    """A count with a prefix: 1.2 M, and a space to put the unit behind."""
-    size, prefix = float(count), ""
-    for prefix in ("", "k", "M", "G", "T", "P"):
-        if size < 999.5 or prefix == "P":
-            break
+    """A count with a prefix and a space before the unit: `1.2 M`."""
+    size = float(count)
+    for prefix in ("", "k", "M", "G", "T"):
+        if size < 999.5:
+            return f"{size:.3g} {prefix}"
         size /= 1000
-    return f"{size:.3g} {prefix}"
+    return f"{size:.3g} P"

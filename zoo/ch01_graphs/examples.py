@@ -1,4 +1,4 @@
-"""The book's first programs: functions, and the numbers that they are called with there.
+"""The book's first programs: functions, and the numbers that the book calls them with.
 
 The repository adds 2 and 2.5, the text 1 and 2. The matrix programs use float32 in the repository
 and float64 in the text; here it is float32, whose shortest decimals are the text's results.
@@ -13,6 +13,8 @@ import numpy as np
 WEIGHTS = np.array([[0.9, 0.7], [0.4, 0.2]], np.float32)
 INPUT = np.array([5.0, 7.0], np.float32)
 BIAS = np.float32(3.0)
+GONUM_A = np.array([[3, 4, 5], [1, 2, 3]], np.float32)
+GONUM_B = np.array([[1, 1, 8], [1, 2, -3], [5, 5, 7]], np.float32)
 
 
 def add(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -37,10 +39,6 @@ class Matrices(NamedTuple):
     product: jax.Array  # a b, [2, 3]
     total: jax.Array  # a b + a
     last: jax.Array  # (a b + a) b^T
-
-
-GONUM_A = np.array([[3, 4, 5], [1, 2, 3]], np.float32)
-GONUM_B = np.array([[1, 1, 8], [1, 2, -3], [5, 5, 7]], np.float32)
 
 
 def gonum(a: jax.Array, b: jax.Array) -> Matrices:

@@ -1,20 +1,21 @@
-"""What a traced function is made of: nodes, edges, clusters, and how to fold and cost them.
+"""What a traced function is made of: nodes, edges and clusters; folding and costing them.
 
 A graph is plain data: tuples that refer to each other by position, so that the same function
-always gives the same graph. Cost counts follow `costs.py`.
+always gives the same graph. Costs are counted by `equations.py`.
 """
 
 import collections
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 Kind = Literal["input", "constant", "operation", "output", "port", "folded"]
+Place = tuple[int, int]  # a node, and the number of one of its arrays
 
 
 class Array(NamedTuple):
-    """One array that a node gives; random keys show their bits as value."""
+    """One array that a node returns; random keys show their bits as value."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -63,8 +64,8 @@ class Cluster(NamedTuple):
     name: str
     parent: int | None
     primitive: str = ""  # of the equation; empty for one function of several
-    repeats: int = 1  # how often it runs; 1 where that is not known (while)
-    results: tuple[tuple[int, int], ...] = ()  # node and output of each result
+    repeats: int = 1  # how often it runs; 1 where that is unknown (while)
+    results: tuple[Place, ...] = ()
 
 
 class Graph(NamedTuple):
@@ -76,7 +77,7 @@ class Graph(NamedTuple):
 
     @property
     def equations(self) -> int:
-        """Number of equations that are shown; a folded cluster counts as one."""
+        """Number of equations shown; a folded cluster counts as one."""
         operations = sum(node.kind in ("operation", "folded") for node in self.nodes)
         return operations + sum(bool(cluster.primitive) for cluster in self.clusters)
 
@@ -88,42 +89,28 @@ class Cost(NamedTuple):
     bytes: int
 
 
-def depths(graph: Graph) -> list[int]:
-    """How deep each cluster lies; 1 is the outermost."""
-    found: list[int] = []
-    for cluster in graph.clusters:
-        found.append(1 if cluster.parent is None else found[cluster.parent] + 1)
-    return found
-
-
 def cost(graph: Graph) -> Cost:
-    """Of one call of the whole function: scans by their length, of branches the dearest one."""
+    """Cost of one call: a scan counts all its passes, a cond its most expensive branch."""
     return _costs(graph)[None]
 
 
 def _costs(graph: Graph) -> dict[int | None, Cost]:
-    """One cost for each cluster, all its repeats included, and the whole function's at None."""
-    own: dict[int | None, list[Cost]] = collections.defaultdict(list)
+    """The cost of each cluster, all its repeats included, and the whole function's at None."""
+    parts: dict[int | None, list[Cost]] = collections.defaultdict(list)
     for node in graph.nodes:
-        own[node.cluster].append(Cost(node.flops, node.bytes))
-    inner: dict[int | None, list[Cost]] = collections.defaultdict(list)
+        parts[node.cluster].append(Cost(node.flops, node.bytes))
     costs: dict[int | None, Cost] = {}
-    outermost = Cluster("", None)
-    for i, cluster in [*reversed([*enumerate(graph.clusters)]), (None, outermost)]:
-        choose = _dearest if cluster.primitive == "cond" else _sum  # its branches, folded or not
-        once = choose([*own[i], *inner[i]])
-        costs[i] = Cost(cluster.repeats * once.flops, cluster.repeats * once.bytes)
-        if i is not None:
-            inner[cluster.parent].append(costs[i])
-    return costs
+    for i, cluster in reversed([*enumerate(graph.clusters)]):  # the inner before the outer
+        if cluster.primitive == "cond":
+            costs[i] = max(parts[i], default=Cost(0, 0))
+        else:
+            costs[i] = _sum(parts[i], cluster.repeats)
+        parts[cluster.parent].append(costs[i])
+    return costs | {None: _sum(parts[None])}
 
 
-def _sum(costs: Sequence[Cost]) -> Cost:
-    return Cost(sum(c.flops for c in costs), sum(c.bytes for c in costs))
-
-
-def _dearest(costs: Sequence[Cost]) -> Cost:
-    return max(costs, default=Cost(0, 0))
+def _sum(costs: Sequence[Cost], repeats: int = 1) -> Cost:
+    return Cost(repeats * sum(c.flops for c in costs), repeats * sum(c.bytes for c in costs))
 
 
 def fold(graph: Graph, depth: int) -> Graph:
@@ -136,90 +123,69 @@ def fold(graph: Graph, depth: int) -> Graph:
     """
     if depth < 0:
         raise ValueError(f"got depth {depth}, expected 0 (fold all clusters) or more")
+    level: dict[int | None, int] = {None: 0}
     around: dict[int | None, int | None] = {None: None}  # the outermost folded one around each
-    for i, level in enumerate(depths(graph)):
-        outer = around[graph.clusters[i].parent]
-        around[i] = outer if outer is not None else i if level > depth else None
-    members: dict[int, list[int]] = collections.defaultdict(list)
-    for i, node in enumerate(graph.nodes):
-        if (at := around[node.cluster]) is not None:
-            members[at].append(i)
-    results = {
-        at: _made_in(graph.clusters[at].results, set(inside)) for at, inside in members.items()
-    }
+    for i, cluster in enumerate(graph.clusters):
+        level[i] = level[cluster.parent] + 1
+        outer = around[cluster.parent]
+        around[i] = i if outer is None and level[i] > depth else outer
     kept = [i for i in range(len(graph.clusters)) if around[i] is None]
-    renumbered: dict[int | None, int | None] = {None: None}
-    renumbered |= {old: new for new, old in enumerate(kept)}
+    number: dict[int | None, int | None] = {None: None} | {old: i for i, old in enumerate(kept)}
+    members: dict[int | None, list[int]] = collections.defaultdict(list)
+    for i, node in enumerate(graph.nodes):
+        members[around[node.cluster]].append(i)
 
-    costs = _costs(graph)
-    nodes: list[Node] = []
-    place: dict[int, int] = {}
+    costs, nodes = _costs(graph), []
+    new_node: dict[int, int] = {}
+    new_place: dict[Place, Place] = {}
     for i, node in enumerate(graph.nodes):
         at = around[node.cluster]
         if at is None:
-            place[i] = len(nodes)
-            nodes.append(node._replace(cluster=renumbered[node.cluster]))
+            inside, results = [i], [(i, output) for output in range(len(node.arrays))]
+            new, parent = node, node.cluster
         elif i == members[at][0]:
-            place |= dict.fromkeys(members[at], len(nodes))
-            parent = renumbered[graph.clusters[at].parent]
-            nodes.append(_folded(graph, at, members[at], results[at], costs[at], parent))
+            inside, parent = members[at], graph.clusters[at].parent
+            results = _results(graph, at, inside)
+            new = _folded(graph, at, inside, results, costs[at])
+        else:
+            continue
+        new_node |= dict.fromkeys(inside, len(nodes))
+        new_place |= {place: (len(nodes), output) for output, place in enumerate(results)}
+        nodes.append(new._replace(cluster=number[parent]))
 
-    def moved(node: int, output: int) -> tuple[int, int]:
-        at = around[graph.nodes[node].cluster]
-        return place[node], output if at is None else results[at].index((node, output))
-
+    edges: list[Edge] = []
+    operands: dict[int, list[Place]] = collections.defaultdict(list)
+    for edge in graph.edges:
+        target = new_node[edge.target]
+        if new_node[edge.source] == target:
+            continue
+        source, operand = new_place[edge.source, edge.output], edge.operand
+        if around[graph.nodes[edge.target].cluster] is not None:
+            if source in operands[target]:  # each operand of a folded node is shown once
+                continue
+            operand = len(operands[target])
+            operands[target].append(source)
+        edges.append(Edge(*source, target, operand))
     clusters = (
         graph.clusters[i]._replace(
-            parent=renumbered[graph.clusters[i].parent],
-            results=tuple(moved(*result) for result in graph.clusters[i].results),
+            parent=number[graph.clusters[i].parent],
+            results=tuple(new_place[place] for place in graph.clusters[i].results),
         )
         for i in kept
     )
-    return Graph(tuple(nodes), _moved_edges(graph, around, place, moved), tuple(clusters))
+    return Graph(tuple(nodes), tuple(edges), tuple(clusters))
 
 
-def _made_in(results: Iterable[tuple[int, int]], inside: set[int]) -> list[tuple[int, int]]:
-    """Those of a cluster's results that its own nodes give, each once; others pass through it."""
-    return list(dict.fromkeys(result for result in results if result[0] in inside))
+def _results(graph: Graph, at: int, inside: Sequence[int]) -> list[Place]:
+    """The results of a cluster that its own nodes compute, each once; others pass through it."""
+    own = set(inside)
+    return list(dict.fromkeys(place for place in graph.clusters[at].results if place[0] in own))
 
 
 def _folded(
-    graph: Graph,
-    at: int,
-    inside: Sequence[int],
-    results: Sequence[tuple[int, int]],
-    price: Cost,
-    parent: int | None,
+    graph: Graph, at: int, inside: Sequence[int], results: Sequence[Place], cost: Cost
 ) -> Node:
     count = sum(graph.nodes[i].kind in ("operation", "folded") for i in inside)
-    return Node(
-        "folded",
-        graph.clusters[at].name,
-        tuple(graph.nodes[node].arrays[output] for node, output in results),
-        parent,
-        f"{count} operation{'s' * (count != 1)}",
-        price.flops,
-        price.bytes,
-    )
-
-
-def _moved_edges(
-    graph: Graph,
-    around: Mapping[int | None, int | None],
-    place: Mapping[int, int],
-    moved: Callable[[int, int], tuple[int, int]],
-) -> tuple[Edge, ...]:
-    """The edges between what is left; those into a folded node are its operands, each once."""
-    edges: list[Edge] = []
-    operands: dict[int, dict[tuple[int, int], int]] = collections.defaultdict(dict)
-    for edge in graph.edges:
-        target = place[edge.target]
-        if target == place[edge.source]:
-            continue
-        source = moved(edge.source, edge.output)
-        if around[graph.nodes[edge.target].cluster] is None:
-            edges.append(Edge(*source, target, edge.operand))
-        elif source not in operands[target]:
-            number = operands[target].setdefault(source, len(operands[target]))
-            edges.append(Edge(*source, target, number))
-    return tuple(edges)
+    arrays = tuple(graph.nodes[node].arrays[output] for node, output in results)
+    detail = f"{count} operation{'s' * (count != 1)}"
+    return Node("folded", graph.clusters[at].name, arrays, None, detail, *cost)

@@ -1,9 +1,10 @@
-"""Names a function of the zoo, `zoo.ch08_vae:loss`, and makes arguments that it can be traced with.
+"""Finds a function of the zoo by name and makes arguments that it can be traced with.
 
-Parameters without a default get what their name says: `config` is the module's default recipe,
-`params` what its `init` gives, `batch` what `example(config)` gives (a dict of small arrays of the
-right shapes), `key` a key, and any other name the batch's entry of that name. The first parameter
-behind `params` may have another name: it gets the batch's first entry.
+`zoo.ch08_vae:loss` is a function of a module. Parameters without a default get what their name
+says: `config` is the default recipe of the module, `params` the result of its `init`, `batch` that
+of `example(config)` (a dict of small arrays of the right shapes), `key` a key, and any other name
+the batch's entry of that name. The first parameter after `params` may have another name: it gets
+the batch's first entry. `ch06_cnn/speedrun`, the name of a model, is the loss that it trains with.
 """
 
 import functools
@@ -19,15 +20,18 @@ import jax
 from zoo.common.data import DataError
 
 EXPECTED = "expected module:function of the zoo, such as zoo.ch06_cnn:loss"
+Target = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-def resolve(target: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def resolve(target: str) -> Target:
     """The function of that name and arguments for it.
 
     Raises:
-      DataError: there is no such function, or its module does not say what to call it with.
+      DataError: there is no such function or model, or no way to tell what to call it with.
     """
-    where, _, name = target.partition(":")
+    where, colon, name = target.partition(":")
+    if not colon:
+        return _training_loss(target)
     if not where or not name:
         raise DataError(f"got {target!r}, {EXPECTED}")
     try:
@@ -41,8 +45,8 @@ def resolve(target: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         known = [n for n in ("init", "apply", "loss") if callable(getattr(module, n, None))]
         has = f"it has {', '.join(known)}" if known else EXPECTED
         raise DataError(f"{where} has no function {name}: {has}")
-    own = sys.modules.get(getattr(function, "__module__", where), module)
-    return _with_arguments(target, function, (module, own))
+    home = sys.modules.get(getattr(function, "__module__", where), module)
+    return _with_arguments(target, function, home)
 
 
 def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,20 +64,32 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     return slopes
 
 
-def _with_arguments(
-    target: str, function: Callable[..., Any], homes: tuple[ModuleType, ...]
-) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def _training_loss(name: str) -> Target:
+    from zoo.common import run, trained
+
+    try:
+        task = trained.find(name)
+    except run.RunError as error:
+        raise DataError(f"{error}, or a function, such as zoo.ch06_cnn:loss") from error
+    config = next(iter(task.recipes.values()))
+    data = task.random(config, max(2, getattr(config, "batch_size", 1)))
+    state = task.begin(config, data)
+    batch = {name: array[:2] for name, array in task.prepare(config, data).items()}
+    rest = () if state.stats is None else (state.stats,)
+    return task.losses(config, 1)[0], (state.params, batch, state.key, *rest)
+
+
+def _with_arguments(target: str, function: Callable[..., Any], home: ModuleType) -> Target:
     def find(name: str) -> Any:
-        for home in homes:
-            if hasattr(home, name):
-                return getattr(home, name)
-        raise DataError(
-            f"{target} cannot be called: {homes[-1].__name__} has no {name}; expected Config or "
-            "RECIPES, init(key, config) -> params, and example(config) -> batch"
-        )
+        if not hasattr(home, name):
+            raise DataError(
+                f"{target} cannot be called: {home.__name__} has no {name}; expected Config or "
+                "RECIPES, init(key, config) -> params, and example(config) -> batch"
+            )
+        return getattr(home, name)
 
     def config() -> Any:
-        recipes = getattr(homes[0], "RECIPES", None) or getattr(homes[-1], "RECIPES", None)
+        recipes = getattr(home, "RECIPES", None)
         return next(iter(recipes.values())) if recipes else find("Config")()
 
     args: list[Any] = []
@@ -82,19 +98,17 @@ def _with_arguments(
     for name in _required(function):
         if name == "config":
             bound[name] = config()  # a static argument, no array
-            continue
-        if name == "params":
+        elif name == "params":
             args.append(find("init")(jax.random.key(0), config()))
-            continue
-        if name == "key":
+        elif name == "key":
             args.append(jax.random.key(1))
-            continue
-        batch = find("example")(config())
-        if name != "batch" and name not in batch and not after_params:
-            known = ", ".join(["params", "batch", "key", "config", *batch])
-            raise DataError(f"{target} needs an argument {name}, expected one of: {known}")
-        after_params = False
-        args.append(batch if name == "batch" else batch.get(name, next(iter(batch.values()))))
+        else:
+            batch = find("example")(config())
+            if name != "batch" and name not in batch and not after_params:
+                known = ", ".join(["params", "batch", "key", "config", *batch])
+                raise DataError(f"{target} needs an argument {name}, expected one of: {known}")
+            after_params = False
+            args.append(batch if name == "batch" else batch.get(name, next(iter(batch.values()))))
     return functools.partial(function, **bound) if bound else function, tuple(args)
 
 

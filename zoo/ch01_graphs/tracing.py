@@ -7,15 +7,20 @@ function that is called twice is shown twice.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
-from zoo.ch01_graphs.graph import Graph, Node
-from zoo.ch01_graphs.walk import Place, Walk
+from zoo.ch01_graphs import equations
+from zoo.ch01_graphs.graph import Array, Cluster, Edge, Graph, Kind, Node, Place
+
+RULED = ("custom_jvp_call", "custom_vjp_call")  # their derivative is not that of what is inside
+
+Known = Literal["gradients", "values", "nothing"]  # what is known of the nodes in a function
 
 
 def trace(
@@ -26,20 +31,20 @@ def trace(
     Args:
       fn: any function of arrays, or pytrees of them, that JAX can trace.
       *args: its arguments; without values, shapes (`jax.ShapeDtypeStruct`) are enough.
-      values: also compute what each node gives, equation by equation; inside of loops, and of
+      values: also compute the arrays of each node, equation by equation; inside loops, and
         branches that are not taken, nothing is known.
-      gradients: also differentiate the function's scalar result with respect to what each node
-        gives, in one backward pass; implies `values`. Inside of loops, branches and functions with
+      gradients: also differentiate the function's scalar result with respect to the arrays of each
+        node, in one backward pass; implies `values`. Inside loops, branches and functions with
         a derivative of their own there is none: their results have one.
 
     Raises:
-      ValueError: gradients are asked for and the result (of a tuple: the first) is no float
-        scalar, or values are and an argument is only a shape.
+      ValueError: for gradients, the result (of a tuple: the first) is no float scalar; for values,
+        an argument is only a shape.
     """
     closed, results = jax.make_jaxpr(fn, return_shape=True)(*args)
     inputs = _input_names(fn, args)
-    outputs = [f"result{_path(path)}" for path, _ in jax.tree_util.tree_leaves_with_path(results)]
-    walk = Walk()
+    outputs = [f"result{_path(path)}" for path, _ in jax.tree.leaves_with_path(results)]
+    walk = _Walk()
     walk.function(closed, inputs, outputs)
     found, slopes = {}, {}
     if gradients:
@@ -48,7 +53,7 @@ def trace(
         leaves = [_known(name, x) for name, x in zip(inputs, jax.tree.leaves(args), strict=True)]
 
         def evaluate(zeros: Mapping[Place, jax.Array]) -> tuple[Any, dict[Place, Any]]:
-            again = Walk(zeros)
+            again = _Walk(zeros)
             wires = again.function(closed, inputs, outputs, leaves)
             return wires[0].value if wires else None, again.values
 
@@ -58,7 +63,8 @@ def trace(
                 slopes, found = jax.grad(evaluate, has_aux=True)(zeros)
             else:
                 _, found = evaluate({})
-    return Graph(tuple(_filled(walk.nodes, found, slopes)), tuple(walk.edges), tuple(walk.clusters))
+    nodes = (_filled(i, node, found, slopes) for i, node in enumerate(walk.nodes))
+    return Graph(tuple(nodes), tuple(walk.edges), tuple(walk.clusters))
 
 
 def _path(path: Any) -> str:
@@ -74,7 +80,7 @@ def _input_names(fn: Callable[..., Any], args: Sequence[Any]) -> list[str]:
     return [
         f"{name}{_path(path)}"
         for name, value in named.items()
-        for path, _ in jax.tree_util.tree_leaves_with_path(value)
+        for path, _ in jax.tree.leaves_with_path(value)
     ]
 
 
@@ -84,7 +90,7 @@ def _known(name: str, leaf: Any) -> Any:
             f"argument {name} is only a shape, {leaf.shape}, expected an array: pass one, or trace "
             "without values and gradients"
         )
-    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
+    return jnp.asarray(leaf)
 
 
 def _check_scalar(results: Any) -> None:
@@ -98,22 +104,239 @@ def _check_scalar(results: Any) -> None:
         )
 
 
-def _filled(
-    nodes: Sequence[Node], values: Mapping[Place, Any], gradients: Mapping[Place, Any]
-) -> Iterator[Node]:
-    for at, node in enumerate(nodes):
-        arrays = (
-            array._replace(
-                value=_numbers(values.get((at, i))), gradient=_numbers(gradients.get((at, i)))
-            )
-            for i, array in enumerate(node.arrays)
-        )
-        yield node._replace(arrays=tuple(arrays))
+def _filled(at: int, node: Node, values: Mapping[Place, Any], slopes: Mapping[Place, Any]) -> Node:
+    arrays = [
+        array._replace(value=_numbers(values.get((at, i))), gradient=_numbers(slopes.get((at, i))))
+        for i, array in enumerate(node.arrays)
+    ]
+    return node._replace(arrays=tuple(arrays))
 
 
 def _numbers(value: Any) -> np.ndarray | None:
-    if value is None:
-        return None
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
-    return np.asarray(value)
+    return None if value is None else np.asarray(value)
+
+
+class _Wire(NamedTuple):
+    """An array on its way: the node that returns it, and its value if that is computed."""
+
+    node: int
+    output: int
+    value: Any = None
+
+
+class _Walk:
+    """Goes through a jaxpr once, in the order of execution.
+
+    With `zeros`, even an empty dict, it also evaluates. The zeros are added to the arrays at their
+    places, so that a derivative with respect to them is the gradient there; `live` lists the
+    places where that holds.
+    """
+
+    def __init__(self, zeros: Mapping[Place, jax.Array] | None = None):
+        self.nodes: list[Node] = []
+        self.edges: list[Edge] = []
+        self.clusters: list[Cluster] = []
+        self.values: dict[Place, Any] = {}
+        self.live: dict[Place, Any] = {}
+        self.evaluates = zeros is not None
+        self.zeros = zeros or {}
+
+    def function(
+        self,
+        closed: core.ClosedJaxpr,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        leaves: Sequence[Any] | None = None,
+    ) -> list[_Wire]:
+        """The whole function from its named inputs to its named outputs."""
+        leaves = [None] * len(inputs) if leaves is None else leaves
+        operands = [
+            self.add("input", name, [var.aval], [value], known="gradients")[0]
+            for name, var, value in zip(inputs, closed.jaxpr.invars, leaves, strict=True)
+        ]
+        wires = self.run(closed.jaxpr, closed.consts, operands, None, "gradients")
+        for name, wire in zip(outputs, wires, strict=True):
+            array = self.nodes[wire.node].arrays[wire.output]
+            self.values[len(self.nodes), 0] = wire.value
+            self.edges.append(Edge(wire.node, wire.output, len(self.nodes), 0))
+            self.nodes.append(Node("output", name, (array,)))
+        return wires
+
+    def run(
+        self,
+        jaxpr: core.Jaxpr,
+        consts: Sequence[Any],
+        operands: Sequence[_Wire],
+        cluster: int | None,
+        known: Known,
+    ) -> list[_Wire]:
+        """All equations of a function, and the wires of its results."""
+        env = dict(zip(jaxpr.invars, operands, strict=True))
+
+        def constant(aval: Any, value: Any, known: Known) -> _Wire:
+            number = np.ndim(value) == 0 and np.issubdtype(
+                getattr(value, "dtype", np.float64), np.number
+            )
+            name = f"{value:.6g}" if number else "constant"
+            shown = None if known == "nothing" else value
+            return self.add("constant", name, [aval], [shown], cluster=cluster, known=known)[0]
+
+        def read(atom: core.Var | core.Literal) -> _Wire:
+            if not isinstance(atom, core.Literal):
+                return env[atom]
+            return constant(atom.aval, atom.val, _without_gradients(known))
+
+        for var, value in zip(jaxpr.constvars, consts, strict=True):
+            env[var] = constant(var.aval, value, known)
+        for equation in jaxpr.eqns:
+            wires = [read(atom) for atom in equation.invars]
+            results = self.equation(equation, wires, cluster, known)
+            env.update(zip(equation.outvars, results, strict=True))
+        return self.close(cluster, [read(atom) for atom in jaxpr.outvars])
+
+    def equation(
+        self, equation: core.JaxprEqn, operands: list[_Wire], cluster: int | None, known: Known
+    ) -> list[_Wire]:
+        """A node for an operation, a cluster for an equation with functions inside."""
+        functions = equations.functions(equation)
+        name, avals = equation.primitive.name, [var.aval for var in equation.outvars]
+        if not functions:
+            about = {
+                "detail": equations.detail(equation),
+                "flops": equations.flops(equation),
+                "bytes": equations.moved_bytes(equation),
+            }
+            values = self.compute(equation, operands, known)
+            about |= {"cluster": cluster, "known": known}
+            return self.add("operation", name, avals, values, operands, **about)
+        title = equations.title(equation, functions)
+        number = self.open(title, cluster, name, equations.repeats(equation))
+        if not equations.is_call(equation, functions):
+            return self.close(number, self.ports(equation, functions, operands, number, known))
+        if name not in RULED:
+            return self.run(functions[0].jaxpr, functions[0].consts, operands, number, known)
+        return self.ruled(equation, functions[0], operands, number, known)
+
+    def ruled(
+        self,
+        equation: core.JaxprEqn,
+        function: equations.Function,
+        operands: list[_Wire],
+        number: int,
+        known: Known,
+    ) -> list[_Wire]:
+        """A function with a derivative of its own: gradients pass it by, by that rule."""
+        values = self.compute(equation, operands, known)
+        inside = _without_gradients(known)
+        wires = self.run(function.jaxpr, function.consts, operands, number, inside)
+        outside = {wire[:2] for wire in operands}
+        for i, (wire, var, value) in enumerate(zip(wires, equation.outvars, values, strict=True)):
+            if wire[:2] not in outside:
+                value = self.give(wire[:2], var.aval, value, known)
+            wires[i] = wire._replace(value=value)
+        return wires
+
+    def ports(
+        self,
+        equation: core.JaxprEqn,
+        functions: list[equations.Function],
+        operands: list[_Wire],
+        number: int,
+        known: Known,
+    ) -> list[_Wire]:
+        """Functions whose operands and results go through ports; a branch that is taken has values.
+
+        In a loop the results of one pass, which the next one begins with, are not drawn back to
+        its ports: graphs have no cycles.
+        """
+        is_cond, taken = equation.primitive.name == "cond", None
+        if is_cond and operands[0].value is not None and known != "nothing":
+            # XLA, too, brings an index that is out of range to the nearest branch.
+            taken = functions[min(max(int(operands[0].value), 0), len(functions) - 1)]
+        sources = [operands[:1] if is_cond else [] for _ in equation.outvars]
+        for function in functions:
+            cluster = number
+            if len(functions) > 1:
+                cluster = self.open(equations.inner_title(function), number)
+            inputs, inside = [], "values" if function is taken else "nothing"
+            wiring = equations.inputs(equation, function)
+            if any(operand is None for _, operand in wiring):
+                sources = [operands for _ in sources]  # so that no path through it is lost
+            for var, (label, operand) in zip(function.jaxpr.invars, wiring, strict=True):
+                source = [] if operand is None else [operands[operand]]
+                value = source[0].value if function is taken else None
+                inputs += self.add("port", label, [var.aval], [value], source, cluster=cluster)
+            wires = self.run(function.jaxpr, function.consts, inputs, cluster, inside)
+            if equations.returns_results(equation, function):
+                sources = [[*before, wire] for before, wire in zip(sources, wires, strict=True)]
+        values = self.compute(equation, operands, known)
+        results, about = [], {"cluster": number, "known": known}
+        for i, (var, value) in enumerate(zip(equation.outvars, values, strict=True)):
+            label, source = equations.result_name(equation, i), sources[i] or operands
+            results += self.add("port", label, [var.aval], [value], source, **about)
+        return results
+
+    def compute(
+        self, equation: core.JaxprEqn, operands: Sequence[_Wire], known: Known
+    ) -> Sequence[Any]:
+        """The results of the equation for the values of its operands, or Nones."""
+        if not self.evaluates or known == "nothing" or any(w.value is None for w in operands):
+            return [None] * len(equation.outvars)
+        pairs = zip(equation.invars, operands, strict=True)
+        given = {atom: wire.value for atom, wire in pairs if not isinstance(atom, core.Literal)}
+        # A jaxpr of this one equation: how a primitive is called differs between JAX's versions.
+        about = core.DebugInfo("trace", equation.primitive.name, None, None)
+        alone = core.Jaxpr((), [*given], equation.outvars, [equation], equation.effects, about)
+        return core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))(*given.values())
+
+    def open(self, name: str, parent: int | None, primitive: str = "", repeats: int = 1) -> int:
+        """Begins a cluster and returns its number."""
+        self.clusters.append(Cluster(name, parent, primitive, repeats))
+        return len(self.clusters) - 1
+
+    def close(self, number: int | None, results: list[_Wire]) -> list[_Wire]:
+        """Notes the results of a cluster, and returns them."""
+        if number is not None:
+            places = tuple((wire.node, wire.output) for wire in results)
+            self.clusters[number] = self.clusters[number]._replace(results=places)
+        return results
+
+    def add(
+        self,
+        kind: Kind,
+        name: str,
+        avals: Sequence[Any],
+        values: Sequence[Any],
+        operands: Sequence[_Wire] = (),
+        *,
+        cluster: int | None = None,
+        known: Known = "nothing",
+        **about: Any,
+    ) -> list[_Wire]:
+        """Adds a node with its edges, and returns a wire for each of its arrays."""
+        at = len(self.nodes)
+        arrays = tuple(
+            Array(tuple(getattr(aval, "shape", ())), str(getattr(aval, "dtype", aval)))
+            for aval in avals
+        )
+        self.nodes.append(Node(kind, name, arrays, cluster, **about))
+        self.edges += [Edge(w.node, w.output, at, number) for number, w in enumerate(operands)]
+        return [
+            _Wire(at, i, self.give((at, i), aval, value, known))
+            for i, (aval, value) in enumerate(zip(avals, values, strict=True))
+        ]
+
+    def give(self, place: Place, aval: Any, value: Any, known: Known) -> Any:
+        """Records the value at a place, with the zero that is added to it there, if any."""
+        if known == "gradients" and jnp.issubdtype(getattr(aval, "dtype", np.void), jnp.floating):
+            self.live[place] = aval
+        if value is not None:
+            value = value + self.zeros[place] if place in self.zeros else value
+            self.values[place] = value
+        return value
+
+
+def _without_gradients(known: Known) -> Known:
+    return "nothing" if known == "nothing" else "values"

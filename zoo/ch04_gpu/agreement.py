@@ -55,16 +55,16 @@ def errors(result: Result, right: Result) -> tuple[float, float]:
 
 def measure(model: models.Model, names: tuple[device.Name, ...]) -> list[dict[str, Any]]:
     """A row for each device: loss, errors, and whether they are within the tolerances."""
-    config = model.config
+    module, config = model.task.model, model.config
     device.use("cpu")
-    params = jax.device_get(model.module.init(jax.random.key(config.seed), config))
-    batch = jax.device_get(model.module.example(config, BATCH))
-    right = reference(model.module.loss, params, batch)
+    params = jax.device_get(module.init(jax.random.key(config.seed), config))
+    batch = jax.device_get(module.example(config, BATCH))
+    right = reference(module.loss, params, batch)
     rows = []
     for name in names:
         device.use(name)
         with jax.default_matmul_precision("float32"):
-            result = gradient(model.module.loss, params, batch)
+            result = gradient(module.loss, params, batch)
         loss_error, gradient_error = errors(result, right)
         agrees = loss_error <= LOSS_TOLERANCE and gradient_error <= GRADIENT_TOLERANCE
         row = {"model": model.name, "device": name, "loss": float(result[0]), "agrees": agrees}

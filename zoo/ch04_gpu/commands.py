@@ -10,22 +10,21 @@ from zoo.ch04_gpu import (
     machine,
     models,
     operations,
-    rates,
     report,
     scaling,
-    tables,
 )
 from zoo.ch04_gpu import profile as profiling
 from zoo.ch04_gpu.results import Devices, Models, OneModel, begin, keep, new_folder, positive
 from zoo.common import bench as timing
-from zoo.common import device, run
+from zoo.common import run
 from zoo.common.data import DataError
 from zoo.common.device import Name as DeviceName
+from zoo.common.device import current, describe, use
 
 
 def devices() -> None:
     """Every backend of JAX with its devices and memory, and what is missing for the others."""
-    print(f"JAX {jax.__version__}; {device.describe(device.current())} computes by default")
+    print(f"JAX {jax.__version__}; the default device is {describe(current())}")
     for b in machine.backends():
         parts = [f"{b.count} x {b.kind}, {b.memory}" if b.count else b.kind, b.note]
         print(f"{b.name:<5}{': '.join(part for part in parts if part)}")
@@ -61,24 +60,25 @@ def bench(
 
 
 def _time(model: models.Model, kind: DeviceName, runs: int, seconds: float, examples: int) -> dict:
-    device.use(kind)
-    size = models.batch_size(model)
-    work = models.work(model, max(examples, size) if examples else None)
-    trained = rates.training(work, size, runs=runs, seconds=seconds)
-    batch = {name: array[:size] for name, array in work.data.items()}
-    answered = rates.inference(model, work.state, batch)
+    use(kind)
+    task, config, size = model.task, model.config, model.batch_size
+    data = model.random(max(examples, size) if examples else None)
+    trained, state = timing.training(task, config, data, size, runs=runs, seconds=seconds)
+    batch = {name: array[:size] for name, array in data.items()}
+    predicted = timing.inference(task, config, task.weights(state), batch)
     low, high = timing.quartiles(trained.values)
+    items = task.items(config)
     epoch = {"median": trained.median, "low": high, "high": low}
     return {
         "model": model.name,
         "recipe": model.recipe,
         "device": kind,
-        "unit": model.unit,
+        "unit": task.unit,
         "batch": size,
-        "examples_per_epoch": model.epoch,
-        "epoch": {name: model.epoch / rate for name, rate in epoch.items()},
-        "training": trained.summary(model.items),
-        "inference": answered.summary(model.items),
+        "examples_per_epoch": task.epoch,
+        "epoch": {name: task.epoch / rate for name, rate in epoch.items()},
+        "training": trained.scaled(items).summary(),
+        "inference": predicted.scaled(items).summary(),
         "runs": trained.values,
         "book": models.BOOK_SECONDS.get(model.name),
     }
@@ -155,38 +155,43 @@ def scale(
         raise DataError(f"a batch of {batch_size} does not divide by {devices} devices")
     if len(jax.devices(kinds[0])) < devices and kinds[0] == "cpu":
         out = new_folder(out)
-        arguments = ["scale", name, "--devices", devices, "--device", "cpu", "--out", out,
-                     "--batch-size", batch_size, "--seconds", seconds]  # fmt: skip
+        flags = {"devices": devices, "device": "cpu", "out": out}
+        flags |= {"batch-size": batch_size, "seconds": seconds}
+        arguments = [
+            "scale",
+            name,
+            *(x for flag, value in flags.items() for x in (f"--{flag}", value)),
+        ]
         if scaling.restarted(devices, list(map(str, arguments))):
             raise run.RunError("the process with several devices failed; its message is above")
         return
-    record = machine.record("scale", kinds, model=name, unit=model.unit, most=devices)
+    record = machine.record("scale", kinds, model=name, unit=model.task.unit, most=devices)
     record["rows"] = scaling.measure(model, kinds[0], devices, batch_size, seconds)
     record["difference"] = scaling.difference(model, kinds[0], devices, batch_size)
     keep(record, out)
 
 
 def trace(
-    name: OneModel, device_name: DeviceName = "auto", steps: int = 5, out: Path | None = None
+    name: OneModel, device: DeviceName = "auto", steps: int = 5, out: Path | None = None
 ) -> None:
     """Write a profiler's trace of a model's training, which Perfetto and XProf open.
 
     Args:
         name: which model
-        device_name: what computes
+        device: where to compute
         steps: updates in the trace
         out: folder for the trace; runs/ch04_gpu/TIME if not given
     """
     positive(steps=steps)
     (model,) = models.choose((name,))
-    device.use(device_name)
+    use(device)
     folder = new_folder(out)
     path = profiling.trace(model, folder, steps)
-    ranked = profiling.dearest(profiling.read(path))
+    ranked = profiling.most_expensive(profiling.read(path))
     rows = [(operation, str(times), f"{spent:.2f}") for operation, times, spent in ranked]
     if rows:
-        title = f"{name}, {steps} updates: the dearest operations"
-        print(tables.Table(title, ("operation", "times", "ms in all"), rows).text())
+        title = f"{name}, {steps} updates: the most expensive operations"
+        timing.print_table(title, ("operation", "times", "ms in all"), rows)
     print(f"trace: {path}: open it at https://ui.perfetto.dev, or: xprof --logdir {folder}")
 
 

@@ -20,8 +20,12 @@ def bench(record: Record) -> Figure:
     rows = record["rows"]
     names = list(dict.fromkeys(row["model"] for row in rows))
     kinds = record["devices"]
-    figure = page(7.0, 0.34 * len(names) * max(1, 0.7 * len(kinds)) + 1.0,
-                  "Seconds an epoch", tables.machine(record))  # fmt: skip
+    figure = page(
+        7.0,
+        0.34 * len(names) * max(1, 0.7 * len(kinds)) + 1.0,
+        "Seconds an epoch",
+        tables.machine(record),
+    )
     axes = figure.subplots()
     height = 0.8 / len(kinds)
     for k, kind in enumerate(kinds):

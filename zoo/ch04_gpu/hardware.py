@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from zoo.ch04_gpu import machine, memory, models, precision, products, roofline, tables
+from zoo.ch04_gpu import machine, memory, models, precision, products, roofline
 from zoo.ch04_gpu.results import Devices, Models, begin, keep, positive
-from zoo.common import device
+from zoo.common import bench, device
 
 
 def crossover(
@@ -98,7 +98,7 @@ def toy(items: tuple[int, ...] = (1, 2, 3, 10, 100), cpu: float = 2.0, gpu: floa
         one, other = memory.toy(count, cpu, gpu)
         first = "GPU" if other < one else "CPU" if one < other else "neither"
         rows.append((str(count), f"{one:g}", f"{other:g}", first))
-    print(tables.Table("Additions", ("", "CPU, ns", "GPU, ns", "ahead"), rows).text())
+    bench.print_table("Additions", ("", "CPU, ns", "GPU, ns", "ahead"), rows)
 
 
 def compare_precisions(

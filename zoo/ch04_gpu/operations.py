@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from zoo.ch04_gpu import rates
+from zoo.ch04_gpu import timing as clocks
 from zoo.common import bench, device, ops
 from zoo.common.data import DataError
 
@@ -49,25 +49,49 @@ def operations(size: str) -> list[Operation]:
     maps, sequence, channels = (batch, 32, 32, 32), (batch, 1024, 32), (32,)
     return [
         Operation(
-            "matrix product", lambda key, a, b: a @ b, ((width, width),) * 2,
-            lambda shape: 2 * math.prod(shape) * width, 2,
+            "matrix product",
+            lambda key, a, b: a @ b,
+            ((width, width),) * 2,
+            lambda shape: 2 * math.prod(shape) * width,
+            2,
         ),
         Operation(
-            "conv1d", lambda key, x, k: ops.conv1d(x, k), (sequence, (5, 32, 32)),
-            lambda shape: 2 * math.prod(shape) * 5 * 32, 2,
+            "conv1d",
+            lambda key, x, k: ops.conv1d(x, k),
+            (sequence, (5, 32, 32)),
+            lambda shape: 2 * math.prod(shape) * 5 * 32,
+            2,
         ),
         Operation(
-            "conv2d", lambda key, x, k: ops.conv2d(x, k), (maps, (3, 3, 32, 32)),
-            lambda shape: 2 * math.prod(shape) * 9 * 32, 2,
+            "conv2d",
+            lambda key, x, k: ops.conv2d(x, k),
+            (maps, (3, 3, 32, 32)),
+            lambda shape: 2 * math.prod(shape) * 9 * 32,
+            2,
         ),
-        Operation("max pooling", lambda key, x: ops.max_pool2d(x), (maps,),
-                  lambda shape: 4 * math.prod(shape), 1),
-        Operation("dropout", lambda key, x: ops.dropout(key, x, 0.5), (maps,),
-                  lambda shape: 3 * math.prod(shape), 1),
+        Operation(
+            "max pooling",
+            lambda key, x: ops.max_pool2d(x),
+            (maps,),
+            lambda shape: 4 * math.prod(shape),
+            1,
+        ),
+        Operation(
+            "dropout",
+            lambda key, x: ops.dropout(key, x, 0.5),
+            (maps,),
+            lambda shape: 3 * math.prod(shape),
+            1,
+        ),
         Operation("ReLU", lambda key, x: jax.nn.relu(x), (maps,), _elementwise, 1),
-        Operation("batch norm", _batch_norm, (maps, channels, channels),
-                  lambda shape: 7 * math.prod(shape), 2),
-    ]  # fmt: skip
+        Operation(
+            "batch norm",
+            _batch_norm,
+            (maps, channels, channels),
+            lambda shape: 7 * math.prod(shape),
+            2,
+        ),
+    ]
 
 
 def _batch_norm(key: jax.Array, x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
@@ -102,15 +126,17 @@ def measure(operation: Operation, runs: int = 10) -> dict[str, Any]:
     work = {
         "forward": (operation.function, (key, *args), flops, _nbytes(args, g)),
         "backward": (
-            backward(operation.function), (key, args, g), operation.backward * flops,
+            backward(operation.function),
+            (key, args, g),
+            operation.backward * flops,
             _nbytes(args, args, g),
         ),
-    }  # fmt: skip
+    }
     row: dict[str, Any] = {"operation": operation.name, "shape": list(operation.shapes[0])}
     for name, (function, given, count, moved) in work.items():
         timing = bench.time_call(function, *given, runs=runs, warmup=2)
         row[name] = {
-            **rates.spread(timing.seconds),
+            **clocks.spread(timing.seconds),
             "compile_seconds": timing.compile_seconds,
             "gflops": count / timing.median / 1e9,
             "gbytes": moved / timing.median / 1e9,

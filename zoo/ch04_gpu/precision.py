@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.ch04_gpu import agreement, models, rates
+from zoo.ch04_gpu import agreement, models
+from zoo.ch04_gpu import timing as clocks
 from zoo.common import bench, device
 
 DEFAULT = ("feedforward", "autoencoder", "cnn")
@@ -53,11 +54,10 @@ def products(precision: str) -> Iterator[None]:
 
 def measure(model: models.Model, precision: str, steps: int, runs: int) -> dict[str, Any]:
     """Seconds a step, the loss before and after `steps` of them, and the errors of the first."""
-    config = model.config
-    params = model.module.init(jax.random.key(config.seed), config)
-    batch = model.module.example(config, models.batch_size(model))
+    params, batch = models.parameters(model)
     optimizer = optax.adam(1e-3)
-    loss = rounded(model.module.loss, precision)
+    exact = model.task.model.loss
+    loss = rounded(exact, precision)
 
     def step(carry: Any, batch: Any) -> tuple[Any, jax.Array]:
         params, opt_state = carry
@@ -73,12 +73,12 @@ def measure(model: models.Model, precision: str, steps: int, runs: int) -> dict[
             carry, value = compiled(carry, batch)
             losses.append(value)
         measured = agreement.gradient(loss, params, batch)
-    reference = agreement.reference(model.module.loss, params, batch)
+    reference = agreement.reference(exact, params, batch)
     loss_error, gradient_error = agreement.errors(measured, reference)
     return {
         "model": model.name,
         "precision": precision,
-        **rates.spread(timing.seconds),
+        **clocks.spread(timing.seconds),
         "first_loss": float(losses[0]),
         "last_loss": float(losses[-1]),
         "steps": steps,

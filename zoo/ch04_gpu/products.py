@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.ch04_gpu import rates
+from zoo.ch04_gpu import timing as clocks
 from zoo.common import device
 
 SMALLEST, BOOKS_LARGEST = 8, 8192
@@ -32,7 +32,7 @@ def seconds(
     """
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, size, size), np.float32)
-    found = {"NumPy": rates.spread(rates.clock(lambda: a @ b, budget))}
+    found = {"NumPy": clocks.spread(clocks.clock(lambda: a @ b, budget))}
     for name in names:
         where = device.use(name)
         x, y = jax.device_put((a, b), where)
@@ -46,8 +46,8 @@ def seconds(
         def moved(product=product, where=where):
             return np.asarray(product(*jax.device_put((a, b), where)))
 
-        found[f"JAX, {name}"] = rates.spread(rates.clock(resident, budget))
-        found[f"JAX, {name}, with transfer"] = rates.spread(rates.clock(moved, budget))
+        found[f"JAX, {name}"] = clocks.spread(clocks.clock(resident, budget))
+        found[f"JAX, {name}, with transfer"] = clocks.spread(clocks.clock(moved, budget))
     return found
 
 

@@ -1,4 +1,4 @@
-"""A profiler's trace of a model's training, for Perfetto or XProf, and its dearest operations."""
+"""A profiler's trace of a model's training, for Perfetto or XProf, and what takes longest in it."""
 
 import collections
 import gzip
@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from zoo.ch04_gpu import models
-from zoo.common import device, fit
+from zoo.common import device
 
 
 def trace(model: models.Model, folder: Path, steps: int = 5) -> Path:
@@ -18,11 +18,9 @@ def trace(model: models.Model, folder: Path, steps: int = 5) -> Path:
     Raises:
       OSError: the profiler wrote no trace.
     """
-    size = models.batch_size(model)
-    work = models.work(model, 2 * size)
-    batch = jax.device_put({name: array[:size] for name, array in work.data.items()})
-    step = device.jit(fit.make_step(work.loss, work.optimizer))
-    state, _ = jax.block_until_ready(step(work.state, batch))
+    step, state, batch = model.step(model.random(model.batch_size))
+    step, batch = device.jit(step), jax.device_put(batch)
+    state, _ = jax.block_until_ready(step(state, batch))
     with jax.profiler.trace(str(folder), create_perfetto_trace=True):
         for number in range(steps):
             with jax.profiler.StepTraceAnnotation(model.name, step_num=number):
@@ -39,7 +37,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         return json.load(file)["traceEvents"]
 
 
-def dearest(events: list[dict[str, Any]], count: int = 10) -> list[tuple[str, int, float]]:
+def most_expensive(events: list[dict[str, Any]], count: int = 10) -> list[tuple[str, int, float]]:
     """The compiled operations that took longest: name, how often, milliseconds in all.
 
     Where the profiler says which events are XLA's (they have an `hlo_op`), only those are counted.

@@ -46,8 +46,10 @@ def load(folder: Path) -> list[dict[str, Any]]:
 
 def section(record: dict[str, Any], picture: str | None) -> str:
     """A record as Markdown: the machine, its tables, and its picture."""
-    parts = [f"{tables.machine(record)}.", *(t.markdown() for t in tables.TABLES[record["name"]](
-        record))]  # fmt: skip
+    parts = [
+        f"{tables.machine(record)}.",
+        *(t.markdown() for t in tables.TABLES[record["name"]](record)),
+    ]
     if picture:
         parts.append(f"![{record['name']}: {', '.join(record['devices'])}]({picture})\n")
     return "\n\n".join(part.strip() for part in parts) + "\n"

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from zoo import ch01_graphs as graphs
-from zoo.ch04_gpu import memory, models, rates
-from zoo.common import bench, device, fit
+from zoo.ch04_gpu import memory, models
+from zoo.common import bench, device
 
 BOOK = {"Xeon Phi": (2400.0, 88.0), "Maxwell": (6100.0, 84.0)}
 """GFLOP/s and Gwords/s of the book's two processors."""
@@ -72,12 +72,10 @@ def _product_peak(size: int, dtype: Any, precision: str) -> float:
 
 def place(model: models.Model, seconds: float = 0.5, examples: int = 4_000) -> dict[str, Any]:
     """One update of a model: its counts, and the rate that training reaches on the device."""
-    size = models.batch_size(model)
-    work = models.work(model, max(min(examples, model.epoch), size))
-    batch = {name: array[:size] for name, array in work.data.items()}
-    step = fit.make_step(work.loss, work.optimizer)
-    counted = count(step, work.state, batch)
-    trained = rates.training(work, size, runs=3, seconds=seconds)
+    size = model.batch_size
+    data = model.random(max(min(examples, model.task.epoch), size))
+    counted = count(*model.step({name: array[:size] for name, array in data.items()}))
+    trained, _ = bench.training(model.task, model.config, data, size, runs=3, seconds=seconds)
     return {
         "model": model.name,
         "batch": size,

@@ -5,6 +5,7 @@ each device has a batch of its own of fixed size; the best is the same time. Eff
 of the best that is reached.
 """
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from zoo.ch04_gpu import models, rates
-from zoo.common import device, fit
+from zoo.ch04_gpu import models
+from zoo.common import bench, device
 
 FLAG = "--xla_force_host_platform_device_count"
 Result = dict[str, Any]
@@ -56,14 +57,17 @@ def measure(
     """
     device.use(name)
     examples = max(4 * batch_size * most, 2_000)
-    work = models.work(model, examples)
+    data = model.random(examples)
     rows: list[Result] = []
     for n in counts(most):
         mesh = device.mesh(n, name)
         row: Result = {"devices": n}
         for kind, size in (("strong", batch_size), ("weak", n * batch_size)):
-            rate = rates.training(work, size, runs=3, seconds=seconds, mesh=mesh)
-            row[kind] = {"batch": size, **rate.summary(model.items)}
+            rate, _ = bench.training(
+                model.task, model.config, data, size, runs=3, seconds=seconds, mesh=mesh
+            )
+            items = model.task.items(model.config)
+            row[kind] = {"batch": size, **rate.scaled(items).summary()}
         rows.append(row)
     for row in rows:
         n, first = row["devices"], rows[0]
@@ -78,13 +82,13 @@ def difference(model: models.Model, name: device.Name, devices: int, batch_size:
     The largest difference of a parameter, relative to the largest parameter of its array.
     """
     device.use(name)
-    work = models.work(model, 4 * batch_size)
+    data = model.random(4 * batch_size)
+    config = dataclasses.replace(model.config, epochs=1, batch_size=batch_size)
+    # Through the loop of gradients, whatever loop the model's training has.
+    task = dataclasses.replace(model.task, loop=None)
 
     def trained(count: int) -> Any:
-        mesh = device.mesh(count, name)
-        options = {"epochs": 1, "batch_size": batch_size, "mesh": mesh}
-        state = fit.fit(work.loss, work.optimizer, work.state, work.data, **options)
-        return jax.device_get(state.params)
+        return jax.device_get(task.train(config, data, mesh=device.mesh(count, name)).params)
 
     pairs = zip(*map(jax.tree.leaves, (trained(1), trained(devices))), strict=True)
     return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)) for a, b in pairs)

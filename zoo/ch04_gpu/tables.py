@@ -1,45 +1,21 @@
 """The tables of each command, from what its JSON file holds: on the screen and in README.md."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from zoo.ch04_gpu import products
+from zoo.common.bench import Table
 
 Record = dict[str, Any]
-
-
-class Table(NamedTuple):
-    """Rows of texts under a header, with a title and a remark below."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
-
-    def text(self) -> str:
-        """In aligned columns, the first to the left, the others to the right."""
-        lines = [self.header, *self.rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        shown = [self.title]
-        for cells in lines:
-            first, *rest = zip(cells, widths, strict=True)
-            padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
-            shown.append("  ".join(padded).rstrip())
-        return "\n".join([*shown, *([self.note] if self.note else [])])
-
-    def markdown(self) -> str:
-        """As a table of Markdown, the first column to the left, the others to the right."""
-        lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
-        table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-        return f"{self.title}:\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
 
 
 def machine(record: Record) -> str:
     """One line: what was measured, where, with which versions, when."""
     system = record["system"]
     names = [system["kinds"].get(name, name) for name in record["devices"]]
-    versions = ", ".join(f"{n} {system['versions'][n]}" for n in ("jax", "numpy") if n in
-                         system["versions"])  # fmt: skip
+    versions = ", ".join(
+        f"{n} {system['versions'][n]}" for n in ("jax", "numpy") if n in system["versions"]
+    )
     parts = ["; ".join(names), f"{system['memory_gib']} GiB of memory", versions]
     if system["driver"]:
         parts.append(f"NVIDIA driver {system['driver']}")
@@ -76,8 +52,15 @@ def bench(record: Record) -> list[Table]:
         )
         for row in record["rows"]
     ]
-    header = ("model", "device", "s/epoch", "training", "inference, the same /s", "compile s",
-              "the book's s/epoch")  # fmt: skip
+    header = (
+        "model",
+        "device",
+        "s/epoch",
+        "training",
+        "inference, the same /s",
+        "compile s",
+        "the book's s/epoch",
+    )
     note = (
         "Medians, quartiles in brackets. An epoch is that of the model's chapter (60,000 digits, "
         "50,000 colour pictures, 943 users, Tiny Shakespeare, 10,000 steps of the first network); "
@@ -90,10 +73,16 @@ def bench(record: Record) -> list[Table]:
 def check(record: Record) -> list[Table]:
     """Errors of every model's loss and gradient by device."""
     rows = [
-        (row["model"], row["device"], f"{row['loss']:.6g}", f"{row['loss_error']:.1e}",
-         f"{row['gradient_error']:.1e}", "yes" if row["agrees"] else "NO")
+        (
+            row["model"],
+            row["device"],
+            f"{row['loss']:.6g}",
+            f"{row['loss_error']:.1e}",
+            f"{row['gradient_error']:.1e}",
+            "yes" if row["agrees"] else "NO",
+        )
         for row in record["rows"]
-    ]  # fmt: skip
+    ]
     header = ("model", "device", "loss", "error of the loss", "of the gradient", "agrees")
     note = (
         "Relative errors against the same functions in float64 on the CPU; tolerances "
@@ -114,11 +103,22 @@ def ops(record: Record) -> list[Table]:
                 cells = [f"{row['operation']} {'x'.join(map(str, row['shape']))}", row["device"]]
                 for way in ("forward", "backward"):
                     times = row[way]
-                    cells += [spread(times, 1e3), significant(times["gflops"]),
-                              significant(times["gbytes"])]  # fmt: skip
+                    cells += [
+                        spread(times, 1e3),
+                        significant(times["gflops"]),
+                        significant(times["gbytes"]),
+                    ]
                 rows.append(cells)
-        header = ("operation", "device", "forward ms", "GFLOP/s", "GB/s", "backward ms", "GFLOP/s",
-                  "GB/s")  # fmt: skip
+        header = (
+            "operation",
+            "device",
+            "forward ms",
+            "GFLOP/s",
+            "GB/s",
+            "backward ms",
+            "GFLOP/s",
+            "GB/s",
+        )
         tables.append(Table(f"Operations, {size}", header, rows))
     return tables
 
@@ -146,23 +146,41 @@ def crossover(record: Record) -> list[Table]:
 def roofline(record: Record) -> list[Table]:
     """The peaks of each device, and the models below them."""
     peaks = [
-        (name, *(significant(p[k] and p[k] / 1e9) for k in ("float32", "tf32", "bfloat16")),
-         significant(p["bandwidth"] / 1e9), f"{p['float32'] / (p['bandwidth'] / 4):.0f}")
+        (
+            name,
+            *(significant(p[k] and p[k] / 1e9) for k in ("float32", "tf32", "bfloat16")),
+            significant(p["bandwidth"] / 1e9),
+            f"{p['float32'] / (p['bandwidth'] / 4):.0f}",
+        )
         for name, p in record["peaks"].items()
-    ]  # fmt: skip
+    ]
     for name, (flops, words) in record["book"].items():
-        peaks.append((f"the book's {name}", significant(flops), "-", "-", significant(4 * words),
-                      f"{flops / words:.0f}"))  # fmt: skip
+        peaks.append(
+            (
+                f"the book's {name}",
+                significant(flops),
+                "-",
+                "-",
+                significant(4 * words),
+                f"{flops / words:.0f}",
+            )
+        )
     header = ("device", "float32 GFLOP/s", "tf32", "bfloat16", "copy GB/s", "FLOPs a word")
     models = []
     for row in record["rows"]:
         peak = record["peaks"][row["device"]]
         roof = min(peak["float32"], row["intensity"] * peak["bandwidth"]) / 1e9
         models.append(
-            (row["model"], row["device"], significant(row["flops"] / 1e6),
-             significant(row["intensity"]), significant(row["gflops"]), significant(roof),
-             f"{row['gflops'] / roof:.0%}")
-        )  # fmt: skip
+            (
+                row["model"],
+                row["device"],
+                significant(row["flops"] / 1e6),
+                significant(row["intensity"]),
+                significant(row["gflops"]),
+                significant(roof),
+                f"{row['gflops'] / roof:.0%}",
+            )
+        )
     names = ("model", "device", "MFLOP an update", "FLOPs a byte", "GFLOP/s", "roof", "share")
     note = (
         "Bytes are those of the compiled program (`lstm`, `planner`: as if nothing was fused) as "
@@ -174,10 +192,16 @@ def roofline(record: Record) -> list[Table]:
 def blas(record: Record) -> list[Table]:
     """The three levels of BLAS."""
     rows = [
-        (row["level"], row["who"], spread(row, 1e6), significant(row["flops_per_byte"]),
-         significant(row["gflops"]), significant(row["gbytes"]))
+        (
+            row["level"],
+            row["who"],
+            spread(row, 1e6),
+            significant(row["flops_per_byte"]),
+            significant(row["gflops"]),
+            significant(row["gbytes"]),
+        )
         for row in record["rows"]
-    ]  # fmt: skip
+    ]
     header = ("level", "by", "microseconds", "FLOPs a byte", "GFLOP/s", "GB/s")
     return [Table(f"BLAS on operands of up to {record['numbers']:,} numbers", header, rows)]
 
@@ -185,10 +209,15 @@ def blas(record: Record) -> list[Table]:
 def memory(record: Record) -> list[Table]:
     """Three orders of reading."""
     rows = [
-        (row["order"], row["device"], spread(row, 1e3), f"{row['nanoseconds']:.2f}",
-         f"{row['ratio']:.1f}")
+        (
+            row["order"],
+            row["device"],
+            spread(row, 1e3),
+            f"{row['nanoseconds']:.2f}",
+            f"{row['ratio']:.1f}",
+        )
         for row in record["rows"]
-    ]  # fmt: skip
+    ]
     header = ("order", "device", "ms", "ns a number", "times sequential")
     title = f"Summing {record['rows'][0]['numbers']:,} numbers by index"
     return [Table(title, header, rows, "Strided: a cache line (16 numbers) apart.")]
@@ -197,14 +226,29 @@ def memory(record: Record) -> list[Table]:
 def precision(record: Record) -> list[Table]:
     """Speed and loss by precision."""
     rows = [
-        (row["model"], row["device"], row["precision"], spread(row, 1e3),
-         f"{row['first_loss']:.5g}", f"{row['last_loss']:.5g}", f"{row['loss_error']:.1e}",
-         f"{row['gradient_error']:.1e}")
+        (
+            row["model"],
+            row["device"],
+            row["precision"],
+            spread(row, 1e3),
+            f"{row['first_loss']:.5g}",
+            f"{row['last_loss']:.5g}",
+            f"{row['loss_error']:.1e}",
+            f"{row['gradient_error']:.1e}",
+        )
         for row in record["rows"]
-    ]  # fmt: skip
+    ]
     steps = record["rows"][0]["steps"]
-    header = ("model", "device", "precision", "ms an update", "loss at first", f"after {steps}",
-              "error of the first loss", "of its gradient")  # fmt: skip
+    header = (
+        "model",
+        "device",
+        "precision",
+        "ms an update",
+        "loss at first",
+        f"after {steps}",
+        "error of the first loss",
+        "of its gradient",
+    )
     note = "One batch learnt by heart with Adam; errors are relative, against float64 on the CPU."
     return [Table("Precision", header, rows, note)]
 

@@ -1,5 +1,7 @@
 """Chapter 5: recurrent networks that write; `from zoo import ch05_lstm as lstm`."""
 
+import functools
+
 from zoo.ch05_lstm import cells, text
 from zoo.ch05_lstm.model import (
     RECIPES,
@@ -16,11 +18,16 @@ from zoo.ch05_lstm.model import (
     score,
     step,
 )
-from zoo.ch05_lstm.pretrained import pretrained
-from zoo.ch05_lstm.train import prepare, train
+from zoo.ch05_lstm.task import TASK, fill, lay_out
+from zoo.common import trained
+
+TASKS = (TASK,)
+train = TASK.train
+pretrained = functools.partial(trained.published, TASK)
 
 __all__ = [
     "RECIPES",
+    "TASKS",
     "Config",
     "Output",
     "apply",
@@ -29,10 +36,11 @@ __all__ = [
     "decode",
     "embed",
     "example",
+    "fill",
     "init",
     "init_state",
+    "lay_out",
     "loss",
-    "prepare",
     "pretrained",
     "score",
     "step",

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from zoo.common import figures
-from zoo.common.figures import COLOURS, GREY, INK, NORMAL, ORANGE, PALE, SMALL, page, plain
+from zoo.common.figures import COLOURS, GREY, INK, NORMAL, SMALL, page, plain
 
 SHOWN = {"\n": "⏎", " ": "␣", "\x02": "START", "\x03": "END", "\x04": "BLANK", "\t": "⇥"}
 
@@ -50,8 +50,15 @@ def learning_curves(
         figures.draw_curves(axes, series, epoch, "epoch", label)
     if uniform is not None:
         left.axhline(uniform, color=GREY, linewidth=1, linestyle=":")
-        left.text(epoch[-1], uniform, f"uniform {uniform:.2f}", ha="right", va="bottom",
-                  size=SMALL, color=GREY)  # fmt: skip
+        left.text(
+            epoch[-1],
+            uniform,
+            f"uniform {uniform:.2f}",
+            ha="right",
+            va="bottom",
+            size=SMALL,
+            color=GREY,
+        )
     return figure
 
 
@@ -72,8 +79,9 @@ def weights(
     grid = figure.subplots(1, 2, sharey=True)
     bound = float(np.quantile(abs(after), 0.995)) or 1.0
     for axes, kernel, when in zip(grid, (before, after), ("before", "after"), strict=True):
-        image = axes.imshow(kernel.T, cmap="RdBu", vmin=-bound, vmax=bound, aspect="auto",
-                            interpolation="nearest")  # fmt: skip
+        image = axes.imshow(
+            kernel.T, cmap="RdBu", vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest"
+        )
         plain(axes, f"hidden unit, {when} training").spines[:].set_visible(False)
         axes.tick_params(length=0)
     grid[0].set_yticks(range(len(characters)), [name_of(c) for c in characters], size=5)
@@ -100,16 +108,24 @@ def embedding_map(
     kind = [next(name for name, test in kinds.items() if test(c)) for c in characters]
     title = f"the embeddings' two main axes ({100 * shares.sum():.0f} % of their variance)"
     figure = page(6.5, 5.4, title, caption)
-    axes = plain(figure.subplots(), *(f"axis {n + 1} ({100 * s:.0f} %)" for n, s in
-                                      enumerate(shares)))  # fmt: skip
+    axes = plain(
+        figure.subplots(), *(f"axis {n + 1} ({100 * s:.0f} %)" for n, s in enumerate(shares))
+    )
     for name, colour in zip(kinds, COLOURS, strict=True):
         chosen = [n for n, k in enumerate(kind) if k == name]
         if chosen:
             axes.scatter(*points[chosen].T, s=8, color=colour, label=name)
     for (x, y), character, k in zip(points, characters, kind, strict=True):
         colour = COLOURS[list(kinds).index(k)]
-        axes.annotate(name_of(character), (x, y), (3, 3), textcoords="offset points",
-                      size=NORMAL, color=colour, parse_math=False)  # fmt: skip
+        axes.annotate(
+            name_of(character),
+            (x, y),
+            (3, 3),
+            textcoords="offset points",
+            size=NORMAL,
+            color=colour,
+            parse_math=False,
+        )
     legend = axes.legend(fontsize=SMALL, labelcolor=INK, facecolor="white")
     legend.get_frame().set(edgecolor="none", alpha=0.8)
     return figure
@@ -132,14 +148,20 @@ def gates(
     first = np.asarray(next(iter(activations.values())))
     chosen = np.argsort(-first.var(axis=0))[:units]
     height = 0.06 * len(chosen) + 0.25
-    figure = page(max(0.13 * len(sentence) + 1.0, 4.0), (height + 0.15) * len(activations), "",
-                  caption)  # fmt: skip
+    figure = page(
+        max(0.13 * len(sentence) + 1.0, 4.0), (height + 0.15) * len(activations), "", caption
+    )
     grid = figure.subplots(len(activations), 1, sharex=True, squeeze=False).ravel()
     for axes, (name, values) in zip(grid, activations.items(), strict=True):
         signed = name in ("cell", "new")
-        image = axes.imshow(np.asarray(values)[:, chosen].T, aspect="auto",
-                            cmap="RdBu" if signed else "Blues", vmin=-1 if signed else 0, vmax=1,
-                            interpolation="nearest")  # fmt: skip
+        image = axes.imshow(
+            np.asarray(values)[:, chosen].T,
+            aspect="auto",
+            cmap="RdBu" if signed else "Blues",
+            vmin=-1 if signed else 0,
+            vmax=1,
+            interpolation="nearest",
+        )
         plain(axes, "", name).spines[:].set_visible(False)
         axes.set_yticks([])
         axes.tick_params(length=0)
@@ -163,34 +185,16 @@ def gradient_norms(norms: Mapping[str, np.ndarray], caption: str = "") -> Figure
     axes = figure.subplots()
     steps = len(next(iter(norms.values())))
     distance = np.arange(steps)[::-1]
-    figures.draw_curves(axes, {n: np.asarray(y, float) for n, y in norms.items()}, distance,
-                        "characters back, T − t", "norm of d loss / d h at t")  # fmt: skip
+    figures.draw_curves(
+        axes,
+        {n: np.asarray(y, float) for n, y in norms.items()},
+        distance,
+        "characters back, T − t",
+        "norm of d loss / d h at t",
+    )
     values = np.concatenate([np.asarray(y) for y in norms.values()])
     if (values > 0).any():
         axes.set_yscale("log")
         axes.set_ylim(max(values[values > 0].min(), 1e-12), None)
     axes.invert_xaxis()
-    return figure
-
-
-def copy_curves(
-    updates: Sequence[int], nats: np.ndarray, delay: int, ignorance: float, caption: str = ""
-) -> Figure:
-    """The copy task: nats per symbol [points, 2, seeds], with chrono initialisation and without."""
-    nats = np.asarray(nats, float)
-    if nats.ndim != 3 or nats.shape[:2] != (len(updates), 2):
-        raise ValueError(f"got nats of shape {nats.shape}, expected ({len(updates)}, 2, seeds)")
-    figure = page(6.5, 3.6, f"copying ten symbols over {delay} steps", caption)
-    axes = plain(figure.subplots(), "updates", "nats per symbol to recall")
-    for n, (name, colour) in enumerate((("chrono", COLOURS[0]), ("forget bias 1", ORANGE))):
-        for seed in range(nats.shape[2]):
-            axes.plot(updates, nats[:, n, seed], color=colour, linewidth=1.2,
-                      linestyle="-" if n == 0 else "--", label=None if seed else name)  # fmt: skip
-    axes.axhline(ignorance, color=GREY, linewidth=1, linestyle=":")
-    axes.text(updates[-1], ignorance, "remembers nothing, ln 8", ha="right", va="bottom",
-              size=SMALL, color=GREY)  # fmt: skip
-    axes.set_ylim(0, None)
-    axes.grid(axis="y", color=PALE, linewidth=0.5)
-    legend = axes.legend(fontsize=NORMAL, labelcolor=INK, facecolor="white")
-    legend.get_frame().set(edgecolor="none", alpha=0.9)
     return figure

@@ -28,7 +28,7 @@ START = 0  # number of the character that the book's sequences begin with
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train` can be asked for."""
+    """The model and its training."""
 
     recipe: Literal["modern", "best", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""

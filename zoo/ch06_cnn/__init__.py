@@ -1,11 +1,14 @@
 """Chapter 6: a convolutional network on CIFAR-10; `from zoo import ch06_cnn as cnn`.
 
-`cnn.speedrun` is the network of the speed run, with the same names inside; `cnn.pretrained()` is a
-trained one.
+`cnn.speedrun` is the network of the speed run, which learns more in the same time. `cnn.TASKS` are
+both; `zoo.published("ch06_cnn/speedrun")` is a trained one.
 """
 
-from zoo.ch06_cnn import speedrun, speedrun_train
-from zoo.ch06_cnn.model import (
+import functools
+
+from zoo.ch06_cnn import speedrun
+from zoo.ch06_cnn.cnn import task as _cnn
+from zoo.ch06_cnn.cnn.model import (
     RECIPES,
     Config,
     Output,
@@ -19,11 +22,16 @@ from zoo.ch06_cnn.model import (
     pool,
     scale_pixels,
 )
-from zoo.ch06_cnn.pretrained import pretrained
-from zoo.ch06_cnn.train import predict_probabilities, train
+from zoo.ch06_cnn.speedrun import task as _speedrun
+from zoo.common import trained
+
+TASKS = (_cnn.TASK, _speedrun.TASK)
+train = TASKS[0].train
+pretrained = functools.partial(trained.published, TASKS[0])
 
 __all__ = [
     "RECIPES",
+    "TASKS",
     "Config",
     "Output",
     "apply",
@@ -34,10 +42,8 @@ __all__ = [
     "init_stats",
     "loss",
     "pool",
-    "predict_probabilities",
     "pretrained",
     "scale_pixels",
     "speedrun",
-    "speedrun_train",
     "train",
 ]

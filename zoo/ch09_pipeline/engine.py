@@ -1,16 +1,13 @@
 """git and DVC, the engines of the pipeline, as processes; and the lock of a workspace.
 
 DVC (https://dvc.org) keeps data versions and runs what has changed, git keeps the history. Both are
-started so that the user's settings, hooks and surroundings change nothing in what they do.
+started so that the user's settings, hooks and environment do not change what they do.
 """
 
 import contextlib
 import fcntl
 import importlib.util
-import itertools
-import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -25,78 +22,53 @@ import yaml
 import zoo
 from zoo.common.run import RunError
 
-_GIT = (
-    "-c",
-    "core.hooksPath=/dev/null",
-    "-c",
-    "commit.gpgsign=false",
-    "-c",
-    "core.quotePath=false",
-)
-_WHO = {"NAME": "zoo pipeline", "EMAIL": "zoo@localhost"}
+_SETTINGS = ("core.hooksPath=/dev/null", "commit.gpgsign=false", "core.quotePath=false")
+_AUTHOR = {"user.name": "zoo pipeline", "user.email": "zoo@localhost"}
 
 
 def require() -> None:
-    """Checks that git and DVC are there.
+    """Checks that git and DVC are installed.
 
     Raises:
-        RunError: says which one is missing and how to get it.
+        RunError: one of them is missing; says how to get it.
     """
     if shutil.which("git") is None:
-        raise RunError("no git here, which keeps a workspace's history: install git")
+        raise RunError("git, which keeps a workspace's history, is missing: install git")
     if importlib.util.find_spec("dvc") is None:
-        raise RunError("no DVC here, which keeps data versions: pip install -e '.[pipeline]'")
+        raise RunError("DVC, which keeps data versions, is missing: pip install -e '.[pipeline]'")
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """What git and DVC and the stages find in their environment.
+    """The environment variables for git, DVC and the stages.
 
     `python` in dvc.yaml is the interpreter that runs now, `zoo` the package that runs now. What a
-    surrounding git command has set is taken away: it would lead into another repository.
+    surrounding git command has set is removed: it would lead into another repository.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    package = str(Path(zoo.__file__).parent.parent)
-    for name, value in _WHO.items():  # only where the user's own settings give none
-        if not _configured(f"user.{name.lower()}", folder, kept):
-            kept |= {f"GIT_AUTHOR_{name}": value, f"GIT_COMMITTER_{name}": value}
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [package, kept.get("PYTHONPATH")]))
-    kept["DVC_NO_ANALYTICS"] = "1"
-    # Each stage is a process: also what compiles within a second is worth keeping.
-    kept.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    if (folder / ".dvc" / "config").exists():  # `dvc init` wants no folder .dvc
-        kept["PATH"] = os.pathsep.join([str(_python(folder)), kept.get("PATH", "")])
-        kept["DVC_SITE_CACHE_DIR"] = str(folder.resolve() / ".dvc" / "tmp" / "site")
-    return kept
-
-
-def _configured(name: str, folder: Path, env: dict[str, str]) -> bool:
-    done = subprocess.run(["git", "config", name], cwd=folder, env=env, capture_output=True)
-    return bool(done.stdout.strip())
-
-
-def _python(folder: Path) -> Path:
-    """A folder with a command `python` that is this interpreter, whatever its own name."""
-    place = folder.resolve() / ".dvc" / "tmp" / "bin"
-    script = place / "python"
-    text = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n'
-    if not script.exists() or script.read_text() != text:
-        place.mkdir(parents=True, exist_ok=True)
-        fresh = script.with_name(f".python.{os.getpid()}")
-        fresh.write_text(text)
-        fresh.chmod(0o755)
-        fresh.replace(script)
-    return place
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    first = {"PATH": Path(sys.executable).parent, "PYTHONPATH": Path(zoo.__file__).parent.parent}
+    for name, path in first.items():
+        env[name] = os.pathsep.join(filter(None, [str(path), env.get(name)]))
+    env["DVC_NO_ANALYTICS"] = "1"
+    # Each stage is a process of its own: caching pays even for what compiles within a second.
+    env.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    if (folder / ".dvc" / "config").exists():  # `dvc init` refuses an existing .dvc
+        env["DVC_SITE_CACHE_DIR"] = str(folder.resolve() / ".dvc" / "tmp" / "site")
+    return env
 
 
 def git(folder: Path, *arguments: str, check: bool = True) -> str:
-    """What a git command prints, without the last line's end; empty where it fails unchecked.
+    """What a git command prints, without the last newline; empty where it fails unchecked.
 
     Raises:
-        RunError: git failed; gives its words.
+        RunError: git failed; has git's message.
     """
-    command = ["git", *_GIT, *arguments]
+    settings = [word for setting in _SETTINGS for word in ("-c", setting)]
     done = subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True
+        ["git", *settings, *arguments],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
     )
     if check and done.returncode:
         raise RunError(f"git {' '.join(arguments)} failed in {folder}: {done.stderr.strip()}")
@@ -104,11 +76,15 @@ def git(folder: Path, *arguments: str, check: bool = True) -> str:
 
 
 def commit(folder: Path, message: str, *names: str) -> str:
-    """Commits those of the files that are there and have changed; gives the newest commit."""
-    there = [name for name in names if (folder / name).exists()]
-    git(folder, "add", "--force", "--", *there)
-    if git(folder, "diff", "--cached", "--name-only", "--", *there):
-        git(folder, "commit", "--quiet", "--message", message, "--", *there)
+    """Commits those of the files that exist and have changed; returns the newest commit."""
+    found = [name for name in names if (folder / name).exists()]
+    git(folder, "add", "--force", "--", *found)
+    if git(folder, "diff", "--cached", "--name-only", "--", *found):
+        author = []  # only where the user's own settings give none
+        for field, value in _AUTHOR.items():
+            if not git(folder, "config", field, check=False):
+                author += ["-c", f"{field}={value}"]
+        git(folder, *author, "commit", "--quiet", "--message", message, "--", *found)
     return git(folder, "rev-parse", "HEAD")
 
 
@@ -120,31 +96,30 @@ def dvc(folder: Path, *arguments: str, quiet: bool = True, lock: int | None = No
         *arguments: of `dvc`.
         quiet: show its output only in the error.
         lock: an open file that the process keeps open as well, so that a workspace whose `run` was
-            killed stays locked as long as DVC is at work in it.
+            killed stays locked as long as DVC works in it.
 
     Raises:
         RunError: DVC failed.
     """
-    output = subprocess.PIPE if quiet else None
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
         cwd=folder,
         env=environment(folder),
         stdin=subprocess.DEVNULL,
-        stdout=output,
+        stdout=subprocess.PIPE if quiet else None,
         stderr=subprocess.STDOUT if quiet else None,
         text=True,
         pass_fds=() if lock is None else (lock,),
     )
-    said = _wait(process)
+    output = _wait(process)
     if process.returncode:
         command = f"dvc {' '.join(arguments)}"
-        reason = said.strip() or "its reason stands above"
+        reason = output.strip() or "the reason stands above"
         raise RunError(f"{command} ended with {process.returncode} in {folder}: {reason}")
 
 
 def _wait(process: subprocess.Popen) -> str:
-    """The output of a process, which is waited for also when this one is told to stop."""
+    """The output of a process, which is waited for even when this one is told to stop."""
 
     def stop(number, frame):
         _terminate(process.pid)
@@ -156,7 +131,7 @@ def _wait(process: subprocess.Popen) -> str:
     try:
         while True:
             try:
-                said = process.communicate()[0] or ""
+                output = process.communicate()[0] or ""
                 break
             except KeyboardInterrupt:  # the terminal has told the process too
                 stopped = True
@@ -165,15 +140,15 @@ def _wait(process: subprocess.Popen) -> str:
             signal.signal(signal.SIGTERM, before)
     if stopped:
         raise KeyboardInterrupt
-    return said
+    return output
 
 
 def _terminate(pid: int) -> None:
     """SIGTERM to all processes below one, which save what they have; it then ends by itself.
 
-    Where there are none below it, it is told itself.
+    Where there are none below it, it gets the signal itself.
     """
-    import psutil  # DVC needs it too
+    import psutil  # DVC depends on it
 
     with contextlib.suppress(psutil.NoSuchProcess):
         top = psutil.Process(pid)
@@ -184,7 +159,7 @@ def _terminate(pid: int) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path, what: str) -> Iterator[int]:
-    """Holds the workspace for one command that changes it; gives the open lock file's number.
+    """Holds the workspace for one command that changes it; yields the open lock file's number.
 
     Raises:
         RunError: another command holds it; says which.
@@ -193,6 +168,7 @@ def locked(folder: Path, what: str) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:
+            # The kernel drops this lock when the last process that holds it ends, however it ends.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
@@ -204,12 +180,12 @@ def locked(folder: Path, what: str) -> Iterator[int]:
         file.truncate(0)
         file.write(f"{what}, process {os.getpid()}, since {time.strftime('%H:%M:%S')}\n")
         file.flush()
-        _mend(folder)
+        _repair(folder)
         yield file.fileno()
 
 
-def _mend(folder: Path) -> None:
-    """Takes away or back what a killed command may have left half-done; the lock must be held."""
+def _repair(folder: Path) -> None:
+    """Removes or restores what a killed command may have left half-done; the lock must be held."""
     for left in (folder / ".dvc" / "tmp").glob("put-*"):
         shutil.rmtree(left, ignore_errors=True)
     rwlock = folder / ".dvc" / "tmp" / "rwlock"
@@ -217,7 +193,7 @@ def _mend(folder: Path) -> None:
         rwlock.unlink()
     for name in ("dvc.lock", "data.dvc"):
         path = folder / name
-        if path.exists() and not _parses(path, yaml.safe_load):
+        if path.exists() and not _parse(path):
             before = git(folder, "show", f"HEAD:{name}", check=False)
             path.unlink()
             if before:
@@ -225,19 +201,15 @@ def _mend(folder: Path) -> None:
 
 
 def _held(rwlock: Path) -> bool:
-    """Whether one of the processes that DVC's own lock names is at work.
+    """Whether one of the processes that DVC's own lock names is running.
 
     DVC takes one that was killed for alive until its parent has taken note of its end.
     """
-    import psutil  # DVC needs it too
+    import psutil  # DVC depends on it
 
-    if not _parses(rwlock, json.loads):
-        return False
-    content = json.loads(rwlock.read_text(encoding="utf-8"))
-    holders = [
-        *content.get("write", {}).values(),
-        *itertools.chain(*content.get("read", {}).values()),
-    ]
+    content = _parse(rwlock)
+    holders = list(content.get("write", {}).values())
+    holders += [holder for readers in content.get("read", {}).values() for holder in readers]
     for holder in holders:
         with contextlib.suppress(psutil.NoSuchProcess):
             if psutil.Process(holder["pid"]).status() != psutil.STATUS_ZOMBIE:
@@ -245,8 +217,10 @@ def _held(rwlock: Path) -> bool:
     return False
 
 
-def _parses(path: Path, parse) -> bool:
+def _parse(path: Path) -> dict:
+    """The mapping in a YAML or JSON file; empty if the file was cut off while it was written."""
     try:
-        return isinstance(parse(path.read_text(encoding="utf-8")), dict)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (ValueError, yaml.YAMLError):
-        return False
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from zoo.ch06_cnn.model import RECIPES, Config
+from zoo.ch06_cnn import RECIPES, Config
 from zoo.common import run
 from zoo.common.data.cifar10 import CLASSES
 from zoo.common.run import RunError
@@ -19,11 +19,10 @@ VARIANTS = {
     "modern": RECIPES["modern"],
 }
 """The models that the pipeline can train: chapter 6's recipes and the book's second image."""
-_HEADER = """\
+_HEADER = f"""\
 # What the pipeline computes; `python -m zoo.ch09_pipeline run` follows it.
-# model: recipe is one of {variants}; any other field of chapter 6's Config may stand beside it.
-# device: cpu gives the same bits each time; auto takes an accelerator where there is one.
-# predict: pictures are computed in blocks; `shards` processes share the blocks between them.
+# model: recipe is one of {", ".join(VARIANTS)}; any other field of chapter 6's Config may follow.
+# device: cpu gives the same bits each time; auto takes an accelerator if one is found.
 """
 
 
@@ -31,16 +30,9 @@ _HEADER = """\
 class Params:
     """The content of params.yaml."""
 
-    model: dict[str, Any]
-    """`recipe`, one of `VARIANTS`, and fields of chapter 6's Config that differ from it"""
-    device: str = "cpu"
-    """what computes: cpu or auto"""
-    shards: int = 1
-    """processes that predict side by side"""
-    block: int = 100
-    """pictures that are computed at once"""
-    classes: tuple[str, ...] = CLASSES
-    """the name of each label"""
+    model: dict[str, Any]  # `recipe`, one of `VARIANTS`, and fields of Config that differ from it
+    device: str = "cpu"  # what computes: cpu or auto
+    classes: tuple[str, ...] = CLASSES  # the name of each label
 
     @property
     def config(self) -> Config:
@@ -66,43 +58,28 @@ def read(folder: Path) -> Params:
 
 
 def parse(text: str, name: str = FILE) -> Params:
-    """The parameters that a params.yaml's text says; errors as in `read`."""
+    """The parameters in a params.yaml's text; errors as in `read`."""
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RunError(f"{name} is no YAML: {' '.join(str(error).split())}") from error
-    expected = {"model": dict, "device": str, "predict": dict, "classes": list}
-    _check(name, content, expected)
-    _check(f"{name}, predict", content["predict"], {"shards": int, "block": int})
-    predict = content["predict"]
-    if content["device"] not in ("cpu", "auto"):
-        raise RunError(f"{name}: device is {content['device']!r}, expected cpu or auto")
-    for field, value in predict.items():
-        if value < 1:
-            raise RunError(f"{name}: {field} is {value}, expected 1 or more")
-    _config(content["model"], name)
-    return Params(content["model"], content["device"], **predict, classes=(*content["classes"],))
-
-
-def write(folder: Path, params: Params) -> None:
-    """Writes params.yaml, whole."""
-    content = {
-        "model": params.model,
-        "device": params.device,
-        "predict": {"shards": params.shards, "block": params.block},
-        "classes": list(params.classes),
-    }
-    header = _HEADER.format(variants=", ".join(VARIANTS))
-    run.write(folder / FILE, header + yaml.safe_dump(content, sort_keys=False))
-
-
-def _check(name: str, content: Any, expected: dict[str, type]) -> None:
+    expected = {"model": dict, "device": str, "classes": list}
     if not isinstance(content, dict) or set(content) != set(expected):
         found = sorted(content) if isinstance(content, dict) else content
         raise RunError(f"{name} has {found}, expected {', '.join(expected)}")
     for field, kind in expected.items():
         if type(content[field]) is not kind:
             raise RunError(f"{name}: {field} is {content[field]!r}, expected a {kind.__name__}")
+    if content["device"] not in ("cpu", "auto"):
+        raise RunError(f"{name}: device is {content['device']!r}, expected cpu or auto")
+    _config(content["model"], name)
+    return Params(content["model"], content["device"], (*content["classes"],))
+
+
+def write(folder: Path, params: Params) -> None:
+    """Writes params.yaml, whole."""
+    content = dataclasses.asdict(params) | {"classes": list(params.classes)}
+    run.write(folder / FILE, _HEADER + yaml.safe_dump(content, sort_keys=False))
 
 
 def _config(model: dict[str, Any], name: str = FILE) -> Config:
@@ -110,16 +87,17 @@ def _config(model: dict[str, Any], name: str = FILE) -> Config:
     recipe = fields.pop("recipe", None)
     if recipe not in VARIANTS:
         raise RunError(f"{name}: recipe is {recipe!r}, expected one of {', '.join(VARIANTS)}")
-    base = VARIANTS[recipe]
     for field, value in fields.items():
-        default = getattr(base, field, None)
+        default = getattr(VARIANTS[recipe], field, None)
+        # The pipeline prepares the data itself; None is the default of no field.
         if default is None or field in ("dataset", "split", "classes"):
             raise RunError(f"{name}: the model has no setting {field!r} that can be changed here")
-        if isinstance(default, tuple):
-            fields[field] = value = tuple(value) if isinstance(value, list) else value
+        # YAML has lists for tuples, and people write 1 for 1.0.
+        if isinstance(default, tuple) and isinstance(value, list):
+            fields[field] = value = tuple(value)
         if isinstance(default, float) and type(value) is int:
             fields[field] = value = float(value)
         if type(value) is not type(default):
             kind = "list" if isinstance(default, tuple) else type(default).__name__
             raise RunError(f"{name}: {field} of the model is {value!r}, expected a {kind}")
-    return dataclasses.replace(base, **fields)
+    return dataclasses.replace(VARIANTS[recipe], **fields)

@@ -1,38 +1,43 @@
-"""The pipeline's first stages, from files to files: prepare and train; predict.py has the others.
-
-Same data, parameters and program give the same bytes on the CPU: files hold no times, weights are
-safetensors.
+"""The four stages of dvc.yaml, from files to files; each works in a workspace.
 
     data/train, data/test, data/new  ->  prepared/  ->  model/  ->  metrics.json, predictions/
 
-Axes: N pictures, uint8 [N, 32, 32, 3]; K classes.
+Same data, parameters and program give the same bytes on the CPU: files hold no times, weights are
+safetensors, and pictures are predicted in blocks of one size. Axes: N pictures, uint8
+[N, 32, 32, 3]; K classes.
 """
 
-import functools
-import os
+import csv
+import io
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import jax
 import numpy as np
+import tyro
 
-from zoo.ch06_cnn.train import start
-from zoo.ch06_cnn.train import train as train_network
-from zoo.ch09_pipeline import sources
+from zoo.ch06_cnn import TASKS
+from zoo.ch09_pipeline import params, record
 from zoo.ch09_pipeline.params import Params
-from zoo.common import checkpoint, device, fit, run
+from zoo.common import checkpoint, device, images, run
 from zoo.common.cli import Options
-from zoo.common.data import DataError, Dataset, cifar10, digest
+from zoo.common.data import DataError, Dataset, cifar10, digest, files
 from zoo.common.run import RunError
 
+TASK = TASKS[0]
 SETS = ("train", "test", "new")
 BATCHES = (".bin", ".bin.gz", ".bin.xz")
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
+BLOCK = 100
+"""Pictures that are predicted at once."""
 _CLOCK = ("seconds", "examples_per_second")
+Folder = Annotated[Path, tyro.conf.arg(name="workspace", help="the workspace")]
 
 
 def read_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """The pictures of one file of data, and their labels, which a picture file has not.
+    """The pictures of one file of data, and their labels, which a picture file lacks.
 
     Raises:
         DataError: it is neither CIFAR-10 batch nor picture, or it is damaged.
@@ -41,61 +46,61 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if name.endswith(BATCHES):
         return cifar10.read_batch(path)
     if name.endswith(PICTURES):
-        from zoo.ch06_cnn.commands import read_image
-
-        return read_image(path)[None], None
+        return images.read_square(path, 32)[None], None
     known = ", ".join(BATCHES + PICTURES)
     raise DataError(f"{path}: found {path.suffix or 'no suffix'}, expected one of {known}")
 
 
-def listed(data: Path, which: str) -> list[Path]:
-    """The files of one of `SETS`, by name; hidden ones are left out."""
-    folder = data / which
-    there = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in there if path.is_file() and not path.name.startswith(".")]
+def listed(folder: Path, which: str) -> list[Path]:
+    """A workspace's files of one of `SETS`, by name, without hidden ones."""
+    data = folder / "data" / which
+    found = sorted(data.iterdir()) if data.is_dir() else []
+    return [path for path in found if path.is_file() and not path.name.startswith(".")]
 
 
-def prepare(data: Path, out: Path) -> None:
-    """Reads and checks all files of data; writes train.npz, test.npz, new.npz and manifest.json.
+def prepare(folder: Folder = Path()) -> None:
+    """Stage: read and check data/, write prepared/.
 
     Where data/new has no files, the pictures to predict are those of data/test.
 
     Raises:
         DataError: a file is damaged, or there is nothing to train or to test on.
     """
+    out = folder / "prepared"
     manifest: dict[str, Any] = {"files": {}}
     for which in SETS:
-        there = listed(data, which) or (listed(data, "test") if which == "new" else [])
-        if not there:
-            raise DataError(f"{data / which} has no files: put some there by `put FILES`")
-        read = [read_file(path) for path in there]
-        arrays = {"image": np.concatenate([images for images, _ in read])}
-        if which == "new":
-            arrays["name"] = np.array([n for p, (i, _) in zip(there, read, strict=True)
-                                       for n in _names(p, len(i))])  # fmt: skip
-        elif missing := [p for p, (_, labels) in zip(there, read, strict=True) if labels is None]:
-            raise DataError(f"{missing[0]} has no labels: move it to {data / 'new'}")
-        else:
-            arrays["label"] = np.concatenate([labels for _, labels in read])
-        _save(out / f"{which}.npz", arrays)
+        paths = listed(folder, which) or (listed(folder, "test") if which == "new" else [])
+        if not paths:
+            raise DataError(f"{folder / 'data' / which} has no files: add some by `put FILES`")
+        arrays = _arrays(paths, named=which == "new")
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        files.write_bytes(out / f"{which}.npz", content.getvalue())
         count = len(arrays["image"])
-        manifest[which] = {"images": count, "sha256": sources.file_sha256(out / f"{which}.npz")}
-        used = {f"{p.parent.name}/{p.name}": sources.file_sha256(p) for p in there}
+        manifest[which] = {"images": count, "sha256": record.file_sha256(out / f"{which}.npz")}
+        used = {f"{p.parent.name}/{p.name}": record.file_sha256(p) for p in paths}
         manifest["files"] |= used
         print(f"{which}: {count:,} pictures of {', '.join(used)}")
     run.write_json(out / "manifest.json", manifest)
 
 
-def _names(path: Path, count: int) -> list[str]:
-    batch = path.name.lower().endswith(BATCHES)
-    return [f"{path.name}:{n}" for n in range(count)] if batch else [path.name]
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez(fresh, **arrays)
-    fresh.replace(path)
+def _arrays(paths: Sequence[Path], named: bool) -> dict[str, np.ndarray]:
+    """The pictures of files, with a name for each where they are to be predicted, else labels."""
+    read = [read_file(path) for path in paths]
+    arrays = {"image": np.concatenate([pictures for pictures, _ in read])}
+    if named:
+        arrays["name"] = np.array(
+            [
+                f"{path.name}:{n}" if path.name.lower().endswith(BATCHES) else path.name
+                for path, (pictures, _) in zip(paths, read, strict=True)
+                for n in range(len(pictures))
+            ]
+        )
+        return arrays
+    for path, (_, labels) in zip(paths, read, strict=True):
+        if labels is None:
+            raise DataError(f"{path} has no labels: move it to {path.parent.with_name('new')}")
+    return arrays | {"label": np.concatenate([labels for _, labels in read])}
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -104,64 +109,116 @@ def load(path: Path) -> dict[str, np.ndarray]:
         return {name: content[name] for name in content.files}
 
 
-def train(prepared: Path, out: Path, params: Params, scratch: Path) -> None:
-    """Trains chapter 6's network; writes weights.safetensors, card.json and history.json.
+def train(folder: Folder = Path()) -> None:
+    """Stage: train on prepared/train.npz, write model/; resumes a training that was killed.
 
-    The training is a run of chapter 6 in a folder below `scratch`, with a checkpoint after each
-    epoch: what was broken off goes on from there and ends with the same bits. The test pictures
-    have no part in it, so that the model depends on nothing but what it was trained on.
+    It is a run of chapter 6 in a folder below runs/, with a checkpoint after each epoch: a resumed
+    one ends with the same bits. The test pictures have no part in it, so that the model depends on
+    nothing but what it was trained on.
     """
-    device.use(params.device)
-    config, data = params.config, load(prepared / "train.npz")
-    check_labels(data["label"], params)
-    nothing = {name: array[:0] for name, array in data.items()}
+    chosen, path = params.read(folder), folder / "prepared/train.npz"
+    device.use(chosen.device)
+    config, data = chosen.config, load(path)
+    _check_labels(data["label"], chosen)
     about = f"{len(data['label']):,} pictures of the workspace's data"
-    dataset = Dataset("data", "workspace", "workspace", about, data, nothing, params.classes)
-    program = sources.describe()
-    made = {"config": config, "data": digest(dataset), "stages": program["stages"]}
-    folder = scratch / sources.digest({"made": repr(made).encode()})[:16]
-    unfinished = folder.with_name(f"{folder.name}-unfinished")
+    dataset = Dataset("data", "workspace", "workspace", about, data, {}, chosen.classes)
+    program = record.program()
+    # Only the same configuration, data and program may resume: their digest names the folder.
+    made = repr({"config": config, "data": digest(dataset), "stages": program["stages"]})
+    done = folder / "runs" / record.text_sha256(made)[:16]
+    unfinished = done.with_name(f"{done.name}-unfinished")
     begun = (unfinished / "config.json").exists()
-    place = {"resume": unfinished} if begun else {"out": unfinished}
-    _, state = run.train(
-        "ch06_cnn",
-        config,
-        Options(**place),
-        dataset,
-        start(config, len(data["label"]))[1],
-        functools.partial(_fit, config, data),
-        steps=fit.steps_per_epoch(data, config.batch_size),
-    )
-    checkpoint.save_weights(out / "weights.safetensors", tree(state), {})
+    options = Options(resume=unfinished) if begun else Options(out=unfinished)
+    _, state = run.train(TASK, config, options, dataset)
+    out = folder / "model"
+    checkpoint.save_weights(out / "weights.safetensors", TASK.weights(state), {})
     rows = run.read_metrics(unfinished)
-    rows = [{name: v for name, v in row.items() if name not in _CLOCK} for row in rows]
+    rows = [{name: value for name, value in row.items() if name not in _CLOCK} for row in rows]
     run.write_json(out / "history.json", rows)
-    card = {"recipe": params.model["recipe"], "config": vars(config), "classes": params.classes}
-    card["train"] = {"images": len(data["label"]),
-                     "sha256": sources.file_sha256(prepared / "train.npz")}  # fmt: skip
-    card |= {"program": program["stages"], "versions": program["versions"], "last": rows[-1]}
+    card = {
+        "recipe": chosen.model["recipe"],
+        "config": vars(config),
+        "classes": chosen.classes,
+        "train": {"images": len(data["label"]), "sha256": record.file_sha256(path)},
+        "program": program["stages"],
+        "versions": program["versions"],
+    }
     run.write_json(out / "card.json", card)
-    _replace_folder(unfinished, folder)
+    shutil.rmtree(done, ignore_errors=True)
+    unfinished.rename(done)
 
 
-def _fit(config, data, state, follow) -> fit.State:
-    return train_network(config, data, state=state, follow=follow)
-
-
-def tree(state: fit.State) -> dict[str, Any]:
-    """What is kept of a trained model: its parameters and batch norm's running moments."""
-    return {"params": state.params, "stats": state.stats}
-
-
-def _replace_folder(source: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    source.rename(target)
-
-
-def check_labels(labels: np.ndarray, params: Params) -> None:
+def _check_labels(labels: np.ndarray, chosen: Params) -> None:
     """Refuses labels that have no name or no output of the network, by a RunError."""
-    if len(params.classes) != params.config.classes or labels.max() >= len(params.classes):
+    if len(chosen.classes) != chosen.config.classes or labels.max() >= len(chosen.classes):
         raise RunError(
-            f"params.yaml names {len(params.classes)} classes, the labels go up to {labels.max()} "
-            f"and the network has {params.config.classes} outputs: name as many"
+            f"params.yaml names {len(chosen.classes)} classes, the labels go up to {labels.max()} "
+            f"and the network has {chosen.config.classes} outputs: name as many"
         )
+
+
+def predictor(folder: Path, chosen: Params) -> Callable[[np.ndarray], np.ndarray]:
+    """The function of a trained model: pictures [N, 32, 32, 3] to probabilities, float32 [N, K].
+
+    It computes blocks of `BLOCK` pictures, the last one padded with its last picture: the bits of a
+    picture's result do not depend on how many others are predicted.
+    """
+    device.use(chosen.device)
+    like = jax.eval_shape(TASK.weights, TASK.like(chosen.config))
+    weights = checkpoint.load_weights(folder / "model/weights.safetensors", like)
+    classify = device.jit(TASK.predictions(chosen.config)["classify"].function)
+
+    def predict(pictures: np.ndarray) -> np.ndarray:
+        rows = []
+        for first in range(0, len(pictures), BLOCK):
+            index = np.arange(first, first + BLOCK).clip(max=len(pictures) - 1)
+            block = classify(weights, {"image": pictures[index]})["probabilities"]
+            rows.append(np.asarray(block)[: len(pictures) - first])
+        return np.concatenate(rows)
+
+    return predict
+
+
+def evaluate(folder: Folder = Path()) -> None:
+    """Stage: measure the model on prepared/test.npz, write metrics.json and the confusion matrix.
+
+    Accuracy in [0, 1]; cross-entropy in nats, -log of the true class's probability, which compares
+    recipes whose own losses differ. The matrix counts true classes (rows) by predicted ones.
+    """
+    chosen, data = params.read(folder), load(folder / "prepared/test.npz")
+    _check_labels(data["label"], chosen)
+    labels, classes = data["label"].astype(int), chosen.classes
+    probabilities = predictor(folder, chosen)(data["image"])
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    counts = np.zeros((len(classes), len(classes)), int)
+    np.add.at(counts, (labels, probabilities.argmax(-1)), 1)
+    accuracy = round(float(np.trace(counts) / len(labels)), 6)
+    entropy = round(float(-np.log(np.maximum(own, 1e-30)).mean()), 6)
+    content = {"classes": classes, "counts": counts.tolist()}
+    run.write_json(folder / "evaluation/confusion.json", content)
+    metrics = {"test_accuracy": accuracy, "test_cross_entropy": entropy}
+    run.write_json(folder / "metrics.json", metrics | {"test_images": len(labels)})
+    print(
+        f"test accuracy {accuracy:.4f}, cross-entropy {entropy:.4f} nats ({len(labels):,} pictures)"
+    )
+
+
+def predict(folder: Folder = Path()) -> None:
+    """Stage: predict the pictures of prepared/new.npz, write predictions/ with its record."""
+    chosen, data = params.read(folder), load(folder / "prepared/new.npz")
+    probabilities = predictor(folder, chosen)(data["image"])
+    text = table(data["name"], probabilities, chosen.classes)
+    run.write(folder / record.FILES["predictions"], text)
+    print(f"{len(probabilities):,} pictures predicted")
+    command = "python -m zoo.ch09_pipeline predict"
+    run.write_json(folder / "predictions" / record.NAME, record.make(folder, command))
+
+
+def table(names: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]) -> str:
+    """CSV: name, likeliest class, and the probability of each, to the last bit of a float32."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", "class", *classes])
+    for name, row in zip(names, probabilities, strict=True):
+        writer.writerow([name, classes[row.argmax()], *(f"{p:.9g}" for p in row)])
+    return text.getvalue()

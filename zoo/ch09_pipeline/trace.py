@@ -1,182 +1,30 @@
-"""Why a prediction is as it is: from its record to model, data, parameters and program, checked.
+"""Why a prediction is as it is: from its record to model, data, parameters and program.
 
-Each link of the chain is checked against what is there now: a workspace's own files where they are
-still of that version, else DVC's cache and git's history.
+`check` compares each link of the chain with what is found now: a workspace's own files where they
+are still of that version, else DVC's cache and git's history. `reproduce` makes it all again.
 """
 
-import hashlib
+import csv
+import io
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zoo.ch09_pipeline import engine, history, params, record, sources
+from zoo.ch09_pipeline import engine, params, record, workspace
+from zoo.common.run import RunError
 
 
 class Link(NamedTuple):
     """One link from a prediction to what made it."""
 
     name: str
-    """`record`, `predictions`, `model`, `training`, `data`, `params` or `program`"""
-    fault: str
-    """what is wrong; empty if nothing is"""
-    says: str
-    """what the link leads to"""
-
-
-def _short(digest: str | None) -> str:
-    return digest[:12] if digest else "none"
-
-
-def links(folder: Path, predictions: Path) -> list[Link]:
-    """The chain behind a file of predictions, every link checked.
-
-    Args:
-        folder: the workspace that made it.
-        predictions: the file, with its record beside it, wherever they are now.
-
-    Raises:
-        RunError: there is no such file or no record, or the folder is no workspace.
-    """
-    made = record.read(predictions)
-    whole = record.seal(made) == made["sha256"]
-    fault = "" if whole else f"{record.NAME} was changed since it was written"
-    return [
-        Link("record", fault, f"{predictions.parent / record.NAME}, made by `{made['command']}`"),
-        _predictions(predictions, made),
-        _model(folder, made),
-        _training(made),
-        _data(folder, made),
-        _params(folder, made),
-        _program(made),
-    ]
-
-
-def _predictions(path: Path, made: dict[str, Any]) -> Link:
-    expected, found = made["predictions"]["sha256"], sources.file_sha256(path)
-    fault = "" if found == expected else (
-        f"{path} was changed: its sha256 is {_short(found)}, the record says {_short(expected)}"
-    )  # fmt: skip
-    return Link("predictions", fault, f"{path}, sha256 {_short(expected)}")
-
-
-def _model(folder: Path, made: dict[str, Any]) -> Link:
-    faults = [_output(folder, made[name]) for name in ("model", "card")]
-    trained = f"trained on {made['trained_on']['images']:,} images"
-    model = made["model"]
-    says = f"{model['file']}, sha256 {_short(model['sha256'])}, md5 {model['md5'][:8]}, {trained}"
-    return Link("model", "; ".join(filter(None, faults)), says)
-
-
-def _cached(folder: Path, md5: str) -> Path:
-    """Where DVC's cache keeps what has this MD5."""
-    return folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-
-
-def _output(folder: Path, file: dict[str, str]) -> str:
-    """What is wrong with an output of a stage, now or, if others came since, in the cache."""
-    path = folder / file["file"]
-    committed = history.lock(_read(folder / "dvc.lock")).get(file["file"])
-    current = committed == file["md5"]
-    if current and path.is_file():
-        if (found := sources.file_sha256(path)) != file["sha256"]:
-            return (
-                f"{path} was changed: its sha256 is {_short(found)}, the record says "
-                f"{_short(file['sha256'])}; `dvc checkout --force {file['file']}` brings it back"
-            )
-        return ""
-    path = _cached(folder, file["md5"])
-    if not path.is_file():
-        return f"{file['file']} of that time is neither in the workspace nor in DVC's cache"
-    if sources.file_sha256(path) != file["sha256"]:
-        return f"{path}, the kept copy of {file['file']}, was changed"
-    return ""
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _training(made: dict[str, Any]) -> Link:
-    """The model's card names the training data that the data version gives."""
-    card, prepared = made["trained_on"]["sha256"], made["prepared"]["train"]["sha256"]
-    fault = "" if card == prepared else (
-        f"the model was trained on {_short(card)}, the data version gives {_short(prepared)}"
-    )  # fmt: skip
-    return Link("training", fault, f"prepared/train.npz, sha256 {_short(card)}")
-
-
-def _data(folder: Path, made: dict[str, Any]) -> Link:
-    about, commit = made["data"], made["data"]["commit"]
-    says = f"commit {_short(commit)}, {len(about['files'])} files, md5 {about['md5']}"
-    if "data.dvc" in made["uncommitted"]:
-        return Link("data", "this version of the data was never committed", says)
-    then = history.show(folder, commit, "data.dvc")
-    if not then:
-        return Link("data", f"the workspace's git has no data version {_short(commit)}", says)
-    if about["md5"] not in then:
-        return Link("data", f"commit {_short(commit)} is of another data version", says)
-    listing = _cached(folder, about["md5"])
-    if not listing.is_file():
-        return Link("data", f"DVC's cache has lost the data version {about['md5']}", says)
-    try:
-        kept = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_bytes())}
-    except (ValueError, KeyError, TypeError):
-        return Link("data", f"{listing}, the list of the version's files, was changed", says)
-    current = about["md5"] in _read(folder / "data.dvc")
-    faults = [
-        _data_file(folder, name, expected, kept.get(name), current)
-        for name, expected in about["files"].items()
-    ]
-    return Link("data", "; ".join(filter(None, faults)), says)
-
-
-def _data_file(folder: Path, name: str, expected: str, md5: str | None, current: bool) -> str:
-    """What is wrong with one file of a data version: in the cache, or in data/ if it is current."""
-    if md5 is None:
-        return f"the data version has no file {name}"
-    places = [_cached(folder, md5), *([folder / "data" / name] if current else [])]
-    for path in places:
-        if not path.is_file():
-            return f"{path} is missing"
-        if sources.file_sha256(path) != expected:
-            return f"{path} was changed since"
-    return ""
-
-
-def _params(folder: Path, made: dict[str, Any]) -> Link:
-    about, commit = made["params"], made["commit"]
-    recipe = params.parse(about["text"]).model
-    says = f"commit {_short(commit)}, {', '.join(f'{k} {v}' for k, v in recipe.items())}"
-    if params.FILE in made["uncommitted"]:
-        return Link("params", "these parameters were never committed", says)
-    then = hashlib.sha256(history.show(folder, commit, params.FILE).encode()).hexdigest()
-    here = hashlib.sha256(about["text"].encode()).hexdigest()
-    if here != about["sha256"]:
-        return Link("params", "the record's parameters do not have the hash that it says", says)
-    if then != about["sha256"]:
-        return Link("params", f"commit {_short(commit)} is not there or has other ones", says)
-    return Link("params", "", says)
-
-
-def _program(made: dict[str, Any]) -> Link:
-    about = made["program"]
-    commit, digest = about["commit"], about["stages"]
-    of = f"zoo's commit {_short(commit)}" if commit else "zoo, not from a git clone"
-    says = f"{of}, sources {_short(digest)}" + (", changed since" if about["changed"] else "")
-    if sources.describe()["stages"] == digest:
-        return Link("program", "", f"{says}; the zoo that is installed here")
-    then = sources.committed(commit)
-    if then is None:
-        fault = "the zoo that is installed here is another, and no clone here has that commit"
-    elif about["package"] != sources.digest(then):
-        fault = "neither the zoo that is installed here nor that commit has these sources"
-    else:
-        return Link("program", "", f"{says}; another one is installed here")
-    return Link("program", fault, says)
+    fault: str  # what is wrong; empty if nothing is
+    says: str  # what the link leads to
 
 
 def workspace_of(predictions: Path) -> Path:
-    """The workspace around a file, or the folder that commands run in if there is none around."""
+    """The workspace around a file, or the current folder if it lies in none."""
     for folder in predictions.resolve().parents:
         if (folder / params.FILE).is_file() and (folder / ".dvc").is_dir():
             return folder
@@ -184,7 +32,197 @@ def workspace_of(predictions: Path) -> Path:
 
 
 def check(folder: Path, predictions: Path) -> list[Link]:
-    """As `links`, after a look whether git and DVC and the workspace are there."""
-    engine.require()
-    params.read(folder)
-    return links(folder, predictions)
+    """The chain behind a file of predictions, every link checked.
+
+    Args:
+        folder: the workspace that made it.
+        predictions: the file, with its record beside it, wherever they are now.
+
+    Raises:
+        RunError: the file or its record is missing, or the folder is no workspace.
+    """
+    workspace.check(folder)
+    made = record.read(predictions)
+    path, expected = predictions.with_name(record.NAME), made["predictions"]["sha256"]
+    fault = "" if record.seal(made) == made["sha256"] else "it was changed since it was written"
+    trained, given = made["trained_on"]["sha256"], made["prepared"]["train"]["sha256"]
+    other = f"the model was trained on {trained:.12}, the data version gives {given:.12}"
+    other = "" if trained == given else other
+    return [
+        Link("record", fault, f"{path}, made by `{made['command']}`"),
+        Link("predictions", _fault(predictions, expected), f"{predictions}, sha256 {expected:.12}"),
+        _model(folder, made),
+        Link("training", other, f"prepared/train.npz, sha256 {trained:.12}"),
+        _data(folder, made),
+        _params(folder, made),
+        _program(made["program"]),
+    ]
+
+
+def _fault(path: Path, expected: str) -> str:
+    """What is wrong with a file, by its SHA-256 in the record."""
+    if not path.is_file():
+        return f"{path} is missing"
+    if (found := record.file_sha256(path)) == expected:
+        return ""
+    return f"{path} was changed: its sha256 is {found:.12}, the record has {expected:.12}"
+
+
+def cached(folder: Path, md5: str) -> Path:
+    """Where DVC's cache keeps what has this MD5."""
+    return folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def _model(folder: Path, made: dict[str, Any]) -> Link:
+    faults, committed = [], workspace.outputs(_read(folder / "dvc.lock"))
+    for file in (made["model"], made["card"]):
+        name, kept = file["file"], cached(folder, file["md5"])
+        current = committed.get(name) == file["md5"] and (folder / name).is_file()
+        if fault := _fault(folder / name if current else kept, file["sha256"]):
+            advice = f"`dvc checkout --force {name}` brings it back"
+            faults.append(f"{fault}; {advice}" if current else f"{name} of that time: {fault}")
+    model, count = made["model"], made["trained_on"]["images"]
+    hashes = f"sha256 {model['sha256']:.12}, md5 {model['md5']:.8}"
+    says = f"{model['file']}, {hashes}, trained on {count:,} images"
+    return Link("model", "; ".join(faults), says)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _data(folder: Path, made: dict[str, Any]) -> Link:
+    about, commit = made["data"], made["data"]["commit"]
+    committed, listing = workspace.show(folder, commit, "data.dvc"), cached(folder, about["md5"])
+    if "data.dvc" in made["uncommitted"]:
+        fault = "this version of the data was never committed"
+    elif not committed:
+        fault = f"the workspace's git has no data version {commit:.12}"
+    elif about["md5"] not in committed:
+        fault = f"commit {commit:.12} is of another data version"
+    elif not listing.is_file():
+        fault = f"DVC's cache has lost the data version {about['md5']}"
+    else:
+        fault = _data_files(folder, about, listing)
+    says = f"commit {commit:.12}, {len(about['files'])} files, md5 {about['md5']}"
+    return Link("data", fault, says)
+
+
+def _data_files(folder: Path, about: dict[str, Any], listing: Path) -> str:
+    """What is wrong with the files of a data version."""
+    try:
+        kept = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_bytes())}
+    except (ValueError, KeyError, TypeError):
+        return f"{listing}, the list of the version's files, was changed"
+    current = about["md5"] in _read(folder / "data.dvc")
+    faults = []
+    for name, expected in about["files"].items():
+        if name not in kept:
+            faults.append(f"the data version has no file {name}")
+            continue
+        places = [cached(folder, kept[name]), *([folder / "data" / name] if current else [])]
+        faults += [fault for path in places if (fault := _fault(path, expected))]
+    return "; ".join(faults)
+
+
+def _params(folder: Path, made: dict[str, Any]) -> Link:
+    about, commit = made["params"], made["commit"]
+    fault = ""
+    if params.FILE in made["uncommitted"]:
+        fault = "these parameters were never committed"
+    elif record.text_sha256(about["text"]) != about["sha256"]:
+        fault = "the record's parameters do not have the hash that it gives"
+    elif workspace.show(folder, commit, params.FILE) != about["text"]:
+        fault = f"commit {commit:.12} is missing or has other ones"
+    model = params.parse(about["text"]).model
+    says = f"commit {commit:.12}, {', '.join(f'{k} {v}' for k, v in model.items())}"
+    return Link("params", fault, says)
+
+
+def _program(about: dict[str, Any]) -> Link:
+    commit, stages = about["commit"], about["stages"]
+    of = f"zoo's commit {commit:.12}" if commit else "zoo, not from a git clone"
+    says = f"{of}, sources {stages:.12}" + (", changed since" if about["changed"] else "")
+    if record.program()["stages"] == stages:
+        return Link("program", "", f"{says}; the zoo that is installed here")
+    fault, then = "", record.committed(commit)
+    if then is None:
+        fault = "the zoo that is installed here is another, and no clone here has that commit"
+    elif about["package"] != record.digest(then):
+        fault = "neither the zoo that is installed here nor that commit has these sources"
+    return Link("program", fault, f"{says}; another one is installed here")
+
+
+class Comparison(NamedTuple):
+    """How what came out the second time differs, in words; empty where it does not."""
+
+    model: str
+    predictions: str
+    versions: str  # of Python and packages
+
+
+def reproduce(folder: Path, predictions: Path, keep: Path | None = None) -> Comparison:
+    """Clones the workspace at the record's commit, takes the data from DVC's cache, runs it all.
+
+    Nothing that an earlier run computed is used. On the CPU that it was made on, the bytes are the
+    same; another processor may round otherwise.
+
+    Args:
+        folder: the workspace.
+        predictions: the file, with its record beside it.
+        keep: where to leave the clone; removed at the end if not given.
+
+    Raises:
+        RunError: it cannot be made again here: says what is missing.
+    """
+    workspace.check(folder)
+    made = record.read(predictions)
+    if made["uncommitted"]:
+        raise RunError(
+            f"{predictions} was made with uncommitted {made['uncommitted']}: "
+            "what it was made of is not known; make it by `run`"
+        )
+    here, then = record.program(), made["program"]
+    if here["stages"] != then["stages"]:
+        where = f"commit {then['commit']}" if then["commit"] else f"sources {then['stages']:.12}"
+        raise RunError(f"{predictions} was made by another zoo: install {where}, then try again")
+    if keep is not None and keep.exists():
+        raise RunError(f"{keep} exists already: choose a new folder to keep the clone in")
+    with tempfile.TemporaryDirectory() as temporary:
+        clone = keep or Path(temporary, "clone")
+        _clone(folder.resolve(), clone, made["commit"])
+        engine.dvc(clone, "repro", quiet=False)
+        again = clone / record.FILES["predictions"]
+        old, new = predictions.read_bytes(), again.read_bytes()
+        model = record.read(again)["model"]["sha256"]
+    pairs = [(name, old, here["versions"].get(name)) for name, old in then["versions"].items()]
+    return Comparison(
+        "" if model == made["model"]["sha256"] else "the model",
+        "" if new == old else compare(old.decode(), new.decode()),
+        ", ".join(f"{name} {old} then, {new} now" for name, old, new in pairs if old != new),
+    )
+
+
+def _clone(folder: Path, clone: Path, commit: str) -> None:
+    clone.parent.mkdir(parents=True, exist_ok=True)
+    engine.git(folder, "clone", "--quiet", "--no-checkout", str(folder), str(clone.resolve()))
+    engine.git(clone, "checkout", "--quiet", commit)
+    (clone / "dvc.lock").unlink(missing_ok=True)  # nothing counts as computed already
+    (clone / "metrics.json").unlink(missing_ok=True)
+    cache = folder / ".dvc" / "cache"
+    engine.dvc(clone, "remote", "add", "--local", "--default", "workspace", str(cache))
+    engine.dvc(clone, "pull", "data.dvc")
+
+
+def compare(old: str, new: str) -> str:
+    """How two files of predictions differ, in words."""
+    rows, others = (list(csv.reader(io.StringIO(text))) for text in (old, new))
+    if len(rows) != len(others) or rows[0] != others[0]:
+        return f"{len(rows) - 1:,} rows then, {len(others) - 1:,} now"
+    pairs = [(a[2:], b[2:]) for a, b in zip(rows[1:], others[1:], strict=True) if a != b]
+    text = f"{len(pairs):,} of {len(rows) - 1:,} rows"
+    try:
+        most = max(abs(float(x) - float(y)) for a, b in pairs for x, y in zip(a, b, strict=True))
+    except ValueError:  # not as many numbers, or no numbers
+        return text
+    return f"{text}, probabilities by up to {most:.3g}"

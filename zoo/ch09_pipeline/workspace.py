@@ -17,19 +17,22 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from zoo.ch09_pipeline import engine, params, sources, stages
+import yaml
+
+from zoo.ch09_pipeline import engine, params, record, stages
 from zoo.ch09_pipeline.params import Params
 from zoo.common import run as runs
-from zoo.common.data import DataError, fetch, sample
+from zoo.common.data import DataError, cifar10, dataset, sample
 from zoo.common.data.registry import CIFAR10
 from zoo.common.run import RunError
 
-HOME = ("dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "pachyderm.json")
+HOME = ("dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 INPUTS = ("params.yaml", "code.json", "data.dvc", *HOME)
 RESULTS = ("dvc.lock", "metrics.json")
 _IGNORED = "/data\n/prepared\n/model\n/evaluation\n/predictions\n/runs\n/report.html\n"
+_SETTINGS = "[core]\n    analytics = false\n    check_update = false\n    autostage = true\n"
 _COMMAND = "python -m zoo.ch09_pipeline"
 _PIPELINE = f"""\
 # Written by `{_COMMAND} init`. `dvc dag` draws it, `{_COMMAND} run` runs it.
@@ -52,35 +55,23 @@ stages:
   evaluate:
     cmd: {_COMMAND} evaluate
     deps: [prepared/test.npz, model/weights.safetensors, model/card.json]
-    params: [predict.block, device]
+    params: [device]
     outs: [evaluation/confusion.json]
     metrics:
       - metrics.json: {{cache: false}}
   predict:
     cmd: {_COMMAND} predict
     deps: [prepared/new.npz, model/weights.safetensors, model/card.json]
-    params: [predict, device]
+    params: [device]
     outs: [predictions/predictions.csv, predictions/provenance.json]
 """
 
 
-def pachyderm(shards: int = 1) -> dict[str, Any]:
-    """The book's Pachyderm pipeline; the command is a list of arguments, as Pachyderm wants it."""
-    command = ["python", "-m", "zoo.ch09_pipeline", "job", "/pfs/data", "/pfs/out"]
-    return {
-        "pipeline": {"name": "cifarcnn"},
-        "transform": {"image": "cifarcnn:latest", "cmd": command},
-        "enable_stats": True,
-        "parallelism_spec": {"constant": str(shards)},
-        "input": {"pfs": {"repo": "data", "glob": "/"}},
-    }
-
-
 def init(folder: Path, chosen: Params) -> str:
-    """Makes a workspace in a new or empty folder; gives the first commit.
+    """Makes a workspace in a new or empty folder; returns the first commit.
 
     Raises:
-        RunError: there is something in the folder, or git or DVC is missing.
+        RunError: the folder is not empty, or git or DVC is missing.
     """
     engine.require()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -88,24 +79,19 @@ def init(folder: Path, chosen: Params) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     engine.git(folder, "init", "--quiet")
     engine.dvc(folder, "init", "--quiet")
-    for name, value in {"analytics": "false", "check_update": "false", "autostage": "true"}.items():
-        engine.dvc(folder, "config", f"core.{name}", value)
+    runs.write(folder / ".dvc/config", _SETTINGS)
     for which in stages.SETS:
         (folder / "data" / which).mkdir(parents=True)
     runs.write(folder / ".gitignore", _IGNORED)
     runs.write(folder / "dvc.yaml", _PIPELINE)
-    runs.write_json(folder / "pachyderm.json", pachyderm(chosen.shards))
     params.write(folder, chosen)
     _note_program(folder)
     return engine.commit(folder, "A new workspace", *INPUTS)
 
 
 def _note_program(folder: Path) -> None:
-    about = sources.describe()  # what would make the stages run again, and no more
-    text = json.dumps({name: about[name] for name in ("stages", "versions")}, indent=2) + "\n"
-    path = folder / "code.json"
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        runs.write(path, text)
+    about = record.program()  # what would make the stages run again, and no more
+    runs.write_json(folder / "code.json", {name: about[name] for name in ("stages", "versions")})
 
 
 def check(folder: Path) -> Params:
@@ -118,19 +104,19 @@ def check(folder: Path) -> Params:
 
 
 @contextlib.contextmanager
-def cifar_files(data: str, data_dir: Path | None = None) -> Iterator[tuple[dict, bool]]:
-    """The files of CIFAR-10, all but the last to train on, and whether they are the sample's.
+def cifar_files(
+    data: str, data_dir: Path | None = None
+) -> Iterator[tuple[dict[str, list[Path]], tuple[str, ...]]]:
+    """The files of CIFAR-10, all but the last to train on, and the names of their classes.
 
     Args:
         data: auto, real or sample, as everywhere in zoo.
-        data_dir: looked in first.
+        data_dir: searched first.
     """
-    found = fetch.resolve(CIFAR10, data, data_dir, *CIFAR10.usable)
-    names = found.names or CIFAR10.usable[0]
-    with contextlib.ExitStack() as stack:
-        source = found.source or stack.enter_context(sample.folder("cifar10"))
-        paths = [fetch.path(CIFAR10, source, name) for name in names]
-        yield {"train": paths[:-1], "test": paths[-1:]}, found.source is None
+    with dataset.opened(CIFAR10, data, data_dir) as found:
+        *train, test = (found.at(name)[0] for name in found.names)
+        classes = cifar10.CLASSES if found.kind == "real" else sample.SHAPES
+        yield {"train": train, "test": [test]}, classes
 
 
 def sort(paths: Sequence[Path]) -> dict[str, list[Path]]:
@@ -145,9 +131,11 @@ def sort(paths: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def put(folder: Path, chosen: dict[str, list[Path]]) -> str | None:
-    """Adds or replaces files of data and commits a data version; gives it, None if it is the same.
+    """Adds or replaces files of data and commits a data version; None if it is the same.
 
-    All files are read and checked first, copied beside the data, and then moved in.
+    Args:
+        folder: the workspace.
+        chosen: the files for train, test and new.
 
     Raises:
         DataError: a file is neither batch nor picture, or damaged; nothing has changed then.
@@ -159,27 +147,26 @@ def put(folder: Path, chosen: dict[str, list[Path]]) -> str | None:
     for path in (path for paths in chosen.values() for path in paths):
         if stages.read_file(path)[1] is None and path not in chosen.get("new", ()):
             raise DataError(f"{path} has no labels: pictures go to new, by --to new")
-    with engine.locked(folder, "put"), _beside(folder) as beside:
+    # On the data's disk, so that a file that was copied whole is moved in at once.
+    scratch = folder / ".dvc" / "tmp"
+    with (
+        engine.locked(folder, "put"),
+        tempfile.TemporaryDirectory(prefix="put-", dir=scratch) as beside,
+    ):
+        moves = []
         for which, paths in chosen.items():
             for path in paths:
-                (beside / which).mkdir(exist_ok=True)
-                shutil.copyfile(path, beside / which / path.name)
-        for which, paths in chosen.items():
-            for path in paths:
-                _move(beside / which / path.name, folder / "data" / which)
+                (Path(beside) / which).mkdir(exist_ok=True)
+                copy = shutil.copyfile(path, Path(beside) / which / path.name)
+                moves.append((copy, folder / "data" / which))
+        for copy, target in moves:
+            _move(copy, target)
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         return _note_data(folder, f"Data: put {shown}")
 
 
-@contextlib.contextmanager
-def _beside(folder: Path):
-    """A folder on the same disk as the data, to fill before its files are moved in."""
-    with tempfile.TemporaryDirectory(prefix="put-", dir=folder / ".dvc" / "tmp") as name:
-        yield Path(name)
-
-
 def _move(source: Path, target: Path) -> None:
-    """Moves a file in; one that differs only in being packed would count twice, and goes."""
+    """Moves a file in; one that differs only in its compression would count twice, and goes."""
     target.mkdir(parents=True, exist_ok=True)
     os.replace(source, target / source.name)
     plain = source.name.removesuffix(".gz").removesuffix(".xz")
@@ -188,10 +175,11 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _note_data(folder: Path, message: str) -> str | None:
-    before = engine.git(folder, "log", "-1", "--format=%H", "--", "data.dvc", check=False)
+    newest = ("log", "-1", "--format=%H", "--", "data.dvc")
+    before = engine.git(folder, *newest, check=False)
     engine.dvc(folder, "add", "--quiet", "data")
     engine.commit(folder, message, "data.dvc")
-    after = engine.git(folder, "log", "-1", "--format=%H", "--", "data.dvc")
+    after = engine.git(folder, *newest)
     return after if after != before else None
 
 
@@ -201,12 +189,11 @@ def change(folder: Path, message: str, **fields: Any) -> bool:
     with engine.locked(folder, message):
         before = params.read(folder)
         after = dataclasses.replace(before, **fields)
-        _ = after.config  # says what is wrong before it is written
+        _ = after.config  # raises what is wrong before it is written
         if after == before:
             return False
         params.write(folder, after)
-        runs.write_json(folder / "pachyderm.json", pachyderm(after.shards))
-        engine.commit(folder, message, params.FILE, "pachyderm.json")
+        engine.commit(folder, message, params.FILE)
     return True
 
 
@@ -217,18 +204,103 @@ def run(folder: Path) -> dict[str, Any]:
         metrics.json.
 
     Raises:
-        RunError: another command is at work here, or a stage failed.
+        RunError: another command works here, or a stage failed.
     """
     check(folder)
-    if not any(stages.listed(folder / "data", which) for which in stages.SETS):
+    if not any(stages.listed(folder, which) for which in stages.SETS):
         raise RunError(f"{folder / 'data'} has no files yet: `{_COMMAND} put FILES`")
     with engine.locked(folder, "run") as lock:
         _note_program(folder)
         _note_data(folder, "Data: changed in place")
         engine.commit(folder, "Parameters, program", *INPUTS)
         engine.dvc(folder, "repro", quiet=False, lock=lock)
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics = runs.read_json(folder / "metrics.json")
         recipe = params.read(folder).model["recipe"]
         message = f"Run: {recipe}, test accuracy {metrics['test_accuracy']:.4f}"
         engine.commit(folder, message, *RESULTS)
     return metrics
+
+
+HEADS = ("run", "date", "recipe", "epochs", "accuracy", "cross-entropy", "weights", "data")
+
+
+class Version(NamedTuple):
+    """A model as one run made it."""
+
+    run: str  # commit of the run
+    date: str  # of that commit, ISO 8601
+    recipe: str  # one of `params.VARIANTS`
+    epochs: int
+    metrics: dict[str, Any]  # metrics.json of the run
+    weights: str  # MD5 of the weights, by which DVC's cache knows them
+    data: str  # commit of the data version
+
+    def row(self) -> tuple[str, ...]:
+        """The texts of a table's row, under `HEADS`."""
+        accuracy, entropy = (self.metrics[f"test_{m}"] for m in ("accuracy", "cross_entropy"))
+        first = self.run[:8], minute(self.date), self.recipe, str(self.epochs)
+        return *first, f"{accuracy:.4f}", f"{entropy:.4f}", self.weights[:8], self.data[:8]
+
+
+class DataVersion(NamedTuple):
+    """A version of the data."""
+
+    commit: str
+    date: str
+    message: str
+    files: int
+    size: int  # bytes
+
+
+def minute(date: str) -> str:
+    """An ISO 8601 date to the minute, with a space before the hour."""
+    return date[:16].replace("T", " ")
+
+
+def show(folder: Path, commit: str, name: str) -> str:
+    """A file as it was at a commit, exactly; empty where it did not exist."""
+    text = engine.git(folder, "show", f"{commit}:{name}", check=False)
+    return f"{text}\n" if text else ""
+
+
+def outputs(lock: str) -> dict[str, str]:
+    """The MD5 of each output in the text of a dvc.lock."""
+    found = (yaml.safe_load(lock) or {}).get("stages", {})
+    return {out["path"]: out["md5"] for stage in found.values() for out in stage.get("outs", ())}
+
+
+def _log(folder: Path, name: str) -> list[list[str]]:
+    listed = engine.git(folder, "log", "--reverse", "--format=%H%x09%cI%x09%s", "--", name)
+    return [line.split("\t", 2) for line in listed.splitlines()]
+
+
+def models(folder: Path) -> list[Version]:
+    """The models that runs have made, oldest first; one that came back is listed again.
+
+    Raises:
+        RunError: nothing was run yet.
+    """
+    found: list[Version] = []
+    for commit, date, _ in _log(folder, "dvc.lock"):
+        weights = outputs(show(folder, commit, "dvc.lock")).get("model/weights.safetensors")
+        metrics = show(folder, commit, "metrics.json")
+        if weights is None or not metrics:
+            continue
+        chosen = params.parse(show(folder, commit, params.FILE))
+        data = engine.git(folder, "log", "-1", "--format=%H", commit, "--", "data.dvc")
+        recipe, epochs = chosen.model["recipe"], chosen.config.epochs
+        one = Version(commit, date, recipe, epochs, json.loads(metrics), weights, data)
+        if not found or (one.weights, one.metrics) != (found[-1].weights, found[-1].metrics):
+            found.append(one)
+    if not found:
+        raise RunError(f"no model in {folder} yet: `{_COMMAND} run` trains one")
+    return found
+
+
+def data_versions(folder: Path) -> list[DataVersion]:
+    """The versions of the data, oldest first."""
+    found = []
+    for commit, date, message in _log(folder, "data.dvc"):
+        (out,) = yaml.safe_load(show(folder, commit, "data.dvc"))["outs"]
+        found.append(DataVersion(commit, date, message, out.get("nfiles", 0), out.get("size", 0)))
+    return found

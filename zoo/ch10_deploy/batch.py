@@ -16,11 +16,11 @@ import io
 import json
 import os
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import tyro
 
-from zoo.ch09_pipeline import shards as cutting
 from zoo.ch10_deploy import export, store
 from zoo.common.data import DataError
 
@@ -41,23 +41,22 @@ class Images(NamedTuple):
 
 
 def run(
-    model: str,
-    images: str,
-    out: str,
-    shard: int | None = None,
-    shards: int | None = None,
-    *,
+    model: tyro.conf.Positional[str],
+    images: tyro.conf.Positional[str],
+    out: tyro.conf.Positional[str],
+    shard: Annotated[int | None, tyro.conf.arg(metavar="I")] = None,
+    shards: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     merge: bool = False,
 ) -> None:
-    """Predicts one shard of the images, or with `merge` puts the shards together.
+    """Classify files of images, one shard of them or all, or merge what the shards wrote.
 
     Args:
-      model: folder or URL of an exported model.
-      images: files or URLs with commas between: `.bin` of CIFAR-10, `.npz` with `image`, `.npy`.
-      out: folder or URL for what is written.
-      shard: from 0; JOB_COMPLETION_INDEX, or 0.
-      shards: how many in all; 1 if it is not given outside an indexed Job.
-      merge: whether all shards are there and are to be merged.
+      model: an exported model: a folder or a URL such as s3://bucket/model
+      images: files or URLs with commas between: CIFAR-10's .bin, .npz with `image`, or .npy
+      out: the folder or URL for the predictions
+      shard: which part, from 0; JOB_COMPLETION_INDEX of an indexed Job if not given
+      shards: into how many parts
+      merge: put the shards together instead, in order, as predictions.npz
 
     Raises:
       ShardError: the images are none, the numbers do not fit, or a shard is missing or of others.
@@ -71,7 +70,7 @@ def run(
     shard, shards = which(shard, shards)
     done = predict_shard(export.load(model), read_images(images.split(",")), out, shard, shards)
     start, end = done.record["start"], done.record["end"]
-    what = "predicted" if done.fresh else "there already, of the same model and images"
+    what = "predicted" if done.fresh else "predicted before, from the same model and images"
     print(f"shard {shard} of {shards}, images {start:,} to {end:,}: {what}: {done.location}")
 
 
@@ -151,19 +150,25 @@ class Done(NamedTuple):
 
     location: str
     record: dict[str, Any]
-    fresh: bool  # False: they were there already
+    fresh: bool  # False: an earlier worker has predicted them
+
+
+def bounds(count: int, shard: int, shards: int) -> tuple[int, int]:
+    """Where a shard of `count` images begins and ends; sizes differ by one at the most."""
+    return shard * count // shards, (shard + 1) * count // shards
 
 
 def predict_shard(
     model: export.Exported, images: Images, out: str, shard: int, shards: int
 ) -> Done:
-    """Predicts a shard and writes it whole, unless it is there and of this model and these images.
+    """Predicts a shard and writes it whole, unless that was done with this model and these images.
 
     Raises:
+      ShardError: the model is no classifier of pictures.
       ExportError: the model takes images of another shape.
       StoreError: it can't be written.
     """
-    start, end = cutting.bounds(len(images.pixels), shard, shards)
+    start, end = bounds(len(images.pixels), shard, shards)
     expected = {
         "shard": shard,
         "shards": shards,
@@ -176,24 +181,36 @@ def predict_shard(
     }
     location = store.join(out, _name(shard, shards))
     found = _read_record(location)
-    if found and expected.items() <= found.items() and _sound(location, found):
+    if found and expected.items() <= found.items() and _read_shard(location, found) is not None:
         return Done(f"{location}.npy", found, False)
-    probabilities = model.predict(images.pixels[start:end])
+    probabilities = _classify(model, images.pixels[start:end])
     agree = None
     if images.labels is not None:
         agree = int((probabilities.argmax(-1) == images.labels[start:end]).sum())
-    content = _npy(probabilities)
+    content = io.BytesIO()
+    np.save(content, probabilities, allow_pickle=False)
+    sha256 = store.sha256(content.getvalue())
     versions = {name: importlib.metadata.version(name) for name in ("zoo", "jax")}
-    record = expected | {"agree": agree, "sha256": _sha256(content), "versions": versions}
-    store.write(f"{location}.npy", content)
-    store.write(f"{location}.json", _json(record))
+    record = expected | {"agree": agree, "sha256": sha256, "versions": versions}
+    store.write(f"{location}.npy", content.getvalue())
+    store.write(f"{location}.json", store.as_json(record))  # last: it vouches for the other
     return Done(f"{location}.npy", record, True)
+
+
+def _classify(model: export.Exported, pixels: np.ndarray) -> np.ndarray:
+    name, signature = next(iter(model.predictions.items()))
+    if not (model.classifies(name) and signature.picture):
+        raise ShardError(
+            f"{model.manifest['model']} does not classify pictures: export one that does"
+        )
+    (given,) = signature.inputs
+    return model.predict(name, {given: pixels})["probabilities"]
 
 
 def merge_shards(out: str, shards: int) -> tuple[int, int | None]:
     """Puts the shards together, in order, as predictions.npz and predictions.json.
 
-    The archive has `probability`, float32 [N, K], `label`, uint8 [N] (the likeliest class), and
+    The archive has `probability`, float32 [N, K], `label`, uint8 [N] (the most probable class), and
     `classes`. It does not depend on the number of shards, as far as the model's rounding does not
     on the number of images at a time.
 
@@ -203,36 +220,33 @@ def merge_shards(out: str, shards: int) -> tuple[int, int | None]:
     Raises:
       ShardError: a shard is missing, damaged, or of another model or other images than the first.
     """
-    parts, records, missing = [], [], []
-    for shard in range(shards):
-        location = store.join(out, _name(shard, shards))
-        record = _read_record(location)
-        if record is None:
-            missing.append(shard)
-            continue
-        records.append(record)
-        for key in ("model", "images", "count", "classes"):
-            if record[key] != records[0][key]:
-                raise ShardError(
-                    f"{location}.json is of other {key} than {_name(records[0]['shard'], shards)}"
-                    ".json: predict it again"
-                )
-        parts.append(_read_shard(location, record))
+    locations = [store.join(out, _name(shard, shards)) for shard in range(shards)]
+    records = [_read_record(location) for location in locations]
+    missing = [str(shard) for shard, record in enumerate(records) if record is None]
     if missing:
-        raise ShardError(
-            f"{out} lacks shard {', '.join(map(str, missing))} of {shards}: predict them first"
-        )
-    first = records[0]
-    probabilities = cutting.merge(parts, first["count"])
+        raise ShardError(f"{out} lacks shard {', '.join(missing)} of {shards}: predict them first")
+    first, parts = records[0], []
+    for location, record in zip(locations, records, strict=True):
+        for key in ("model", "images", "count", "classes"):
+            if record[key] != first[key]:
+                raise ShardError(
+                    f"{location}.json is of other {key} than {_name(0, shards)}.json: "
+                    "predict it again"
+                )
+        part = _read_shard(location, record)
+        if part is None:
+            raise ShardError(f"{location}.npy is not what its record vouches for: predict it again")
+        parts.append(part)
+    probabilities = np.concatenate(parts)
     labels = probabilities.argmax(-1).astype(np.uint8)
     archive = io.BytesIO()
     np.savez(archive, probability=probabilities, label=labels, classes=np.array(first["classes"]))
     known = all(record["agree"] is not None for record in records)
     agree = sum(record["agree"] for record in records) if known else None
     about = {key: first[key] for key in ("model", "images", "count", "classes", "versions")}
-    about |= {"agree": agree, "sha256": _sha256(archive.getvalue())}
+    about |= {"agree": agree, "sha256": store.sha256(archive.getvalue())}
     store.write(store.join(out, f"{MERGED}.npz"), archive.getvalue())
-    store.write(store.join(out, f"{MERGED}.json"), _json(about))
+    store.write(store.join(out, f"{MERGED}.json"), store.as_json(about))
     return first["count"], agree
 
 
@@ -241,7 +255,7 @@ def _name(shard: int, shards: int) -> str:
 
 
 def _read_record(location: str) -> dict[str, Any] | None:
-    """The record of a shard, None if it is not there or damaged (then it is predicted again)."""
+    """The record of a shard, None if there is none or it is damaged (then predict again)."""
     if not store.exists(f"{location}.json"):
         return None
     try:
@@ -252,27 +266,11 @@ def _read_record(location: str) -> dict[str, Any] | None:
         return None
 
 
-def _sound(location: str, record: dict[str, Any]) -> bool:
-    there = store.exists(f"{location}.npy")
-    return there and _sha256(store.read(f"{location}.npy")) == record["sha256"]
-
-
-def _read_shard(location: str, record: dict[str, Any]) -> np.ndarray:
+def _read_shard(location: str, record: dict[str, Any]) -> np.ndarray | None:
+    """The probabilities of a shard, None if they are not those that the record is of."""
+    if not store.exists(f"{location}.npy"):
+        return None
     content = store.read(f"{location}.npy")
-    if _sha256(content) != record["sha256"]:
-        raise ShardError(f"{location}.npy is not what its record vouches for: predict it again")
+    if store.sha256(content) != record["sha256"]:
+        return None
     return np.load(io.BytesIO(content), allow_pickle=False)
-
-
-def _npy(array: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    np.save(content, array, allow_pickle=False)
-    return content.getvalue()
-
-
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -3,108 +3,163 @@
 | file | content |
 | --- | --- |
 | weights.safetensors | the weights, with a digest of their own |
-| config.json | the model's name and configuration, from which its code can rebuild it |
-| model.jaxexport | the function, weights and uint8 images -> probabilities, as StableHLO |
-| manifest.json | SHA-256 of the others, versions, classes, shapes; its own hash names the model |
+| config.json | the task's name and configuration, from which its code can rebuild it |
+| NAME.jaxexport | a prediction, weights and named arrays -> named arrays, as StableHLO |
+| manifest.json | SHA-256 of the others, versions, classes, inputs and outputs of each prediction |
 
-The function (`jax.export`) has a symbolic batch size and takes the weights as arguments. JAX keeps
-such files readable for six months; after that `load` goes back to the weights and the code here.
-Nothing is ever unpickled. An export of the same run by the same versions has the same bytes.
+A prediction (`jax.export`) has a symbolic batch size and takes the weights as an argument. JAX
+keeps such files readable for six months; after that `load` goes back to the weights and the code
+here. Nothing is ever unpickled. An export of the same run by the same versions has the same bytes.
 """
 
 import dataclasses
 import functools
 import importlib.metadata
 import json
+import re
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
-from zoo.ch10_deploy import models, store
-from zoo.ch10_deploy.manifest import (
-    CONFIG,
-    FORMAT,
-    FUNCTION,
-    LIMITS,
-    MANIFEST,
-    WEIGHTS,
-    ExportError,
-    as_json,
-    read_manifest,
-    sha256_of,
-)
-from zoo.common import checkpoint, cli, device, run
-from zoo.common.data import files
+from zoo.ch10_deploy import store
+from zoo.common import checkpoint, device, run
+from zoo.common import trained as trained_models
+from zoo.common.data import DataError, files
+from zoo.common.task import Prediction, Task
+from zoo.common.trained import Trained
 
+FORMAT = 2
+WEIGHTS, CONFIG, MANIFEST = "weights.safetensors", "config.json", "manifest.json"
+FUNCTION = ".jaxexport"
 PLATFORMS = ("cpu", "cuda", "tpu")
-# `predict` goes through more images in pieces of this size. On a CPU larger ones leave the cache:
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")  # of predictions: part of a file's name and of a URL
+# `predict` computes larger inputs in pieces of this size. On a CPU larger ones leave the cache:
 # chapter 6's network takes 0.3 ms an image in batches up to 128, 0.5 to 0.8 in those of 256.
 _LARGEST = {"cpu": 64, "accelerator": 1024}
+
+Arrays = dict[str, np.ndarray]
+Specs = dict[str, jax.ShapeDtypeStruct]
+
+
+class ExportError(DataError):
+    """An exported model is damaged, of another format, or can't be made."""
+
+
+class Signature(NamedTuple):
+    """What a prediction takes and returns for one example, without the batch axis."""
+
+    about: str
+    inputs: Specs
+    outputs: Specs
+
+    @property
+    def picture(self) -> tuple[int, ...] | None:
+        """The shape of the picture, if its only input is one: uint8 [S, S] or [S, S, 3]."""
+        first, *others = self.inputs.values()
+        alone = not others and _is_picture(first, np.uint8) and first.shape[0] == first.shape[1]
+        return first.shape if alone else None
+
+    @property
+    def drawn(self) -> str | None:
+        """The first output that is a picture: float in [0, 1], [H, W] or [H, W, 3]."""
+        named = ("image", "reconstruction")
+        found = (n for n in named if _is_picture(self.outputs.get(n), np.float32))
+        return next(found, None)
+
+
+def _is_picture(spec: jax.ShapeDtypeStruct | None, dtype: Any) -> bool:
+    if spec is None or spec.dtype != dtype:
+        return False
+    return len(spec.shape) == 2 or (len(spec.shape) == 3 and spec.shape[2] == 3)
 
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
     """A model ready to predict; several threads may use it at once."""
 
-    predict_batch: models.Predict
-    """(weights, uint8 images [B, ...]) -> probabilities [B, K], to be compiled"""
+    functions: dict[str, Callable[[Any, Any], Any]]
+    """of each prediction: (weights, arrays [B, ...]) -> arrays [B, ...], to be compiled"""
     weights: Any
     manifest: dict[str, Any]
     source: Literal["exported function", "code"]
-    """what runs: the file model.jaxexport, or zoo's code where this JAX can't read that"""
+    """what runs: the files *.jaxexport, or zoo's code where this JAX can't read those"""
     digest: str
-    """SHA-256 of manifest.json, which names weights, function and classes to the bit"""
-    _compiled: dict[int, Callable] = dataclasses.field(default_factory=dict, repr=False)
+    """SHA-256 of manifest.json, which names weights, functions and classes to the bit"""
+    _compiled: dict[tuple[str, int], Callable] = dataclasses.field(default_factory=dict, repr=False)
     _lock: Any = dataclasses.field(default_factory=threading.Lock, repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes."""
+        """The names of the classes or characters; empty for other models."""
         return tuple(self.manifest["classes"])
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one image, uint8."""
-        return tuple(self.manifest["input"]["shape"][1:])
+    @functools.cached_property
+    def predictions(self) -> dict[str, Signature]:
+        """What the model computes, by name; the first one is the main one."""
+        return _signatures(self.manifest)
 
-    def compiled(self, size: int) -> Callable[[np.ndarray], np.ndarray]:
-        """The function for exactly `size` images, compiled at the first call, then kept."""
+    def classifies(self, name: str) -> bool:
+        """Whether a prediction gives the probabilities of the model's classes."""
+        found = self.predictions[name].outputs.get("probabilities")
+        return found is not None and found.shape == (len(self.classes),)
+
+    def compiled(self, name: str, size: int) -> Callable[[Arrays], Arrays]:
+        """A prediction for exactly `size` examples, compiled at the first call, then kept."""
         with self._lock:
-            if size not in self._compiled:
-                spec = jax.ShapeDtypeStruct((size, *self.shape), np.uint8)
-                program = device.jit(self.predict_batch).lower(self.weights, spec).compile()
-                self._compiled[size] = functools.partial(program, self.weights)
-            call = self._compiled[size]
-        return lambda images: np.asarray(call(images))
+            if (name, size) not in self._compiled:
+                specs = _batched(self.predictions[name].inputs, size)
+                program = device.jit(self.functions[name]).lower(self.weights, specs).compile()
+                self._compiled[name, size] = functools.partial(program, self.weights)
+            call = self._compiled[name, size]
+        return lambda inputs: jax.device_get(call(inputs))
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """The probability of each class, float32 [N, K], for uint8 images [N, ...].
+    def predict(self, name: str, inputs: Mapping[str, Any]) -> Arrays:
+        """A prediction for any number of examples: arrays [N, ...] to arrays [N, ...], by name.
 
-        They are filled up to a power of two, so that few sizes are compiled.
+        The last batch is padded to a power of two, so that few sizes are compiled.
+
+        Args:
+          name: of one of `predictions`.
+          inputs: arrays with a leading axis, by the names in its signature.
 
         Raises:
-          ExportError: the images have another shape or type.
+          ExportError: there is no such prediction, or an input has another name, shape or type.
         """
-        images = np.asarray(images)
-        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
-            raise ExportError(
-                f"images are {images.dtype} of shape {images.shape}, expected uint8 (number, "
-                f"{', '.join(map(str, self.shape))})"
-            )
-        out = np.empty((len(images), len(self.classes)), np.float32)
+        if name not in self.predictions:
+            raise ExportError(f"no prediction {name!r}, expected {', '.join(self.predictions)}")
+        signature = self.predictions[name]
+        try:
+            arrays = trained_models.check_inputs(signature, dict(inputs))
+        except ValueError as error:
+            raise ExportError(str(error)) from error
+        count = len(next(iter(arrays.values())))
+        out = {n: np.empty((count, *s.shape), s.dtype) for n, s in signature.outputs.items()}
         largest = _LARGEST["cpu" if device.current().platform == "cpu" else "accelerator"]
-        for start in range(0, len(images), largest):
-            part = images[start : start + largest]
-            size = 1 << (len(part) - 1).bit_length()
-            padded = np.zeros((size, *self.shape), np.uint8)
-            padded[: len(part)] = part
-            out[start : start + len(part)] = self.compiled(size)(padded)[: len(part)]
+        for start in range(0, count, largest):
+            part = {n: array[start : start + largest] for n, array in arrays.items()}
+            number = min(largest, count - start)
+            size = 1 << (number - 1).bit_length()
+            padded = {n: np.zeros((size, *a.shape[1:]), a.dtype) for n, a in part.items()}
+            for n, array in part.items():
+                padded[n][:number] = array
+            for n, array in self.compiled(name, size)(padded).items():
+                out[n][start : start + number] = array[:number]
         return out
+
+
+def _batched(specs: Specs, size: Any) -> Specs:
+    """With a batch axis, whose length may be symbolic."""
+    return {n: jax.ShapeDtypeStruct((size, *spec.shape), spec.dtype) for n, spec in specs.items()}
+
+
+def _rows(arrays: Mapping[str, Any]) -> Specs:
+    """Without it."""
+    return {n: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for n, a in arrays.items()}
 
 
 class Written(NamedTuple):
@@ -112,28 +167,24 @@ class Written(NamedTuple):
 
     location: str
     digest: str  # SHA-256 of the manifest
-    was_there: bool  # the same model lay there already
+    was_there: bool  # the same model was exported to this place before
 
 
-def export_run(name: str, trained: cli.Trained, out: str | None = None) -> Written:
-    """Exports a run; `out` is a folder or a URL, by default the folder `export` of the run.
+def export_run(trained: Trained, out: str | None = None) -> Written:
+    """Exports a trained model.
 
     Args:
-      name: of `models.MODELS`.
-      trained: which run; the newest of the model if it names none.
-      out: where to; must not hold another model.
+      trained: a run or the published model.
+      out: a folder or a URL, by default the folder `export` of the run; it must not hold another
+        model.
 
     Raises:
-      ExportError: another model lies there, or no such model can be exported.
-      RunError, CheckpointError: there is no such run, or it is damaged.
+      ExportError: another model is there, or a package is missing.
+      StoreError: the place can't be read or written.
     """
-    if name not in models.MODELS:
-        raise ExportError(f"no model {name!r}, expected one of {', '.join(models.MODELS)}")
-    model = models.MODELS[name]
-    folder, config, state, content = run.restore(model.chapter, trained, model.config, model.like)
-    contents = build(name, config, model.weights(state), content)
-    location = str(folder / "export") if out is None else out
-    digest = sha256_of(contents[MANIFEST])
+    contents = build(trained.task, trained.config, trained.weights, trained.about["data"])
+    location = str(trained.folder / "export") if out is None else out
+    digest = store.sha256(contents[MANIFEST])
     if store.exists(store.join(location, MANIFEST)):
         if store.read(store.join(location, MANIFEST), files.MIB) != contents[MANIFEST]:
             raise ExportError(f"{location} holds another model: choose another --out")
@@ -143,58 +194,82 @@ def export_run(name: str, trained: cli.Trained, out: str | None = None) -> Writt
     return Written(location, digest, False)
 
 
-def build(name: str, config: Any, weights: Any, content: dict[str, Any]) -> dict[str, bytes]:
+def build(task: Task, config: Any, weights: Any, data: Mapping[str, Any]) -> dict[str, bytes]:
     """The files of an exported model by name, the manifest last.
 
     Args:
-      name: of `models.MODELS`.
-      config: the model's configuration.
-      weights: as `Model.weights` gives them.
-      content: the run's config.json, for the classes and the data set.
+      task: the model.
+      config: its configuration.
+      weights: `params` and, where there are any, `stats`.
+      data: what config.json of the run says of the data set.
 
     Raises:
       ExportError: a package is missing.
     """
-    model = models.MODELS[name]
-    exported = _export_function(model.predict(config), weights, model.shape)
-    data = content["data"]
-    classes = [str(one) for one in data["classes"]] or list(map(str, range(config.classes)))
-    about = {"model": name, "config": dataclasses.asdict(config)}
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / WEIGHTS
-        checkpoint.save_weights(path, weights, {})  # two entries would come in any order
-        contents = {WEIGHTS: path.read_bytes()}
+    functions, described = {}, {}
     try:
-        contents |= {CONFIG: as_json(about), FUNCTION: bytes(exported.serialize())}
+        for name, prediction in task.predictions(config).items():
+            exported = _export_function(prediction, weights)
+            functions[name + FUNCTION] = bytes(exported.serialize())
+            outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+            for output, a in outputs.items():
+                if not a.shape or isinstance(a.shape[0], int):
+                    raise ExportError(
+                        f"{name} returns {output} {a.shape}, expected a row for each example"
+                    )
+            described[name] = {
+                "about": prediction.about,
+                "inputs": _describe(prediction.inputs),
+                "outputs": _describe(_rows(outputs)),
+            }
     except ImportError as error:
         raise ExportError("exporting needs flatbuffers: pip install -e '.[serve]'") from error
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / WEIGHTS
+        checkpoint.save_weights(path, weights, {})
+        contents = {WEIGHTS: path.read_bytes()}
+    about = {"task": task.name, "config": dataclasses.asdict(config)}
+    contents |= {CONFIG: store.as_json(about), **functions}
     packages = ("zoo", "jax", "jaxlib")
     manifest = {
         "format": FORMAT,
-        "model": name,
+        "model": task.name,
+        "about": task.about,
         "recipe": config.recipe,
-        "classes": classes,
-        "input": {"shape": ["batch", *model.shape], "dtype": "uint8"},
-        "output": {"shape": ["batch", len(classes)], "dtype": "float32", "is": "probabilities"},
+        "classes": _classes(data, next(iter(described.values()))),
+        "predictions": described,
         "data": {key: data[key] for key in ("name", "source", "split", "sha256")},
         "platforms": list(exported.platforms),
         "calling_convention_version": exported.calling_convention_version,
         "versions": {package: importlib.metadata.version(package) for package in packages},
         "files": {
-            file: {"sha256": sha256_of(bytes_), "bytes": len(bytes_)}
+            file: {"sha256": store.sha256(bytes_), "bytes": len(bytes_)}
             for file, bytes_ in contents.items()
         },
     }
-    return {**contents, MANIFEST: as_json(manifest)}
+    return {**contents, MANIFEST: store.as_json(manifest)}
 
 
-def _export_function(predict: models.Predict, weights: Any, shape: tuple[int, ...]) -> Any:
-    """`predict` for every platform and batch size, with no path of this machine in it."""
+def _classes(data: Mapping[str, Any], main: Mapping[str, Any]) -> list[str]:
+    """The classes of the data set; where it names none, those of a classifier are numbered."""
+    named = [str(name) for name in data["classes"]]
+    scores = main["outputs"].get("probabilities")
+    return named if named or scores is None else [str(n) for n in range(scores["shape"][-1])]
+
+
+def _describe(specs: Specs) -> dict[str, Any]:
+    return {
+        name: {"shape": ["batch", *spec.shape], "dtype": np.dtype(spec.dtype).name}
+        for name, spec in specs.items()
+    }
+
+
+def _export_function(prediction: Prediction, weights: Any) -> Any:
+    """A prediction for every platform and batch size, with no path of this machine in it."""
     import jax.export
 
     specs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), weights)
     (batch,) = jax.export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, *shape), np.uint8)
     options = {
         "jax_hlo_source_file_canonicalization_regex": ".*",
         "jax_include_full_tracebacks_in_locations": False,
@@ -203,7 +278,10 @@ def _export_function(predict: models.Predict, weights: Any, shape: tuple[int, ..
     try:
         for name, value in options.items():
             jax.config.update(name, value)
-        return jax.export.export(jax.jit(predict), platforms=PLATFORMS)(specs, images)
+        # A new function object: traces of it made earlier would bring their source paths along.
+        function = jax.jit(lambda weights, inputs: prediction.function(weights, inputs))
+        exporter = jax.export.export(function, platforms=PLATFORMS)
+        return exporter(specs, _batched(prediction.inputs, batch))
     finally:
         for name, value in before.items():
             jax.config.update(name, value)
@@ -217,60 +295,125 @@ def load(location: str | Path, digest: str | None = None) -> Exported:
       digest: SHA-256 that the manifest must have; without it, whoever can write there is trusted.
 
     Raises:
-      ExportError: something is missing or changed, or neither the function nor the code here fits.
+      ExportError: something is missing or changed, or neither the functions nor the code here fit.
       StoreError: a file can't be read.
     """
     raw = store.read(store.join(location, MANIFEST), files.MIB)
-    found = sha256_of(raw)
+    found = store.sha256(raw)
     if digest is not None and found != digest:
         raise ExportError(f"{location}: the manifest's SHA-256 is {found}, expected {digest}")
-    manifest = read_manifest(location, raw)
+    manifest = _read_manifest(location, raw)
     contents = {}
     for name, about in manifest["files"].items():
-        contents[name] = store.read(store.join(location, name), min(LIMITS[name], about["bytes"]))
-        if (sha256 := sha256_of(contents[name])) != about["sha256"]:
+        contents[name] = store.read(store.join(location, name), min(_limit(name), about["bytes"]))
+        if (sha256 := store.sha256(contents[name])) != about["sha256"]:
             raise ExportError(
                 f"{store.join(location, name)} was changed: its SHA-256 is {sha256}, expected "
                 f"{about['sha256']}: export the run again"
             )
     try:
-        predict, weights = _from_function(contents, manifest)
+        functions, weights = _from_functions(contents, manifest)
         source = "exported function"
     except Exception as error:  # whatever this JAX makes of a file of another version
-        predict, weights = _from_code(location, contents, manifest, error)
+        functions, weights = _from_code(location, contents, manifest, error)
         source = "code"
         versions = manifest["versions"]
         print(
             f"{location}: this JAX {jax.__version__} can't read the exported function of JAX "
             f"{versions.get('jax')} ({_one_line(error)}); using its weights with zoo's code"
         )
-    return Exported(predict, jax.device_put(weights), manifest, source, found)
+    return Exported(functions, jax.device_put(weights), manifest, source, found)
 
 
-def _from_function(contents: dict[str, bytes], manifest: dict[str, Any]) -> tuple[Any, Any]:
-    """The exported function and the weights, tried for one image."""
+def _limit(name: str) -> int:
+    """The largest file in bytes that is read."""
+    return {WEIGHTS: 4096, CONFIG: 1}.get(name, 256) * files.MIB
+
+
+def _read_manifest(location: str | Path, raw: bytes) -> dict[str, Any]:
+    """The manifest, checked as far as `load` and the server rely on it."""
+    try:
+        manifest = json.loads(raw)
+        format_ = manifest["format"]
+        if format_ != FORMAT:
+            raise ExportError(f"{location} has format {format_!r}, this zoo reads {FORMAT}")
+        signatures = _signatures(manifest)
+        sound = (
+            bool(signatures)
+            # No other name is ever opened, so that none can lead out of the folder.
+            and set(manifest["files"])
+            == {WEIGHTS, CONFIG, *(name + FUNCTION for name in signatures)}
+            and all(_NAME.fullmatch(name) and s.inputs for name, s in signatures.items())
+            and isinstance(manifest["model"], str)
+            and isinstance(manifest["versions"], dict)
+            and isinstance(manifest["classes"], list)
+            and all(isinstance(name, str) for name in manifest["classes"])
+            and all(
+                isinstance(about["bytes"], int) and isinstance(about["sha256"], str)
+                for about in manifest["files"].values()
+            )
+        )
+    except ExportError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ExportError(f"{location}: manifest.json can't be read: {error!r}") from error
+    if not sound:
+        raise ExportError(f"{location}: manifest.json lacks files, classes or predictions")
+    return manifest
+
+
+def _signatures(manifest: Mapping[str, Any]) -> dict[str, Signature]:
+    def specs(described: Mapping[str, Any]) -> Specs:
+        made = {}
+        for name, about in described.items():
+            shape = tuple(about["shape"][1:])
+            if not all(isinstance(size, int) and size > 0 for size in shape):
+                raise ValueError(f"{name} has the shape {shape}")
+            made[name] = jax.ShapeDtypeStruct(shape, np.dtype(about["dtype"]))
+        return made
+
+    return {
+        name: Signature(str(one["about"]), specs(one["inputs"]), specs(one["outputs"]))
+        for name, one in manifest["predictions"].items()
+    }
+
+
+def _from_functions(contents: Mapping[str, bytes], manifest: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The exported functions and the weights, each function tried for one example."""
     import jax.export
 
-    exported = jax.export.deserialize(bytearray(contents[FUNCTION]))
     low = jax.export.minimum_supported_calling_convention_version
     high = jax.export.maximum_supported_calling_convention_version
-    version = exported.calling_convention_version
-    if not low <= version <= high:
-        raise ExportError(f"calling convention {version}, this JAX knows {low} to {high}")
-    (like, images), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
-    shape = (1, *manifest["input"]["shape"][1:])
-    if images.shape[1:] != shape[1:] or images.dtype != np.uint8:
-        raise ExportError(f"it takes {images}, the manifest says {manifest['input']}")
-    weights = _weights(contents[WEIGHTS], like)
-    device.jit(exported.call).lower(weights, jax.ShapeDtypeStruct(shape, np.uint8))
-    return exported.call, weights
+    functions, weights = {}, None
+    for name, signature in _signatures(manifest).items():
+        exported = jax.export.deserialize(bytearray(contents[name + FUNCTION]))
+        version = exported.calling_convention_version
+        if not low <= version <= high:
+            raise ExportError(f"calling convention {version}, this JAX knows {low} to {high}")
+        (like, inputs), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
+        _check_takes(name, _rows(inputs), signature)
+        weights = _weights(contents[WEIGHTS], like) if weights is None else weights
+        device.jit(exported.call).lower(weights, _batched(signature.inputs, 1))
+        functions[name] = exported.call
+    return functions, weights
+
+
+def _check_takes(name: str, takes: Specs, signature: Signature) -> None:
+    if takes != signature.inputs:
+        raise ExportError(f"{name} takes {takes}, the manifest says {signature.inputs}")
 
 
 def _from_code(location, contents, manifest, cause: Exception) -> tuple[Any, Any]:
     try:
         about = json.loads(contents[CONFIG])
-        predict, like = models.rebuild(about["model"], about["config"])
-        return predict, _weights(contents[WEIGHTS], like)
+        task = trained_models.find(about["task"])
+        config = run.make_config(task.config_type, about["config"], Path(CONFIG))
+        predictions = task.predictions(config)
+        for name, signature in _signatures(manifest).items():
+            _check_takes(name, predictions[name].inputs, signature)
+        functions = {name: predictions[name].function for name in manifest["predictions"]}
+        like = jax.eval_shape(task.weights, task.like(config))
+        return functions, _weights(contents[WEIGHTS], like)
     except (ValueError, KeyError, TypeError) as error:
         raise ExportError(
             f"{location}: neither the exported function ({_one_line(cause)}) nor the weights with "

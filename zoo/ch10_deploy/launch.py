@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import jax
+import tyro
 
 from zoo.common import device
 from zoo.common.run import RunError
@@ -44,13 +45,21 @@ class Child(NamedTuple):
     log: IO[str] | None  # what it prints; None for the first one, which has the terminal
 
 
-def run(command: Sequence[str], processes: int | None = None, heartbeat: float = 30.0) -> None:
-    """Runs a training command with `processes` local processes, or as one of a cluster's job.
+def run(
+    command: tyro.conf.Positional[tuple[str, ...]],
+    processes: int | None = None,
+    heartbeat: float = 30.0,
+) -> None:
+    """Train with several processes, here or on a cluster, as if they were one.
+
+    Here: `launch --processes 2 -- zoo.ch06_cnn train --out runs/pair`. Within a Kubernetes JobSet,
+    without --processes: the peers are found by themselves. Run again with the same --out, it goes
+    on from the last checkpoint.
 
     Args:
-      command: `zoo.CHAPTER train FLAGS`, with or without `python -m` before it.
-      processes: how many to start here; None joins the job that this process is part of.
-      heartbeat: seconds of silence after which a local process counts as lost.
+      command: after `--`, a training command of this zoo: `zoo.ch06_cnn train --epochs 5`
+      processes: how many to start on this machine; none inside a cluster's job
+      heartbeat: seconds of silence after which a process counts as lost
 
     Raises:
       RunError: the command is none of the zoo's, there is no cluster, or a process failed.

@@ -1,78 +1,104 @@
-"""What FastAPI can't read off the code: how a prediction is asked for and answered."""
+"""The schema of the predictions, made from the model's signatures, for FastAPI's /openapi.json."""
 
 from typing import Any
 
-from fastapi import FastAPI
+import jax
+import numpy as np
 
-from zoo.ch10_deploy import problems
+from zoo.ch10_deploy import inputs
+from zoo.ch10_deploy.export import Exported, Specs
 
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}
-_JSON = {
-    "type": "object",
-    "properties": {
-        "image": {"type": "string", "description": "base64 of a picture file"},
-        "pixels": {"type": "array", "description": "nested numbers 0 to 255, of the model's shape"},
-    },
-}
-_ANSWER = {
-    "predictions": [{"label": "cat", "probability": 0.971}, {"label": "dog", "probability": 0.02}],
-    "model": "6d8e10a88edc",
-}
 _REFUSALS = {
     400: "the body can't be taken apart",
     401: "no valid key",
     408: "the body did not come in time",
     413: "too many bytes or pixels",
     415: "a content type that is not known",
-    422: "no picture, or pixels of another shape",
+    422: "no picture, or arrays of another shape or type",
     429: "too many requests: come again after Retry-After",
     503: "the model is being compiled, or there was no answer in time",
 }
-_RESPONSES: dict[int | str, Any] = {
-    200: {"description": "classes, the likeliest first", "content": {"application/json": {
-        "example": _ANSWER}}},
-} | {
-    status: {"description": text, "content": {problems.MEDIA_TYPE: {}}}
-    for status, text in _REFUSALS.items()
-}  # fmt: skip
 _TOP = {
     "name": "top_k",
     "in": "query",
     "schema": {"type": "integer", "minimum": 1, "default": 5},
     "description": "how many classes to list",
 }
-
-PREDICT: dict[str, Any] = {
-    "summary": "What is in a picture",
-    "responses": _RESPONSES,
-    "openapi_extra": {
-        "parameters": [_TOP],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "image/*": _FILE,
-                "application/octet-stream": _FILE,
-                "multipart/form-data": {"schema": _FORM},
-                "application/json": {"schema": _JSON},
-            },
-        },
-        "security": [{"bearer": []}, {"header": []}, {}],
-    },
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-"""Keywords for the route's decorator."""
+"""In which ways a key is sent."""
 
 
-def complete(app: FastAPI) -> None:
-    """Adds to an app's schema in which ways a key is sent."""
-    plain = app.openapi
+def operation(model: Exported, name: str) -> dict[str, Any]:
+    """What OpenAPI says of a prediction: its body, its answers, its refusals."""
+    signature, classifies = model.predictions[name], model.classifies(name)
+    content = {"application/json": _json(signature.inputs, bool(signature.picture))}
+    if signature.picture:
+        pictures = {"image/*": _FILE, "application/octet-stream": _FILE}
+        content = {**pictures, "multipart/form-data": {"schema": _FORM}, **content}
+    answers = {"application/json": _answer(model, name)}
+    if signature.drawn:
+        answers["image/png"] = _FILE
+    responses = {"200": {"description": _result(signature.outputs, classifies), "content": answers}}
+    for status, text in _REFUSALS.items():
+        responses[str(status)] = {"description": text, "content": {inputs.PROBLEM: {}}}
+    return {
+        "summary": signature.about,
+        "operationId": f"predict_{name}",
+        "parameters": [_TOP] if classifies else [],
+        "requestBody": {"required": True, "content": content},
+        "responses": responses,
+        "security": [{"bearer": []}, {"header": []}, {}],
+    }
 
-    def schema() -> dict[str, Any]:
-        made = plain()
-        made.setdefault("components", {})["securitySchemes"] = {
-            "bearer": {"type": "http", "scheme": "bearer"},
-            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-        }
-        return made
 
-    app.openapi = schema
+def _json(specs: Specs, picture: bool) -> dict[str, Any]:
+    ways = [_object({"inputs": _arrays(specs)})]
+    if picture:
+        base64 = {"type": "string", "description": "base64 of a picture file"}
+        ways += [_object({"image": base64}), _object({"pixels": _array(*specs.values())})]
+    described: dict[str, Any] = {"schema": ways[0] if len(ways) == 1 else {"oneOf": ways}}
+    if sum(int(np.prod(spec.shape)) for spec in specs.values()) <= 64:  # else nobody would read it
+        zeros = {n: np.zeros(spec.shape, spec.dtype).tolist() for n, spec in specs.items()}
+        described["example"] = {"inputs": zeros}
+    return described
+
+
+def _answer(model: Exported, name: str) -> dict[str, Any]:
+    model_id = {"type": "string", "description": "the first twelve digits of the model's SHA-256"}
+    if not model.classifies(name):
+        outputs = _arrays(model.predictions[name].outputs)
+        return {"schema": _object({"outputs": outputs, "model": model_id})}
+    labels = [*model.classes, *model.classes][:2]
+    rows = [{"label": x, "probability": p} for x, p in zip(labels, (0.971, 0.02), strict=True)]
+    row = _object({"label": {"type": "string"}, "probability": {"type": "number"}})
+    return {
+        "schema": _object({"predictions": {"type": "array", "items": row}, "model": model_id}),
+        "example": {"predictions": rows, "model": model.digest[:12]},
+    }
+
+
+def _result(specs: Specs, classifies: bool) -> str:
+    if classifies:
+        return "classes, the most probable first"
+    return ", ".join(f"{name} {list(spec.shape)}" for name, spec in specs.items())
+
+
+def _arrays(specs: Specs) -> dict[str, Any]:
+    return _object({name: _array(spec) for name, spec in specs.items()})
+
+
+def _array(spec: jax.ShapeDtypeStruct) -> dict[str, Any]:
+    kinds = {"b": "boolean", "f": "number"}
+    schema: dict[str, Any] = {"type": kinds.get(np.dtype(spec.dtype).kind, "integer")}
+    for size in reversed(spec.shape):
+        schema = {"type": "array", "items": schema, "minItems": size, "maxItems": size}
+    return {**schema, "description": inputs.describe(spec)}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}

@@ -1,95 +1,200 @@
-"""What a request for a prediction passes: key, rate, body, picture, batch, answer."""
+"""What a request for a prediction passes: key, rate, body, inputs, batch, answer."""
 
 import asyncio
+import dataclasses
 import gc
+import io
 import json
-import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import PIL.Image
 
-from zoo.ch10_deploy import batching, images, problems
-from zoo.ch10_deploy.export import Exported
+from zoo.ch10_deploy import batcher, inputs
+from zoo.ch10_deploy.export import Arrays, Exported
+from zoo.ch10_deploy.inputs import Problem
 from zoo.ch10_deploy.keys import KeyRing
-from zoo.ch10_deploy.limits import Limits
-from zoo.ch10_deploy.metrics import Metrics
-from zoo.ch10_deploy.problems import Problem
+from zoo.common.data import DataError
 
-SMALL_FILE = 16 * 1024  # smaller pictures are unpacked at once, without another thread
+SMALL_BODY = 16 * 1024  # smaller ones are unpacked at once: another thread would take longer
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 Headers = Mapping[bytes, bytes]
 Receive = Callable[[], Awaitable[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a server takes; the fields are flags of `serve`."""
+
+    max_batch: int = 32
+    """most examples in a compiled call; 1 switches batching off"""
+    max_delay: float = 2.0
+    """milliseconds that an example waits for others at the most, if nothing is computed"""
+    max_queue: int = 128
+    """requests under way; more get 429"""
+    max_bytes: int = 4 * 1024 * 1024
+    """of a request's body"""
+    max_pixels: int = 16_000_000
+    """of a picture before it is shrunk; read from its header, before anything is unpacked"""
+    timeout: float = 10.0
+    """seconds for a request, from its headers to its answer"""
+    drain: float = 1.0
+    """seconds after SIGTERM in which new requests are still taken, while /readyz says 503"""
+
+    def check(self) -> None:
+        """Raises a DataError where a limit makes no sense."""
+        wrong = [
+            f"--{name.replace('_', '-')} {value}"
+            for name, value in dataclasses.asdict(self).items()
+            if not (value > 0 or (value == 0 and name in ("max_delay", "drain")))
+        ]
+        if wrong:
+            raise DataError(f"{', '.join(wrong)}: use a positive number")
 
 
 class Gone(Exception):
     """The client closed the connection before its request was through."""
 
 
+def busy(detail: str, seconds: float = 1.0) -> Problem:
+    """Refused for now: status 429, and when to come again."""
+    return Problem(429, detail, {"retry-after": str(max(1, int(-(-seconds // 1))))})
+
+
+class Metrics:
+    """What a server counts, as Prometheus reads it; the measures of one server, none global."""
+
+    def __init__(self, sizes: Sequence[int], queue: Callable[[], int]):
+        """Registers them.
+
+        Args:
+          sizes: that a batch may have.
+          queue: returns the number of examples that wait.
+        """
+        import prometheus_client as prometheus  # so that `Limits` needs no extra package
+
+        self.registry = registry = prometheus.CollectorRegistry()
+
+        def histogram(name: str, about: str, buckets: Sequence[float], *labels: str) -> Any:
+            return prometheus.Histogram(name, about, labels, buckets=buckets, registry=registry)
+
+        def counter(name: str, about: str, *labels: str) -> Any:
+            return prometheus.Counter(name, about, labels, registry=registry)
+
+        prometheus.ProcessCollector(registry=registry)
+        self._requests = counter("zoo_requests", "Requests answered", "path", "status")
+        about = "From a request's headers to its answer"
+        self._seconds = histogram("zoo_request_seconds", about, SECONDS, "path")
+        self._refused = counter("zoo_refused", "Requests refused, by reason", "reason")
+        self._images = histogram("zoo_batch_images", "Examples in a batch, padding apart", sizes)
+        self._padding = counter("zoo_padding_images", "Places in batches that padding filled")
+        self._batch_seconds = histogram("zoo_batch_seconds", "Time of a compiled call", SECONDS)
+        about = "1 while the server takes requests"
+        self.ready = prometheus.Gauge("zoo_ready", about, registry=registry)
+        waiting = prometheus.Gauge("zoo_waiting_images", "Examples that wait", registry=registry)
+        waiting.set_function(queue)
+        self._children: dict[tuple[str, int], tuple] = {}
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """Counts a request; `path` must be one of few."""
+        children = self._children.get((path, status))  # `labels` takes ten times as long
+        if children is None:
+            children = self._requests.labels(path, status), self._seconds.labels(path)
+            self._children[path, status] = children
+        children[0].inc()
+        children[1].observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        """Counts a refusal."""
+        self._refused.labels(reason).inc()
+
+    def batch(self, examples: int, size: int, seconds: float) -> None:
+        """Counts a compiled call."""
+        self._images.observe(examples)
+        self._padding.inc(size - examples)
+        self._batch_seconds.observe(seconds)
+
+    def text(self) -> bytes:
+        """Everything in Prometheus's text format."""
+        import prometheus_client as prometheus
+
+        return prometheus.generate_latest(self.registry)
+
+
 class Service:
-    """A model behind keys, limits and a batcher; lives in one event loop."""
+    """A model behind keys, limits and batchers; lives in one event loop."""
 
     def __init__(self, model: Exported, limits: Limits, keys: KeyRing | None):
         self.model, self.limits, self.keys = model, limits, keys
-        self.sizes = batching.sizes_up_to(limits.max_batch)
-        self.batcher: batching.Batcher | None = None
-        self.metrics = Metrics(self.sizes, lambda: len(self.batcher or ()))
+        self.sizes = batcher.sizes_up_to(limits.max_batch)
+        self.batchers: dict[str, batcher.Batcher] = {}  # one for each prediction
+        self.metrics = Metrics(self.sizes, lambda: sum(map(len, self.batchers.values())))
         self.under_way = self.accepted = self.answered = 0
         self.draining = False
         self.failure: Exception | None = None  # of `start`
-        self._threads = ThreadPoolExecutor(2, "pictures")
+        self._threads = ThreadPoolExecutor(2, "bodies")
         self._labels = [json.dumps(name) for name in model.classes]
-        self._tail = f'],"model":{json.dumps(model.digest[:12])}}}'
+        self._tail = f'"model":{json.dumps(model.digest[:12])}}}'
 
     @property
     def ready(self) -> bool:
         """Whether new requests should come here."""
-        return self.batcher is not None and not self.draining
+        return bool(self.batchers) and not self.draining
 
     async def start(self) -> None:
         """Compiles every size of a batch; the service is ready when this returns."""
-        began = time.monotonic()
-        compiled, seconds = await asyncio.to_thread(self._compile)
-        self.batcher = batching.Batcher(
-            lambda images: compiled[len(images)](images),
-            seconds=seconds,
-            delay=self.limits.max_delay / 1000.0,
-            limit=self.limits.max_queue,
-            observe=self.metrics.batch,
-        )
+        began, made = time.monotonic(), {}
+        for name in self.model.predictions:
+            compiled, seconds = await asyncio.to_thread(self._compile, name)
+            made[name] = batcher.Batcher(
+                # Sizes differ by the length of any input.
+                lambda arrays, compiled=compiled: compiled[len(next(iter(arrays.values())))](
+                    arrays
+                ),
+                seconds=seconds,
+                delay=self.limits.max_delay / 1000.0,
+                limit=self.limits.max_queue,
+                observe=self.metrics.batch,
+            )
+            times = ", ".join(f"{size}: {1e3 * second:.2g}" for size, second in seconds.items())
+            print(f"{name}: milliseconds of a batch of {times}", flush=True)
+        self.batchers = made
         gc.collect()
         gc.freeze()  # JAX's many objects stay; looking through them would hold up requests
         self.metrics.ready.set(not self.draining)
-        times = ", ".join(f"{size}: {1e3 * second:.2g}" for size, second in seconds.items())
-        took = time.monotonic() - began
-        print(f"ready after {took:.1f} s; milliseconds of a batch of {times}", flush=True)
+        print(f"ready after {time.monotonic() - began:.1f} s", flush=True)
 
-    def _compile(self) -> tuple[dict[int, Callable], dict[int, float]]:
-        """The compiled function and the time it takes, by size."""
-        compiled = {size: self.model.compiled(size) for size in self.sizes}
-        seconds = {}
+    def _compile(self, name: str) -> tuple[dict[int, Callable], dict[int, float]]:
+        """The compiled prediction and the time it takes, by size."""
+        compiled = {size: self.model.compiled(name, size) for size in self.sizes}
+        specs, seconds = self.model.predictions[name].inputs, {}
         for size, call in compiled.items():
-            images = np.zeros((size, *self.model.shape), np.uint8)
-            call(images)  # the first one warms up
+            arrays = {n: np.zeros((size, *spec.shape), spec.dtype) for n, spec in specs.items()}
+            call(arrays)  # the first one warms up
             times = []
             for _ in range(7):
                 began = time.perf_counter()
-                call(images)
+                call(arrays)
                 times.append(time.perf_counter() - began)
             seconds[size] = min(times)  # whatever else runs here only adds to it
         return compiled, seconds
 
     async def close(self) -> None:
         """Answers what was taken, and ends the threads."""
-        if self.batcher is not None:
-            await self.batcher.close()
+        for one in self.batchers.values():
+            await one.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def predict(self, headers: Headers, query: bytes, receive: Receive) -> bytes:
-        """The answer to a request for a prediction, as JSON.
+    async def predict(
+        self, name: str, headers: Headers, query: bytes, receive: Receive
+    ) -> tuple[bytes, str]:
+        """The answer to a request for a prediction, and its media type.
 
         Args:
+          name: of the prediction.
           headers: of the request, names in lower case.
           query: what stands behind the question mark.
           receive: ASGI's, for the body.
@@ -99,28 +204,29 @@ class Service:
           Gone: nobody waits for the answer.
         """
         self._check_key(headers)
-        if self.batcher is None:
+        if not self.batchers:
             raise Problem(503, "the model is being compiled", {"retry-after": "5"})
         if self.under_way >= self.limits.max_queue:
             self.metrics.refused("busy")
-            raise problems.busy("too many requests are under way")
-        top = _top(query, len(self.model.classes))
+            raise busy("too many requests are under way")
+        top = _top(query)
         read = False
         self.under_way += 1
         try:
             async with asyncio.timeout(self.limits.timeout):
                 body = await self._body(headers, receive)
                 read = True
-                pixels = await self._pixels(body, headers.get(b"content-type", b""))
-                return self._answer(await self.batcher.submit(pixels), top)
+                example = await self._inputs(name, body, headers.get(b"content-type", b""))
+                outputs = await self.batchers[name].submit(example)
+                return self._answer(name, outputs, top, headers.get(b"accept", b""))
         except TimeoutError as error:
             self.metrics.refused("time")
             if read:
                 raise Problem(503, "no answer in time", {"retry-after": "5"}) from error
             raise Problem(408, "the body did not come in time", {"connection": "close"}) from error
-        except (batching.Busy, batching.Closed) as error:
+        except (batcher.Busy, batcher.Closed) as error:
             self.metrics.refused("busy")
-            raise problems.busy("too many images wait") from error
+            raise busy("too many examples wait") from error
         finally:
             self.under_way -= 1
 
@@ -141,7 +247,7 @@ class Service:
             )
         if wait := key.bucket.wait():
             self.metrics.refused("rate")
-            raise problems.busy(f"this key may make {key.bucket.rate:g} requests a second", wait)
+            raise busy(f"this key may make {key.bucket.rate:g} requests a second", wait)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         """The body, which is never held beyond the limit; a little more is read and forgotten."""
@@ -167,54 +273,78 @@ class Service:
             raise too_large
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _pixels(self, body: bytes, kind: bytes) -> np.ndarray:
-        if len(body) <= SMALL_FILE:
-            return self._read(body, kind)
+    async def _inputs(self, name: str, body: bytes, kind: bytes) -> Arrays:
+        given = body, kind.decode("latin-1"), self.model.predictions[name], self.limits.max_pixels
+        if len(body) <= SMALL_BODY:
+            return inputs.read(*given)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._read, body, kind)
+        return await loop.run_in_executor(self._threads, inputs.read, *given)
 
-    def _read(self, body: bytes, kind: bytes) -> np.ndarray:
-        shape = self.model.shape
-        parsed = images.parse(body, kind.decode("latin-1"), shape)
-        if parsed.pixels is not None:
-            return parsed.pixels
-        return images.decode(parsed.file, shape, self.limits.max_pixels)
-
-    def _answer(self, probabilities: np.ndarray, top: int) -> bytes:
-        best = np.argsort(-probabilities, kind="stable")[:top].tolist()
-        values = probabilities.tolist()
-        rows = ",".join(
-            f'{{"label":{self._labels[n]},"probability":{values[n]:.6f}}}' for n in best
-        )
-        return f'{{"predictions":[{rows}{self._tail}'.encode()
-
-    def log(self, error: Exception) -> None:
-        """Writes a fault's trace to the log; no answer holds one."""
-        logging.getLogger("zoo.serve").error("a request failed", exc_info=error)
+    def _answer(self, name: str, outputs: Arrays, top: int, accept: bytes) -> tuple[bytes, str]:
+        """Labels for a classifier, a PNG where one is wanted and can be had, else all outputs."""
+        if b"image/png" in accept and (drawn := self.model.predictions[name].drawn):
+            return _png(outputs[drawn]), "image/png"
+        if self.model.classifies(name):
+            # By hand, as `json.dumps` takes several times as long.
+            probabilities = outputs["probabilities"]
+            best = np.argsort(-probabilities, kind="stable")[:top].tolist()
+            values = probabilities.tolist()
+            rows = ",".join(
+                f'{{"label":{self._labels[n]},"probability":{values[n]:.6f}}}' for n in best
+            )
+            return f'{{"predictions":[{rows}],{self._tail}'.encode(), "application/json"
+        lists = json.dumps({n: _as_lists(array) for n, array in outputs.items()})
+        return f'{{"outputs":{lists},{self._tail}'.encode(), "application/json"
 
     def about(self) -> dict[str, Any]:
         """What callers may know of the model and the limits."""
-        manifest = self.model.manifest
+        manifest, predictions = self.model.manifest, self.model.predictions
+        main, signature = next(iter(predictions.items()))
         return {
             "model": manifest["model"],
+            "about": manifest.get("about"),
             "digest": self.model.digest,
             "recipe": manifest.get("recipe"),
             "classes": list(self.model.classes),
-            "image_shape": list(self.model.shape),
+            "classifies": self.model.classifies(main),
+            "image_shape": list(signature.picture or ()),
+            "predictions": {
+                name: {
+                    **manifest["predictions"][name],
+                    "takes_picture": one.picture is not None,
+                    "picture": one.drawn,
+                }
+                for name, one in predictions.items()
+            },
             "data": manifest.get("data"),
-            "formats": list(images.FORMATS),
+            "formats": list(inputs.FORMATS),
             "max_bytes": self.limits.max_bytes,
             "max_pixels": self.limits.max_pixels,
             "key_needed": self.keys is not None,
         }
 
 
-def _top(query: bytes, classes: int) -> int:
-    """The number in `top_k=3`, at most `classes`; 5 if it is not given."""
+def _top(query: bytes) -> int:
+    """The number in `top_k=3`; 5 if it is not given."""
     for part in query.split(b"&"):
         name, _, value = part.partition(b"=")
         if name == b"top_k":
             if not (value.isdigit() and len(value) < 6 and int(value)):
                 raise Problem(422, "top_k must be a whole number of at least 1")
-            return min(int(value), classes)
-    return min(5, classes)
+            return int(value)
+    return 5
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """Grey or colour values in [0, 1] as a file."""
+    file = io.BytesIO()
+    grey = np.rint(255 * np.clip(np.nan_to_num(pixels), 0, 1)).astype(np.uint8)
+    PIL.Image.fromarray(grey).save(file, "PNG")
+    return file.getvalue()
+
+
+def _as_lists(array: np.ndarray) -> Any:
+    """Nested lists; JSON has no infinity and no NaN, so these become null."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        array = np.where(np.isfinite(array), array.astype(object), None)
+    return array.tolist()

@@ -6,6 +6,8 @@ them from its usual places (for S3: AWS_ENDPOINT_URL, instance roles, ...), neve
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -21,6 +23,16 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 class StoreError(DataError):
     """A file cannot be read or written; the message says which one and why."""
+
+
+def sha256(content: bytes) -> str:
+    """The hash in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def as_json(content: Any) -> bytes:
+    """Indented JSON, the same bytes for the same content."""
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def is_url(location: str | Path) -> bool:

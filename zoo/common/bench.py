@@ -9,13 +9,11 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import rich.console
-import rich.table
 from jax.sharding import Mesh
 
 from zoo.common import device, fit
@@ -146,18 +144,7 @@ def training(
       seconds: the least length of a run.
       mesh: splits each batch over several devices.
     """
-    steps = fit.steps_per_epoch(data, batch_size, mesh)
-    reports = fit.iterate(
-        task.losses(config, steps)[0],
-        task.optimizer(config, task.updates(config, steps)),
-        task.begin(config, data),
-        task.prepare(config, data),
-        epochs=10**6,
-        batch_size=batch_size,
-        shuffle=task.shuffle(config),
-        mesh=mesh,
-        call_seconds=min(0.25, seconds),
-    )
+    reports = endless(task, config, data, batch_size, mesh=mesh, call_seconds=min(0.25, seconds))
     values, compile_seconds, done, spent = [], next(reports).compile_seconds, 0, 0.0
     before = time.perf_counter()
     for progress in reports:
@@ -169,6 +156,30 @@ def training(
         if len(values) > runs:
             return Rates(tuple(values[1:]), compile_seconds), progress.state
     raise AssertionError("the loop ends only when it is left")
+
+
+def endless(
+    task: Task,
+    config: Any,
+    data: dict[str, Any],
+    batch_size: int,
+    *,
+    mesh: Mesh | None = None,
+    call_seconds: float = 0.5,
+) -> Iterator[fit.Progress]:
+    """The reports of `fit.iterate` for a task's updates by gradients, without an end."""
+    steps = fit.steps_per_epoch(data, batch_size, mesh)
+    return fit.iterate(
+        task.losses(config, steps)[0],
+        task.optimizer(config, task.updates(config, steps)),
+        task.begin(config, data),
+        task.prepare(config, data),
+        epochs=10**6,
+        batch_size=batch_size,
+        shuffle=task.shuffle(config),
+        mesh=mesh,
+        call_seconds=call_seconds,
+    )
 
 
 def inference(
@@ -224,11 +235,32 @@ def _version(package: str) -> str | None:
         return None
 
 
+class Table(NamedTuple):
+    """Rows of texts under a header, with a title and a remark below."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def text(self) -> str:
+        """In aligned columns, the first to the left, the others to the right."""
+        lines = [self.header, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        shown = [self.title]
+        for cells in lines:
+            first, *rest = zip(cells, widths, strict=True)
+            padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
+            shown.append("  ".join(padded).rstrip())
+        return "\n".join([*shown, *([self.note] if self.note else [])])
+
+    def markdown(self) -> str:
+        """As a table of Markdown, the first column to the left, the others to the right."""
+        lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
+        table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        return f"{self.title}:\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
+
+
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints rows under a header: the first column to the left, numbers to the right."""
-    table = rich.table.Table(title=title, title_justify="left")
-    for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i else "left")
-    for row in rows:
-        table.add_row(*map(str, row))
-    rich.console.Console().print(table)
+    """Prints rows under a header, the first column to the left, the others to the right."""
+    print(Table(title, header, [tuple(map(str, row)) for row in rows]).text())

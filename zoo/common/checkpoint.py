@@ -130,6 +130,8 @@ def _write(path: Path, tree: Any, record: dict[str, Any], what: str, otherwise: 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".*{path.suffix}.*.tmp"):  # by a process that was killed
+            left.unlink()
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -145,7 +147,7 @@ def _write(path: Path, tree: Any, record: dict[str, Any], what: str, otherwise: 
 
 def _read(path: Path, like: Any, what: str, advice: str) -> tuple[Any, dict[str, Any]]:
     """The tree in a file and its record."""
-    import safetensors.numpy
+    import safetensors
 
     here = _describe(like)
     try:
@@ -153,7 +155,9 @@ def _read(path: Path, like: Any, what: str, advice: str) -> tuple[Any, dict[str,
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         record = json.loads(header["__metadata__"]["record"])
         leaves, expected = record["leaves"], record.pop("sha256")
-        arrays = safetensors.numpy.load(content)
+        arrays = {
+            name: _array(leaves[name][0], found) for name, found in safetensors.deserialize(content)
+        }
     except Exception as error:  # safetensors has its own exception, NumPy and JSON others
         raise _damaged(path, _cause(error), advice) from error
     found = _digest(arrays, record)
@@ -168,6 +172,12 @@ def _read(path: Path, like: Any, what: str, advice: str) -> tuple[Any, dict[str,
         for name in here
     ]
     return jax.tree.unflatten(jax.tree.structure(like), restored), record
+
+
+def _array(dtype: str, found: dict[str, Any]) -> np.ndarray:
+    """An entry of a file; typed keys are saved as their words."""
+    words = np.dtype(np.uint32 if dtype.startswith("key<") else jnp.dtype(dtype))
+    return np.frombuffer(found["data"], words).reshape(found["shape"])
 
 
 def _named(tree: Any) -> dict[str, Any]:

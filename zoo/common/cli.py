@@ -64,7 +64,7 @@ class Trained(TrainedModel):
     """folder to look in before $ZOO_DATA_DIR and the cache"""
 
 
-def main(doc: str | None, commands: Commands, tasks: Sequence[Task] = ()) -> None:
+def main(doc: str | None, commands: Commands | Command, tasks: Sequence[Task] = ()) -> None:
     """Runs the sub-command that the command line names.
 
     A parameter `config` of a command, annotated with the `Config` of one of the `tasks`, becomes
@@ -75,6 +75,7 @@ def main(doc: str | None, commands: Commands, tasks: Sequence[Task] = ()) -> Non
     Args:
       doc: the chapter's module docstring, shown by --help.
       commands: functions by name; their parameters become flags. A mapping is a group of commands.
+        A function alone is the whole program.
       tasks: the chapter's models.
     """
     from zoo.common import run
@@ -120,11 +121,11 @@ def _dispatch(doc: str | None, commands: Commands, tasks: Mapping[type, Task]) -
             made.command(inner, name=name)
         return made
 
-    app(commands).cli(
-        prog=_program(),
-        description=doc,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-    )
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
+    if callable(commands):
+        tyro.cli(_with_flags(commands, tasks), prog=_program(), description=doc, config=config)
+    else:
+        app(commands).cli(prog=_program(), description=doc, config=config)
 
 
 def _program() -> str:
@@ -172,7 +173,7 @@ def flags(task: Task) -> type:
         else:
             hint = _values(field.name, recipes)
         about = tyro.conf.arg(
-            help=_help(task.config_type, field.name),
+            help=documentation(task.config_type).get(field.name),
             help_behavior_hint=hint,
             aliases=field.metadata.get("aliases"),
         )
@@ -195,7 +196,7 @@ def _shown(value: Any) -> str:
 
 
 @functools.cache
-def _documented(config_type: type) -> dict[str, str]:
+def documentation(config_type: type) -> dict[str, str]:
     """The docstrings of a dataclass's fields."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(config_type))).body
     found = {}
@@ -203,10 +204,6 @@ def _documented(config_type: type) -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr):
             found[field.target.id] = inspect.cleandoc(ast.literal_eval(doc.value))
     return found
-
-
-def _help(config_type: type, name: str) -> str:
-    return _documented(config_type).get(name, "")
 
 
 def configure(task: Task, given: Mapping[str, Any], resumed: Path | None = None) -> Any:

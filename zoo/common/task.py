@@ -7,6 +7,7 @@ functions and values; there is nothing to inherit from and nothing registers its
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -118,6 +119,11 @@ class Task:
     def second(self) -> str:
         """The model's name within its chapter; empty for the main one."""
         return self.name.partition("/")[2]
+
+    @property
+    def label(self) -> str:
+        """A short name for tables: the package of `model.py`, without a chapter's number."""
+        return re.sub(r"^ch\d\d_", "", self.model.__name__.split(".")[-2])
 
     @property
     def package(self) -> str:

@@ -44,9 +44,9 @@ class Trained:
     """The configuration that it was trained with."""
     weights: fit.Weights
     """`params` and, where the model has any, `stats`."""
-    about: dict[str, Any]
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
     """The run's config.json, or the published model's card; `about["data"]` is its data set."""
-    folder: Path
+    folder: Path = Path(".")
     """The run's folder; for a published model, where its pictures and results are written."""
     state: Any = None
     """The training state of a run; None for a published model."""

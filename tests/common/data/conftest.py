@@ -1,4 +1,5 @@
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,23 @@ def no_network(monkeypatch):
         raise ConnectionError("refused by the test")
 
     monkeypatch.setattr(fetch, "_stream", refuse)
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """A function that makes the files of a folder the published ones, as the registry has them."""
+
+    def publish(module, name, folder):
+        entry = getattr(module, name)
+        known = []
+        for file in entry.files:
+            if (path := folder / file.name).exists():
+                checksum = f"sha256:{sha256(path.read_bytes()).hexdigest()}"
+                file = file._replace(size=path.stat().st_size, checksum=checksum)
+            known.append(file)
+        monkeypatch.setattr(module, name, entry._replace(files=tuple(known)))
+
+    return publish
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import lzma
 import subprocess
 import sys
@@ -32,39 +33,18 @@ BAD = {
     "a byte short": (record(1) + record(2)[:-1], ["byte 3,073", "record 1", "3,072 bytes"]),
     "a byte too many": (record(1) + b"\0", ["byte 3,073", "1 bytes"]),
     "the Python version": (b"\x80\x02}q\x01(U\x0bbatch" + bytes(5000), ["expected"]),
-    "an HTML page": (b"<!DOCTYPE HTML PUBLIC>" + bytes(3073), ["byte 0", "HTML"]),
-    "an empty file": (b"", ["byte 0", "empty"]),
 }
 
 
-@pytest.mark.parametrize("suffix", PACK)
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_is_rejected_by_name_and_place(name, suffix, tmp_path):
+def test_a_bad_file_is_rejected_by_name_and_place(name, tmp_path):
     content, words = BAD[name]
-    path = tmp_path / f"batch{suffix}"
-    path.write_bytes(PACK[suffix](content))
+    path = tmp_path / "batch"
+    path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         cifar10.read_batch(path)
     for word in [str(path), "expected", *words]:
         assert word in str(caught.value)
-
-
-def test_a_directory_a_missing_file_and_a_broken_gzip_are_rejected(tmp_path):
-    broken = tmp_path / "broken.gz"
-    broken.write_bytes(gzip.compress(record(1))[:-20])
-    for path in (tmp_path, tmp_path / "none", broken):
-        with pytest.raises(DataError, match=str(path)):
-            cifar10.read_batch(path)
-
-
-def test_a_whole_number_of_records_that_is_not_the_stated_one_is_rejected(tmp_path):
-    path = tmp_path / "batch"
-    path.write_bytes(record(1) * 3)
-    assert len(cifar10.read_batch(path, 3)[1]) == 3
-    with pytest.raises(DataError, match="cut off"):
-        cifar10.read_batch(path, 4)
-    with pytest.raises(DataError, match="expected"):
-        cifar10.read_batch(path, 2)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -106,8 +86,7 @@ def test_a_mutated_file_is_the_mutated_records_or_a_data_error(data, packed, tmp
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Two folders of whole size with random content: all six files, and the five for training."""
+def written(tmp_path_factory):
     base = tmp_path_factory.mktemp("cifar")
     names = [*cifar10.TRAIN, cifar10.TEST]
     records = [batch_file(base / "all" / name, 10_000, i) for i, name in enumerate(names)]
@@ -117,6 +96,13 @@ def folders(tmp_path_factory):
     yield base, records
     for name in names:
         (base / "all" / name).unlink()
+
+
+@pytest.fixture
+def folders(written, published):
+    """Two folders of whole size with random content: all six files, and the five for training."""
+    published(cifar10, "CIFAR10", written[0] / "all")
+    return written
 
 
 def test_the_splits_are_made_of_the_files_that_they_say(folders):
@@ -165,12 +151,13 @@ def test_the_official_split_without_its_test_file_says_what_is_missing(data, fol
         cifar10.load("sample", split="official")
 
 
-def test_a_file_cut_between_two_records_is_rejected(folders, tmp_path):
+@pytest.mark.parametrize(("count", "word"), [(9_999, "cut off"), (10_000, "found sha256")])
+def test_a_file_cut_between_two_records_or_changed_is_rejected(count, word, folders, tmp_path):
     for name in cifar10.TRAIN:
         (tmp_path / name).symlink_to(folders[0] / "all" / name)
     (tmp_path / "data_batch_3.bin").unlink()
-    (tmp_path / "data_batch_3.bin").write_bytes(record(1) * 9_999)
-    with pytest.raises(DataError, match=r"data_batch_3\.bin.*cut off"):
+    (tmp_path / "data_batch_3.bin").write_bytes(record(1) * count)
+    with pytest.raises(DataError, match=rf"data_batch_3\.bin.*{word}"):
         cifar10.load("auto", tmp_path)
 
 
@@ -185,12 +172,13 @@ def test_the_digest_is_that_of_the_content_not_of_its_layout(folders):
     assert digest(dataset._replace(train=packed)) != first
 
 
-def test_reading_takes_at_most_twice_as_long_as_numpy_fromfile(folders):
+def test_loading_takes_at_most_twice_as_long_as_numpy_fromfile_and_a_checksum(folders):
     folder = folders[0] / "all"
     names = [*cifar10.TRAIN, cifar10.TEST]
 
     def fromfile():
-        return [np.fromfile(folder / name, np.uint8) for name in names]
+        contents = [np.fromfile(folder / name, np.uint8) for name in names]
+        return contents, [hashlib.sha256(content).digest() for content in contents]
 
     ours, theirs = [], []
     for _ in range(7):  # in turn, the best of each: both meet the same other work on the machine
@@ -199,7 +187,9 @@ def test_reading_takes_at_most_twice_as_long_as_numpy_fromfile(folders):
             kept = read()
             times.append(time.perf_counter() - start)
             del kept
-    assert min(ours) <= 2 * min(theirs), f"{min(ours):.3f} s, fromfile {min(theirs):.3f} s"
+    assert min(ours) <= 2 * min(theirs), (
+        f"{min(ours):.3f} s, fromfile and sha256 {min(theirs):.3f} s"
+    )
 
 
 def test_the_sample_says_that_it_is_one_and_names_its_own_classes(no_network, tmp_path):

@@ -37,7 +37,7 @@ def test_verify_says_ok_differs_or_missing_for_each_file(shakespeare, capsys):
         commands.verify_data(("tiny-shakespeare",), shakespeare)
     assert caught.value.code == 1
     out = capsys.readouterr().out
-    assert f"{path}: differs: sha256 " in out
+    assert f"{path}: differs: the whole file: found sha256 " in out
     assert "expected 5891b5b5" in out
     path.write_bytes(b"hell")
     with pytest.raises(SystemExit):

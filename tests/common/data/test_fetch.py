@@ -74,12 +74,13 @@ def entry(*urls, content=CONTENT, name="a.txt"):
     return Entry(
         name="test",
         title="a test",
+        licence="none",
         files=(File("a.txt", len(CONTENT), sha256(CONTENT)),),
+        downloads=(Download(name, len(content), sha256(content), urls),),
+        usable=(("a.txt",),),
         places=("", "sub"),
         home="sub",
-        downloads=(Download(urls, len(content), sha256(content), name),),
-        licence="none",
-        usable=(("a.txt",),),
+        sample="text",
     )
 
 
@@ -191,7 +192,8 @@ def test_the_order_is_data_dir_then_variable_then_cache(tmp_path, monkeypatch):
 def test_the_sample_is_never_looked_for(monkeypatch):
     monkeypatch.setattr(fetch, "locate", None)
     monkeypatch.setattr(fetch, "download", None)
-    assert fetch.resolve(entry(), "sample") == fetch.Found(None, (), "asked for")
+    found = fetch.resolve(entry(), "sample")
+    assert (found.source, found.kind, found.reason) == (None, "sample", "asked for")
 
 
 def test_a_named_folder_that_does_not_exist_is_an_error(tmp_path):
@@ -207,18 +209,13 @@ def test_a_cache_that_cannot_be_written_is_an_error_and_auto_goes_on(tmp_path, m
     assert fetch.resolve(entry("http://127.0.0.1:9/a.txt"), "auto").source is None
 
 
-def test_checksums_are_those_of_sha256sum_md5sum_and_git():
-    assert fetch.checksum(b"hello\n", "git") == "ce013625030ba8dba906f756967f9e9ca394464a"
-    assert fetch.checksum(b"hello\n", "md5") == "b1946ac92492d2347c6235b4d2611184"
-    assert fetch.checksum(b"", "sha256").startswith("e3b0c44298fc1c149afbf4c8996fb924")
-
-
 def test_the_registry_is_consistent():
     lengths = {"sha256": 64, "md5": 32, "git": 40}
     for name, known in ENTRIES.items():
         assert known.name == name
         assert known.home in known.places or known.home == "movielens"
         names = {file.name for file in known.files}
+        assert known.file(known.files[-1].name) == known.files[-1]
         assert all(set(usable) <= names for usable in known.usable)
         assert known.licence
         for checked in (*known.files, *known.downloads):
@@ -230,7 +227,6 @@ def test_the_registry_is_consistent():
 
 
 @pytest.mark.realdata
-def test_folder_finds_every_real_set(real):
-    for name in ENTRIES:
-        assert fetch.folder(name, real).exists(), name
-    assert fetch.folder("mnist", real) == real / "mnist"
+def test_every_real_set_is_found(real):
+    assert all(fetch.locate(entry, real) for entry in ENTRIES.values())
+    assert fetch.locate(ENTRIES["mnist"], real).source == real / "mnist"

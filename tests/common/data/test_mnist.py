@@ -30,44 +30,30 @@ BAD_IMAGES = {
     "32 rows": (images_file(PIXELS, rows=32), ["byte 8", "32x28", "28x28"]),
     "784 columns of one row": (images_file(PIXELS, rows=1, columns=784), ["byte 8", "1x784"]),
     "a pixel short": (images_file(PIXELS[:-1], count=2), ["1,583 bytes", "1,584", "cut off"]),
-    "a pixel too many": (images_file(PIXELS + b"x"), ["byte 1,584", "more data"]),
-    "a billion images": (images_file(PIXELS, count=10**9), ["byte 4", "1,000,000,000"]),
-    "an HTML page": (b"<!doctype html>", ["HTML"]),
-    "an empty file": (b"", ["empty"]),
+    "a pixel too many": (images_file(PIXELS + b"x"), ["byte 1,584", "1 more bytes"]),
+    "a billion images": (images_file(PIXELS, count=10**9), ["784,000,000,016", "cut off"]),
 }
 
 BAD_LABELS = {
     "images instead of labels": (images_file(PIXELS), ["byte 0", "0x00000803", "0x00000801"]),
     "label ten": (labels_file([0, 9, 10, 11]), ["byte 10", "label 10", "0 to 9"]),
     "a label short": (labels_file([1, 2], count=3), ["10 bytes", "11", "cut off"]),
-    "a label too many": (labels_file([1, 2], count=1), ["byte 9", "more data"]),
-    "an HTML page": (b"<html>", ["HTML"]),
-    "an empty file": (b"", ["empty"]),
+    "a label too many": (labels_file([1, 2], count=1), ["byte 9", "1 more bytes"]),
 }
 
 
-@pytest.mark.parametrize("suffix", PACK)
 @pytest.mark.parametrize(
     ("read", "content", "words"),
     [pytest.param(mnist.read_images, *row, id=f"images: {k}") for k, row in BAD_IMAGES.items()]
     + [pytest.param(mnist.read_labels, *row, id=f"labels: {k}") for k, row in BAD_LABELS.items()],
 )
-def test_a_bad_file_is_rejected_by_name_and_place(read, content, words, suffix, tmp_path):
-    path = tmp_path / f"file{suffix}"
-    path.write_bytes(PACK[suffix](content))
+def test_a_bad_file_is_rejected_by_name_and_place(read, content, words, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         read(path)
     for word in [str(path), "expected", *words]:
         assert word in str(caught.value)
-
-
-@pytest.mark.parametrize("read", [mnist.read_images, mnist.read_labels])
-def test_a_directory_a_missing_file_and_a_broken_gzip_are_rejected(read, tmp_path):
-    broken = tmp_path / "broken.gz"
-    broken.write_bytes(gzip.compress(images_file(PIXELS))[:-20])
-    for path in (tmp_path, tmp_path / "none", broken):
-        with pytest.raises(DataError, match=str(path)):
-            read(path)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -123,49 +109,30 @@ def assert_reads(read, path, expected, right):
             read(path)
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A tiny set of real files; the true counts are asked for in the realdata test."""
-    for part, count in (("train", 2), ("t10k", 1)):
-        pixels = PIXELS[: 784 * count]
-        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(images_file(pixels))
-        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(labels_file([3] * count))
-    return tmp_path
-
-
-def test_images_and_labels_that_disagree_in_number_are_rejected(folder):
-    path = folder / "train-labels-idx1-ubyte"
-    path.write_bytes(labels_file([1, 2, 3]))
-    with pytest.raises(DataError, match="2 images and 3 labels") as caught:
-        mnist.load(data_dir=folder)
-    assert str(path) in str(caught.value)
-    assert str(folder / "train-images-idx3-ubyte") in str(caught.value)
-
-
-def test_a_real_set_of_another_size_is_rejected(folder):
-    with pytest.raises(DataError, match=r"2 images, expected 60,000"):
-        mnist.load(data_dir=folder)
-
-
 @pytest.mark.parametrize("place", [".", "mnist"])
 @pytest.mark.parametrize("suffix", PACK)
 @pytest.mark.parametrize("spelling", ["-idx", ".idx"])
-def test_all_spellings_and_places_are_found(place, suffix, spelling, tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist, "_read", lambda source, *counts: _found(source))
-
-    def _found(source):
-        paths = [mnist.fetch.path(mnist.MNIST, source, name) for name in mnist.MNIST.usable[0]]
-        return paths, {}
-
+def test_all_spellings_and_places_are_found_and_known_by_their_checksums(
+    place, suffix, spelling, tmp_path, published
+):
+    for part, count in (("train", 2), ("t10k", 1)):
+        images, labels = images_file(PIXELS[: 784 * count]), labels_file([3] * count)
+        for kind, content in (("images-idx3", images), ("labels-idx1", labels)):
+            (tmp_path / f"{part}-{kind}-ubyte").write_bytes(content)
+    published(mnist, "MNIST", tmp_path)
     (tmp_path / place).mkdir(exist_ok=True)
-    names = [
-        f"{part}-{kind}{spelling}{n}-ubyte{suffix}"
-        for part in ("train", "t10k")
-        for kind, n in (("images", 3), ("labels", 1))
-    ]
-    for name in names:
-        (tmp_path / place / name).write_bytes(b"x")
-    assert [path.name for path in mnist.load("real", tmp_path).train] == names
+    for path in list(tmp_path.glob("*ubyte")):
+        name = path.name.replace("-idx", spelling) + suffix
+        content = path.read_bytes()
+        path.unlink()
+        (tmp_path / place / name).write_bytes(PACK[suffix](content))
+    dataset = mnist.load("real", tmp_path)
+    assert dataset.train["image"].tobytes() == PIXELS
+    assert dataset.test["label"].tolist() == [3]
+    labels_path = tmp_path / place / f"t10k-labels{spelling}1-ubyte{suffix}"
+    labels_path.write_bytes(PACK[suffix](labels_file([4])))
+    with pytest.raises(DataError, match=f"{labels_path}: the whole file: found sha256"):
+        mnist.load("real", tmp_path)
 
 
 def test_the_sample_says_that_it_is_one_and_is_the_same_each_time(no_network, tmp_path):

@@ -15,9 +15,17 @@ from zoo.common.figures import INK, NORMAL, PALE, SMALL, check_images, page, pla
 KEYS = ("epoch", "train_reconstruction", "train_kl", "test_reconstruction", "test_kl")
 # Ten colours that stay apart on white, for the ten digits (Tol 2021, "muted", and grey).
 DIGITS = (
-    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933",
-    "#DDCC77", "#CC6677", "#882255", "#AA4499", "#777777",
-)  # fmt: skip
+    "#332288",
+    "#88CCEE",
+    "#44AA99",
+    "#117733",
+    "#999933",
+    "#DDCC77",
+    "#CC6677",
+    "#882255",
+    "#AA4499",
+    "#777777",
+)
 
 
 def learning_curves(metrics: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
@@ -176,7 +184,13 @@ def latent_sizes(results: Sequence[Mapping[str, float]], caption: str = "") -> F
         axes.margins(x=0.12, y=0.18)
         for place, mean in enumerate(means):
             axes.annotate(
-                f"{mean:.1f}", (place, mean), (0, 8), textcoords="offset points", ha="center",
-                size=SMALL, color=INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            )  # fmt: skip
+                f"{mean:.1f}",
+                (place, mean),
+                (0, 8),
+                textcoords="offset points",
+                ha="center",
+                size=SMALL,
+                color=INK,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            )
     return figure

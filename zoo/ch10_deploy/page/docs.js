@@ -26,12 +26,18 @@ function operation(path, method, about) {
   return [...parts, list];
 }
 
+function call({ requestBody: { content } }) {
+  const picture = "image/*" in content;
+  const example = content["application/json"].example;
+  const body = picture ? "@cat.png" : example ? `'${JSON.stringify(example)}'` : "@inputs.json";
+  return `curl -H "Authorization: Bearer $KEY" --data-binary ${body} \\\n` +
+    `     -H "Content-Type: ${picture ? "image/png" : "application/json"}" ` +
+    `${window.location.origin}/v1/predict`;
+}
+
 async function draw() {
   const schema = await (await fetch("/openapi.json")).json();
-  const here = window.location.origin;
-  document.getElementById("curl").textContent =
-    `curl -H "Authorization: Bearer $KEY" --data-binary @cat.png \\\n` +
-    `     -H "Content-Type: image/png" ${here}/v1/predict`;
+  document.getElementById("curl").textContent = call(schema.paths["/v1/predict"].post);
   for (const [path, methods] of Object.entries(schema.paths)) {
     for (const [method, about] of Object.entries(methods)) {
       document.getElementById("list").append(...operation(path, method, about));

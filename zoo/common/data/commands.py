@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tyro.conf import Positional
+
 from zoo.common.data import fetch, files
 from zoo.common.data.files import DataError
 from zoo.common.data.registry import ENTRIES, Entry, File
@@ -27,12 +29,12 @@ def list_data(data_dir: Path | None = None) -> None:
     Console().print(table)
 
 
-def fetch_data(names: tuple[str, ...], data_dir: Path | None = None) -> None:
+def fetch_data(names: Positional[tuple[str, ...]], data_dir: Path | None = None) -> None:
     """Download data sets into the cache, each file checked against its checksum.
 
     Args:
         names: The data sets, by the names that `list` shows.
-        data_dir: The folder to look in first; a data set that is found is not downloaded.
+        data_dir: The folder to look in first; what is found there is not downloaded.
     """
     if not names:
         raise SystemExit(f"name the data sets to fetch: {', '.join(ENTRIES)}")
@@ -50,8 +52,8 @@ def fetch_data(names: tuple[str, ...], data_dir: Path | None = None) -> None:
         raise SystemExit(1)
 
 
-def verify_data(names: tuple[str, ...] = (), data_dir: Path | None = None) -> None:
-    """Check every file that is here against its size and checksum; exit status 1 if one differs.
+def verify_data(names: Positional[tuple[str, ...]] = (), data_dir: Path | None = None) -> None:
+    """Check every file that is here against its size and checksum; status 1 if one differs.
 
     Args:
         names: The data sets, by the names that `list` shows; none means all.
@@ -79,14 +81,10 @@ def _entries(names: tuple[str, ...]) -> list[Entry]:
     return [ENTRIES[name] for name in names or ENTRIES]
 
 
-def _nearest(entry: Entry, data_dir: Path | None) -> fetch.Found | None:
+def _where(entry: Entry, data_dir: Path | None) -> str:
     """Where the data set would be read from, or else where some of its files are."""
     single = tuple((file.name,) for file in entry.files)
-    return fetch.locate(entry, data_dir) or fetch.locate(entry, data_dir, *single)
-
-
-def _where(entry: Entry, data_dir: Path | None) -> str:
-    found = _nearest(entry, data_dir)
+    found = fetch.locate(entry, data_dir) or fetch.locate(entry, data_dir, *single)
     if found is None:
         return "not here"
     names = entry.usable[0]
@@ -97,10 +95,7 @@ def _where(entry: Entry, data_dir: Path | None) -> str:
 def _difference(path: Path, file: File) -> str:
     """What is wrong with a file, or nothing."""
     try:
-        content = files.read_bytes(path, file.size)
-        files.check_size(path, len(content), file.size)
+        files.check(path, files.read_bytes(path, file.size), file)
     except DataError as error:
-        return f"differs: {error}"
-    algorithm, expected = file.checksum.split(":")
-    found = fetch.checksum(content, algorithm)
-    return "" if found == expected else f"differs: {algorithm} {found}, expected {expected}"
+        return f"differs: {str(error).removeprefix(f'{path}: ')}"
+    return ""

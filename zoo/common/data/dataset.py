@@ -1,9 +1,16 @@
-"""What a loader returns, and the fingerprint that a run folder keeps of it."""
+"""What a loader opens and returns, and the fingerprint that a run folder keeps of it."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from zoo.common.data import fetch
+from zoo.common.data.fetch import Found
+from zoo.common.data.registry import Entry
 
 
 class Dataset(NamedTuple):
@@ -23,6 +30,22 @@ class Dataset(NamedTuple):
     """As `train`, the examples that are never trained on."""
     classes: tuple[str, ...]
     """The name of each label."""
+
+
+@contextlib.contextmanager
+def opened(
+    entry: Entry, data: str, data_dir: Path | str | None, *alternatives: tuple[str, ...]
+) -> Iterator[Found]:
+    """As `fetch.resolve`, but in place of a real set that is missing the sample is found."""
+    from zoo.common.data import sample  # here, because it needs a reader's constants
+
+    found = fetch.resolve(entry, data, data_dir, *alternatives)
+    if found.source:
+        yield found
+    else:
+        with sample.folder(entry.sample) as folder:
+            names = (alternatives or entry.usable)[0]
+            yield found._replace(source=folder, names=names)
 
 
 def digest(dataset: tuple) -> str:

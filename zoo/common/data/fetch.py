@@ -7,19 +7,18 @@ network the attempt is given up within seconds.
 """
 
 import functools
-import hashlib
 import os
-import sys
 import tarfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
 from zoo.common.data import files
 from zoo.common.data.files import DataError
-from zoo.common.data.registry import ENTRIES, Download, Entry
+from zoo.common.data.registry import Download, Entry, File
 
 CHOICES = ("auto", "real", "sample")
 
@@ -34,12 +33,27 @@ SLOWEST = 100_000
 class Found(NamedTuple):
     """Where a data set is, or why the built-in sample stands in for it."""
 
+    entry: Entry
     source: Path | None
-    """A folder or a zip archive; None means the sample."""
-    names: tuple[str, ...]
-    """The files that are there, out of those asked for."""
-    reason: str
-    """Why it is the sample."""
+    """A folder or a zip archive; None for a sample that is not written yet."""
+    names: tuple[str, ...] = ()
+    """The files that are there, out of those looked for."""
+    reason: str = ""
+    """Why it is the sample; empty for the real set."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, "real" or "sample"."""
+        return "sample" if self.reason else "real"
+
+    def at(self, name: str) -> tuple[Path, File | None]:
+        """A reader's arguments: where a file is and, if it is real, what is known of it."""
+        known = None if self.reason else self.entry.file(name)
+        return path(self.entry, self.source, name), known
+
+    def describe(self, name: str, real: str, sample: str) -> str:
+        """The line that describes what was read: `real`, or the sample and why it is one."""
+        return f"built-in sample, not {name} ({self.reason}): {sample}" if self.reason else real
 
 
 def cache() -> Path:
@@ -57,23 +71,32 @@ def roots(data_dir: Path | str | None = None) -> list[Path]:
     Raises:
         DataError: When `data_dir` is given and does not exist.
     """
-    named = [Path(data_dir)] if data_dir is not None else []
-    if named and not named[0].exists():
-        raise files.fault(named[0], "the data folder", "no such folder", "a folder that exists")
-    variable = os.environ.get("ZOO_DATA_DIR")
-    return [*named, *([Path(variable)] if variable else []), cache()]
+    if data_dir is not None and not Path(data_dir).exists():
+        raise files.fault(data_dir, "the data folder", "no such folder", "a folder that exists")
+    named = (data_dir, os.environ.get("ZOO_DATA_DIR"), cache())
+    return [Path(folder) for folder in named if folder]
+
+
+def places(entry: Entry, data_dir: Path | str | None = None) -> list[Path]:
+    """Each folder or zip archive where files of a data set may lie, in the order of `locate`."""
+    found = (source for root in roots(data_dir) for source in _sources(entry, root))
+    return list(dict.fromkeys(found))
+
+
+def _sources(entry: Entry, root: Path) -> list[Path]:
+    return [root / place for place in entry.places if (root / place).exists()]
 
 
 def find(entry: Entry, source: Path, name: str) -> Path | None:
     """The file `name` of a data set in a folder or zip archive: any spelling, plain or packed."""
-    (file,) = (file for file in entry.files if file.name == name)
-    return files.find(source, file.name, *file.aliases)
+    return files.find(source, name, entry.file(name).alias or name)
 
 
 def path(entry: Entry, source: Path, name: str) -> Path:
     """As `find`, but it raises a `DataError` where there is none."""
-    (file,) = (file for file in entry.files if file.name == name)
-    return files.member(source, file.name, *file.aliases)
+    if found := find(entry, source, name):
+        return found
+    raise files.fault(source, "the folder or archive", f"no {name}", name)
 
 
 def locate(
@@ -91,27 +114,8 @@ def locate(
         for names in alternatives or entry.usable:
             for source in _sources(entry, root):
                 if all(find(entry, source, name) for name in names):
-                    return Found(source, names, "")
+                    return Found(entry, source, names)
     return None
-
-
-def places(entry: Entry, data_dir: Path | str | None = None) -> list[Path]:
-    """Each folder or zip archive where files of a data set may lie, in the order of `locate`."""
-    found = (source for root in roots(data_dir) for source in _sources(entry, root))
-    return list(dict.fromkeys(found))
-
-
-def _sources(entry: Entry, root: Path) -> list[Path]:
-    inside = (root / place if place else root for place in entry.places)
-    return [source for source in inside if source.exists()]
-
-
-def folder(name: str, data_dir: Path | str | None = None) -> Path | None:
-    """The folder or zip archive that has data set `name`; no network."""
-    if name not in ENTRIES:
-        raise ValueError(f"no data set {name!r}, expected one of {', '.join(ENTRIES)}")
-    found = locate(ENTRIES[name], data_dir)
-    return found.source if found else None
 
 
 def resolve(
@@ -124,18 +128,18 @@ def resolve(
 
     Args:
         entry: The data set.
-        data: "auto" turns to the sample when the set is neither here nor to be had, "real" fails
-            then, and "sample" never looks for it.
+        data: "auto" falls back to the sample when the set is neither here nor available, "real"
+            fails then, and "sample" never looks for it.
         data_dir: Looked in first.
         alternatives: As in `locate`.
 
     Raises:
-        DataError: With "real", when the data set is not to be had.
+        DataError: With "real", when the data set is not available.
     """
     if data not in CHOICES:
         raise ValueError(f"data is {data!r}, expected one of {', '.join(CHOICES)}")
     if data == "sample":
-        return Found(None, (), "asked for")
+        return Found(entry, None, reason="asked for")
     if found := locate(entry, data_dir, *alternatives):
         return found
     try:
@@ -144,7 +148,8 @@ def resolve(
         if data == "real":
             raise DataError(f"{missing(entry, data_dir, *alternatives)} {error}") from error
         looked = ", ".join(str(root) for root in roots(data_dir))
-        return Found(None, (), f"the real set is not in {looked} and could not be downloaded")
+        reason = f"the real set is not in {looked} and could not be downloaded"
+        return Found(entry, None, reason=reason)
     if found := locate(entry, data_dir, *alternatives):
         return found
     raise DataError(missing(entry, data_dir, *alternatives))
@@ -153,7 +158,7 @@ def resolve(
 def missing(
     entry: Entry, data_dir: Path | str | None = None, *alternatives: tuple[str, ...]
 ) -> str:
-    """What to say when a data set is not here: what is missing, where we looked, what to do."""
+    """The message when a data set is not here: what is missing, where we looked, what to do."""
     names = (alternatives or entry.usable)[-1]
     looked = ", ".join(str(root) for root in roots(data_dir))
     part = locate(entry, data_dir, *((name,) for name in names))
@@ -171,7 +176,7 @@ def download(entry: Entry) -> Path:
     """Download a data set into the cache and return the folder that it is in.
 
     Raises:
-        DataError: When no server delivers the right bytes; says what each one did.
+        DataError: When no server delivers the right bytes, with what each one did.
     """
     home = cache() / entry.home
     for wanted in entry.downloads:
@@ -182,53 +187,45 @@ def download(entry: Entry) -> Path:
     return home
 
 
-def checksum(content: bytes, algorithm: str) -> str:
-    """The hexadecimal checksum of some bytes: "sha256", "md5" or "git" (a blob's object id)."""
-    if algorithm == "git":
-        head = b"blob %d\0" % len(content)
-        return hashlib.sha1(head + content, usedforsecurity=False).hexdigest()
-    return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
-
-
 def _retrieve(wanted: Download, home: Path) -> Path:
     """Download one file from the first of its servers that delivers it."""
     import pooch
 
     failures = []
+    stream = functools.partial(_stream, size=wanted.size)
     for url in wanted.urls:
-        stream = functools.partial(_stream, size=wanted.size)
         try:
-            kept = pooch.retrieve(url, wanted.checksum, wanted.name, home, downloader=stream)
+            return Path(pooch.retrieve(url, wanted.checksum, wanted.name, home, downloader=stream))
         except (OSError, ValueError) as error:  # a failed request is an OSError
-            failures.append(f"{url}: {_one_line(error)}")
-        else:
-            return Path(kept)
+            text = " ".join(str(error).split())  # short: requests wraps one error in another
+            text = text if len(text) <= 200 else text[:197] + "..."
+            failures.append(f"{url}: {type(error).__name__}: {text}")
     raise DataError(f"{wanted.name} could not be downloaded. " + " ".join(failures))
 
 
 def _stream(url: str, output_file: str, _: object, *, size: int) -> None:
-    """Pooch's downloader: as its own, but bounded in time and size, and it knows an HTML page."""
+    """Pooch's downloader, but bounded in time and size, and an HTML page is refused by name."""
     import requests
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    start = time.monotonic()
     # A server must not pack the answer again: the checksum is of the file as it is kept.
-    get = functools.partial(
-        requests.get,
-        url,
-        stream=True,
-        timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
-        headers={"Accept-Encoding": "identity"},
-    )
+    headers, limits = {"Accept-Encoding": "identity"}, (CONNECT_SECONDS, ANSWER_SECONDS)
+    get = functools.partial(requests.get, url, stream=True, timeout=limits, headers=headers)
+    start, received = time.monotonic(), 0
     response = _within(ANSWER_SECONDS, get)
     response.raise_for_status()
-    received = 0
-    with response, open(output_file, "wb") as file, _progress(url, size) as advance:
+    columns = TextColumn("{task.description}"), DownloadColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    with response, open(output_file, "wb") as file, bar:
+        task = bar.add_task(url.rsplit("/", 1)[-1], total=size)
         for chunk in response.iter_content(1 << 16):
             if received == 0 and files.is_html(chunk):
                 raise ValueError("the server sent an HTML page, not the file")
             file.write(chunk)
             received += len(chunk)
-            advance(len(chunk))
+            bar.update(task, completed=received)
             if received > 1.1 * size + files.MIB:
                 raise ValueError(f"the server sent more than the file's {size:,} bytes")
             if time.monotonic() - start > 10 + size / SLOWEST:
@@ -237,63 +234,35 @@ def _stream(url: str, output_file: str, _: object, *, size: int) -> None:
 
 def _within(seconds: float, call: Callable):
     """`call()`, or TimeoutError after `seconds`: the look-up of a name has no time limit itself."""
-    outcome = []
+    future = Future()
 
     def attempt():
         try:
-            outcome.append((call(), None))
+            future.set_result(call())
         except Exception as error:
-            outcome.append((None, error))
+            future.set_exception(error)
 
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    value, error = outcome[0]
-    if error is not None:
-        raise error
-    return value
-
-
-def _progress(url: str, size: int):
-    """A context with a function that takes the bytes received; a bar where there is a terminal."""
-    from contextlib import contextmanager, nullcontext
-
-    if not sys.stderr.isatty():
-        return nullcontext(lambda count: None)
-    from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    @contextmanager
-    def bar():
-        columns = (TextColumn("{task.description}"), DownloadColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task(url.rsplit("/", 1)[-1], total=size)
-            yield lambda count: progress.advance(task, count)
-
-    return bar()
+    threading.Thread(target=attempt, daemon=True).start()
+    try:
+        return future.result(seconds)
+    except TimeoutError as error:
+        raise TimeoutError(f"no answer within {seconds:g} s") from error
 
 
 def _unpack(entry: Entry, archive: Path, home: Path) -> None:
-    """Take a data set's files out of a .tar.gz, each checked, and nothing else."""
+    """Take a data set's files out of a .tar.gz, each checked, and nothing else.
+
+    Not by `pooch.Untar`, which writes in place (a cut-off file would look like a whole one) and
+    does not limit sizes.
+    """
     known = {file.name: file for file in entry.files}
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 file = known.get(member.name.rsplit("/", 1)[-1])
-                if file is None or not member.isfile():
-                    continue
-                content = tar.extractfile(member).read(file.size + 1)
-                algorithm, expected = file.checksum.split(":")
-                if (found := checksum(content, algorithm)) != expected:
-                    raise files.fault(archive, member.name, f"{algorithm} {found}", expected)
-                files.write_bytes(home / file.name, content)
+                if file and member.isfile():
+                    content = tar.extractfile(member).read(file.size + 1)
+                    files.check(archive / member.name, content, file)
+                    files.write_bytes(home / file.name, content)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise files.fault(archive, "the archive", str(error), "a whole .tar.gz") from error
-
-
-def _one_line(error: Exception) -> str:
-    """The error's own words, short: requests wraps one exception in another."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text if len(text) <= 200 else text[:197] + '...'}"

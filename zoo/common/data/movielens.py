@@ -1,42 +1,41 @@
-"""MovieLens 1M and 100K: ratings of films.
+"""MovieLens 1M and 100K: ratings of movies.
 
 Harper, Konstan, "The MovieLens Datasets", 2015. The book's restricted Boltzmann machine in chapter
-3 reads the 1M set. In it a line of ratings.dat is `user::film::rating::time`, in 100K's u.data the
-four stand between tabs; films are in movies.dat (`id::title::genre|genre`) and u.item, in latin-1.
+3 reads the 1M set. In it a line of ratings.dat is `user::movie::rating::time`, in 100K's u.data the
+four stand between tabs; movies are in movies.dat (`id::title::genre|genre`) and u.item, in latin-1.
 
-1M is also read without its rating values: interactions.dat has lines `user::film`. The held-out
-files of He et al., "Neural Collaborative Filtering", 2017, go with it.
+1M is also read without its rating values: interactions.dat has lines `user::movie`. With it goes
+the leave-one-out test set of He et al., "Neural Collaborative Filtering", 2017: of each user the
+latest movie is held out and ranked against 99 others.
 
 Axes: R ratings, U users, K negatives (99). Ids are those of the files, from one.
 """
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from zoo.common.data import fetch, files, films, sample
+from zoo.common.data import dataset, files
+from zoo.common.data.fetch import Found
 from zoo.common.data.files import fault
-from zoo.common.data.heldout import HeldOut, by_appearance, leave_one_out, read_held_out
-from zoo.common.data.ratings import Ratings, arrays, dense, read_ratings
-from zoo.common.data.registry import ML_1M, ML_1M_NCF, ML_100K
-
-__all__ = [
-    "FOLDS",
-    "HeldOut",
-    "MovieLens",
-    "Ratings",
-    "by_appearance",
-    "dense",
-    "leave_one_out",
-    "load",
-    "read_1m",
-    "read_100k",
-    "read_held_out",
-    "read_ratings",
-]
+from zoo.common.data.registry import ML_1M, ML_1M_NCF, ML_100K, File
 
 FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
+NEGATIVES = 99
+LARGEST_ID = 2**31 - 1
+
+GENRES = (
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
+    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
+    *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+"""In the order of u.genre and of the flags in u.item; movies.dat has all but "unknown"."""
+
+# Every byte is a latin-1 character, but control characters do not belong in a title.
+_MOVIE = re.compile(r"0*([1-9][0-9]{0,8})::([^\x00-\x1f\x7f-\x9f]+)::([^:]+)")
+_ITEM = re.compile(r"0*([1-9][0-9]{0,8})\|([^|\x00-\x1f\x7f-\x9f]+)(?:\|[^|]*){3}((?:\|[01]){19})")
 
 
 class MovieLens(NamedTuple):
@@ -47,70 +46,15 @@ class MovieLens(NamedTuple):
     split: str
     description: str
     train: dict[str, np.ndarray]
-    """"user", "item" and, where they are known, "rating" and "timestamp"; as in `Ratings`."""
+    """As of `read_ratings`."""
     test: dict[str, np.ndarray]
-    """As `train`; with "leave-one-out" also "negative" int32 [U, K]; empty with "all"."""
+    """As `train`; with "leave-one-out" also "negative" int32 [U, K], movies that the user never
+    rated; of the real file's 597,960 there are 156 that are the held-out movie itself: a metric
+    must not count those as movies ranked above it. Empty with "all"."""
     titles: dict[int, str]
-    """By film id; films that nobody rated are among them."""
+    """By movie id; movies that nobody rated are among them."""
     genres: dict[int, tuple[str, ...]]
-    """By film id."""
-
-
-def read_1m(
-    path: Path | str, count: int | None = 1_000_209
-) -> tuple[Ratings, dict[int, str], dict[int, tuple[str, ...]]]:
-    """MovieLens 1M: ratings, titles by film id, genres by film id.
-
-    Args:
-        path: A folder or zip archive with movies.dat and ratings.dat, or interactions.dat when
-            only the pairs are known.
-        count: The number of ratings there must be; None takes any.
-
-    Raises:
-        DataError: As `read_ratings`, and when a film was rated that movies.dat does not have.
-    """
-    path = Path(path)
-    titles, genres = films.read_dat(files.member(path, "movies.dat"))
-    if full := files.find(path, "ratings.dat"):
-        ratings, member = read_ratings(full, count=count), full
-    else:
-        member = files.member(path, "interactions.dat")
-        ratings = read_ratings(member, columns=2, count=count)
-    _check_known(member, ratings, titles)
-    return ratings, titles, genres
-
-
-def read_100k(
-    path: Path | str, folds: tuple[str, ...] = FOLDS, count: int | None = 100_000
-) -> tuple[
-    Ratings,
-    dict[str, tuple[Ratings, Ratings]],
-    dict[int, str],
-    dict[int, tuple[str, ...]],
-]:
-    """MovieLens 100K: ratings, folds (train and test) by name, titles and genres by film id.
-
-    Args:
-        path: A folder or zip archive with u.data, u.item and the folds' .base and .test files.
-        folds: Those to read. u1 to u5 are five disjoint test sets; ua and ub hold ten ratings a
-            user each.
-        count: The number of ratings there must be; None takes any.
-
-    Raises:
-        DataError: As `read_ratings`, when a film was rated that u.item does not have, and when a
-            fold's two files together are not u.data.
-    """
-    path = Path(path)
-    titles, genres = films.read_item(files.member(path, "u.item"))
-    member = files.member(path, "u.data")
-    ratings = read_ratings(member, "\t", count=count)
-    _check_known(member, ratings, titles)
-    pairs = {}
-    for fold in folds:
-        base, test = (files.member(path, f"{fold}.{part}") for part in ("base", "test"))
-        pairs[fold] = read_ratings(base, "\t"), read_ratings(test, "\t")
-        _check_fold(base, ratings, *pairs[fold])
-    return ratings, pairs, titles, genres
+    """By movie id."""
 
 
 def load(
@@ -126,94 +70,210 @@ def load(
         data: "auto", "real" or "sample", see `zoo.common.data.fetch.resolve`.
         data_dir: The folder to look in first.
         split: For 100K one of `FOLDS`; "auto" is u1. For 1M "leave-one-out" (He et al. 2017), as
-            "auto" where those files are to be had. For both "all": everything to train on.
+            "auto" where those files are available. For both "all": everything to train on.
 
     Raises:
-        DataError: When a file is not what it should be, or "real" data is not to be had.
+        DataError: When a file is not what it should be, or "real" data is not available.
     """
-    if name == "ml-100k":
-        return _load_100k(data, data_dir, "u1" if split == "auto" else split)
-    if name == "ml-1m":
-        return _load_1m(data, data_dir, split)
-    raise ValueError(f"name is {name!r}, expected ml-100k or ml-1m")
-
-
-def _load_100k(data: str, data_dir: Path | str | None, split: str) -> MovieLens:
-    if split not in (*FOLDS, "all"):
-        raise ValueError(f"split is {split!r}, expected auto, all or one of {', '.join(FOLDS)}")
-    folds = () if split == "all" else (split,)
-    found = fetch.resolve(ML_100K, data, data_dir)
-    if found.source is not None:
-        ratings, pairs, *about = read_100k(found.source, folds)
-    else:
-        with sample.folder("ml-100k") as source:
-            ratings, pairs, *about = read_100k(source, folds, count=None)
-    train, test = pairs[split] if folds else (ratings, None)
-    return _described("MovieLens 100K", found, split, arrays(train), arrays(test), *about)
-
-
-def _load_1m(data: str, data_dir: Path | str | None, split: str) -> MovieLens:
-    if split not in ("auto", "leave-one-out", "all"):
-        raise ValueError(f"split is {split!r}, expected auto, leave-one-out or all")
-    found = fetch.resolve(ML_1M, data, data_dir)
-    held = None
-    if found.source is not None:
-        ratings, *about = read_1m(found.source)
-        if split != "all":
-            held = _read_held_out_of(data_dir, required=split == "leave-one-out")
-    else:
-        with sample.folder("ml-1m") as source:
-            ratings, *about = read_1m(source, count=None)
-            if split != "all":
-                held = _read_held_out_in(source)
-    if held is None:
-        return _described("MovieLens 1M", found, "all", arrays(ratings), {}, *about)
-    train, test = leave_one_out(ratings, held)
-    return _described("MovieLens 1M", found, "leave-one-out", train, test, *about)
-
-
-def _read_held_out_of(data_dir: Path | str | None, required: bool) -> HeldOut | None:
-    """The real held-out files; None where they are not to be had and not required."""
-    found = fetch.resolve(ML_1M_NCF, "real" if required else "auto", data_dir)
-    return None if found.source is None else _read_held_out_in(found.source)
-
-
-def _read_held_out_in(source: Path) -> HeldOut:
-    names = ("ml-1m.test.rating", "ml-1m.test.negative")
-    return read_held_out(*(files.member(source, name) for name in names))
-
-
-def _described(
-    name: str, found: fetch.Found, split: str, train: dict, test: dict, titles: dict, genres: dict
-) -> MovieLens:
+    if name not in ("ml-100k", "ml-1m"):
+        raise ValueError(f"name is {name!r}, expected ml-100k or ml-1m")
+    small = name == "ml-100k"
+    splits = ("auto", "all", *(FOLDS if small else ("leave-one-out",)))
+    if split not in splits:
+        raise ValueError(f"split is {split!r}, expected one of {', '.join(splits)}")
+    title = "MovieLens 100K" if small else "MovieLens 1M"
+    with dataset.opened(ML_100K if small else ML_1M, data, data_dir) as found:
+        read = _read_100k if small else _read_1m
+        split, train, test = read(found, split, data_dir)
+        titles, genres = read_movies(*found.at("u.item" if small else "movies.dat"))
     counts = f"{len(train['user']):,} to train on, {len(test.get('user', ())):,} to test on"
-    what = "ratings" if "rating" in train else "pairs of user and film (no rating values)"
-    description = f"{name}, split {split}: {what}, {counts}"
-    if found.source is None:
-        description = (
-            f"built-in sample, not {name} ({found.reason}): ratings drawn from a latent-factor "
-            f"model, split {split}, {counts}"
-        )
-    source = "sample" if found.source is None else "real"
-    return MovieLens(name, source, split, description, train, test, titles, genres)
+    what = "ratings" if "rating" in train else "pairs of user and movie (no rating values)"
+    description = found.describe(
+        title,
+        f"{title}, split {split}: {what}, {counts}",
+        f"ratings drawn from a latent-factor model, split {split}, {counts}",
+    )
+    return MovieLens(title, found.kind, split, description, train, test, titles, genres)
 
 
-def _check_known(path: Path, ratings: Ratings, titles: dict[int, str]) -> None:
-    unknown = ~np.isin(ratings.item, np.fromiter(titles, np.int32, len(titles)))
-    if unknown.any():
-        line = int(np.argmax(unknown))
-        expected = "one of the set's list of films"
-        raise fault(path, f"line {line + 1:,}", f"film {ratings.item[line]}", expected)
+def read_ratings(
+    path: Path | str, known: File | None = None, line: str = "N::N::N::N"
+) -> dict[str, np.ndarray]:
+    r"""The ratings in one file, in its order.
+
+    Args:
+        path: For example ratings.dat, plain, .gz or .xz.
+        known: The registry's record, whose size and checksum the content must have.
+        line: The form of a line, N for a number: user, movie and, if they are known, rating and
+            time. "N\tN\tN\tN" in 100K's files, "N::N" in interactions.dat.
+
+    Returns:
+        "user" int32 [R], "item" int32 [R] and, where they are known, "rating" uint8 [R], 1 to 5,
+        and "timestamp" int64 [R], seconds since 1970 (UTC).
+
+    Raises:
+        DataError: At a malformed line, an id below one, a rating outside 1 to 5, or a pair of user
+            and movie for the second time.
+    """
+    table = _read_table(path, known, line)
+    ids = table[:, :2]
+    if (bad := ((ids < 1) | (ids > LARGEST_ID)).any(axis=1)).any():
+        row = int(np.argmax(bad))
+        found = f"user {ids[row, 0]} and movie {ids[row, 1]}"
+        raise fault(path, f"line {row + 1:,}", found, f"ids from 1 to {LARGEST_ID:,}")
+    pairs = _pairs(ids[:, 0], ids[:, 1])
+    order = np.argsort(pairs, kind="stable")
+    if (again := pairs[order[1:]] == pairs[order[:-1]]).any():
+        row = int(order[1:][again].min())
+        found = f"{tuple(ids[row].tolist())} a second time"
+        raise fault(path, f"line {row + 1:,}", found, "each user and movie once")
+    return _columns(path, table)
 
 
-def _check_fold(path: Path, ratings: Ratings, base: Ratings, test: Ratings) -> None:
-    """Raise unless base and test are the ratings, each once."""
-    rows = [np.stack(part, axis=1) for part in (ratings, base, test)]
-    both = np.concatenate(rows[1:])
-    if len(both) != len(rows[0]) or (_sorted(both) != _sorted(rows[0])).any():
-        found = f"{len(both):,} ratings with those of the .test file, not the same as u.data's"
-        raise fault(path, "the whole file", found, f"the {len(rows[0]):,} ratings of u.data")
+def read_movies(
+    path: Path | str, known: File | None = None
+) -> tuple[dict[int, str], dict[int, tuple[str, ...]]]:
+    """Titles and genres by movie id from movies.dat or u.item.
+
+    A line of u.item has 24 fields between bars: id, title, date, video date, address, 19 flags of
+    genres.
+
+    Args:
+        path: The file, plain, .gz or .xz.
+        known: As in `read_ratings`.
+
+    Raises:
+        DataError: At a malformed line, an id for the second time, an unknown genre, or bytes that
+            are not latin-1 text.
+    """
+    titles, genres = {}, {}
+    for number, line in enumerate(_latin1_lines(path, known), start=1):
+        if match := _MOVIE.fullmatch(line):
+            names = tuple(match[3].split("|"))
+        elif match := _ITEM.fullmatch(line):
+            flags = match[3].replace("|", "")
+            names = tuple(g for g, flag in zip(GENRES, flags, strict=True) if flag == "1")
+        else:
+            expected = "'id::title::genre|genre' or the 24 fields of u.item"
+            raise fault(path, f"line {number:,}", repr(line[:60]), expected)
+        if not names or not set(names) <= set(GENRES) or len(set(names)) < len(names):
+            raise fault(path, f"line {number:,}", f"genres {names}", "known genres, each once")
+        if (movie := int(match[1])) in titles:
+            raise fault(path, f"line {number:,}", f"movie {movie} a second time", "each once")
+        titles[movie], genres[movie] = match[2], names
+    return titles, genres
 
 
-def _sorted(rows: np.ndarray) -> np.ndarray:
-    return rows[np.lexsort(rows.T[:2])]
+def by_appearance(ids: np.ndarray) -> np.ndarray:
+    """The distinct ids in the order in which they first appear; `result[n]` is number n's id."""
+    distinct, first = np.unique(ids, return_index=True)
+    return distinct[np.argsort(first)]
+
+
+def dense(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """For each of `ids` its position in `known`, int32; what an embedding is indexed with.
+
+    Args:
+        ids: Any shape.
+        known: [V] distinct, in any order.
+
+    Raises:
+        ValueError: When one of the ids is not known.
+    """
+    order = np.argsort(known)
+    at = np.searchsorted(known, ids, sorter=order)
+    index = order[np.minimum(at, len(known) - 1)]
+    if (known[index] != ids).any():
+        stray = np.asarray(ids)[known[index] != ids].flat[0]
+        raise ValueError(f"id {stray} is not among the {len(known):,} known ones")
+    return index.astype(np.int32)
+
+
+def _read_100k(found: Found, split: str, _: object) -> tuple[str, dict, dict]:
+    split = "u1" if split == "auto" else split
+    parts = ("u.data",) if split == "all" else (f"{split}.base", f"{split}.test")
+    train, *test = (read_ratings(*found.at(part), "N\tN\tN\tN") for part in parts)
+    return split, train, *(test or [{}])
+
+
+def _read_1m(found: Found, split: str, data_dir: Path | str | None) -> tuple[str, dict, dict]:
+    name = found.names[1]
+    line = "N::N" if name == "interactions.dat" else "N::N::N::N"
+    ratings = read_ratings(*found.at(name), line)
+    if split == "all":
+        return split, ratings, {}
+    data = "real" if split == "leave-one-out" else "auto"
+    data = "sample" if found.kind == "sample" else data
+    with dataset.opened(ML_1M_NCF, data, data_dir) as held:
+        if held.kind != found.kind:  # real ratings, and their test set is not available
+            return "all", ratings, {}
+        return "leave-one-out", *_leave_one_out(ratings, held)
+
+
+def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, dict]:
+    """The ratings without the held-out ones, and those with their negatives.
+
+    The files of He et al. number from zero: users in the order of their ids, movies in the order
+    in which they first appear in ratings.dat. Here they get the ids of the other files.
+    """
+    path, known = found.at("ml-1m.test.rating")
+    test = _columns(path, _read_table(path, known, "N\tN\tN\tN"))
+    negative = _read_table(*found.at("ml-1m.test.negative"), "(N,N)" + "\tN" * NEGATIVES)[:, 2:]
+    users, items = np.unique(ratings["user"]), by_appearance(ratings["item"])
+    test["user"], test["item"] = users[test["user"]], items[test["item"]]
+    test["negative"] = items[negative]
+    held = _pairs(test["user"], test["item"])
+    kept = ~np.isin(_pairs(ratings["user"], ratings["item"]), held)
+    return {key: values[kept] for key, values in ratings.items()}, test
+
+
+def _read_table(path: Path | str, known: File | None, line: str) -> np.ndarray:
+    """The numbers of a file of lines like `line`, int64 [L, C]; N has one to ten digits.
+
+    A regular expression finds the first line of another form, and numpy parses the numbers, which
+    would pass over much that is wrong: one million ratings take half a second.
+    """
+    content = files.read_bytes(path, known=known).replace(b"\r\n", b"\n")
+    pattern = re.escape(line).replace("N", "[0-9]{1,10}") + "\n"
+    end = re.match(f"(?:{pattern})*+".encode(), content).end()
+    if end < len(content):
+        number = content.count(b"\n", 0, end) + 1
+        bad, newline, _ = content[end:].partition(b"\n")
+        advice = "" if newline else "The file is cut off."
+        expected = f"{line.replace('N', 'number')!r} and a newline"
+        raise fault(path, f"line {number:,}", repr(bad[:60])[1:], expected, advice)
+    digits = bytes(byte if chr(byte).isdecimal() else ord(" ") for byte in range(256))
+    numbers = np.fromstring(content.translate(digits), np.int64, sep=" ")
+    return numbers.reshape(content.count(b"\n"), -1)
+
+
+def _columns(path: Path | str, table: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns of a table of ratings by name, see `read_ratings`."""
+    user, item, *rest = table.T
+    columns = {"user": user.astype(np.int32), "item": item.astype(np.int32)}
+    if not rest:
+        return columns
+    rating, timestamp = rest
+    if (bad := (rating < 1) | (rating > 5)).any():
+        row = int(np.argmax(bad))
+        raise fault(path, f"line {row + 1:,}", f"rating {rating[row]}", "1 to 5")
+    return {**columns, "rating": rating.astype(np.uint8), "timestamp": timestamp.copy()}
+
+
+def _pairs(user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """One int64 for each pair of ids."""
+    return user.astype(np.int64) << 32 | item.astype(np.int64)
+
+
+def _latin1_lines(path: Path | str, known: File | None) -> list[str]:
+    """The lines of a text, the last of which must end in a newline too."""
+    content = files.read_bytes(path, 16 * files.MIB, known).replace(b"\r\n", b"\n")
+    # Latin-1 that is not ASCII is hardly ever valid UTF-8, of which nothing is ignored here.
+    if not content.isascii() and content.decode("utf-8", "ignore").encode() == content:
+        raise fault(path, "the whole file", "UTF-8 text", "latin-1", "Convert it with iconv.")
+    # Not splitlines(): in latin-1 it would also break at the byte 0x85.
+    *lines, rest = content.decode("latin-1").split("\n")
+    if rest:
+        place = f"line {len(lines) + 1:,} (the end)"
+        raise fault(path, place, "no newline", "one", "The file is cut off.")
+    return lines

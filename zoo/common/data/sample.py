@@ -5,7 +5,9 @@ same path as one on real data:
 
 - mnist: the 8x8 digits of scikit-learn (1,797, real handwriting), brought to 28x28.
 - cifar10: drawn shapes in ten classes, in random colours, sizes, places and angles.
-- ml-1m, ml-100k: ratings drawn from a latent-factor model, see `zoo.common.data.sample_ratings`.
+- ml-1m, ml-100k: ratings drawn from a latent-factor model. A rating is
+  round(3.6 + b_u + b_i + p_u . q_i + noise), kept within 1 to 5, for users' and movies' leanings b
+  and their vectors p and q of four factors. A movie's genres follow its factors.
 - text: the documentation inside CPython, `pydoc_data.topics`; it varies with the Python version.
 
 All but the text are the same on every machine.
@@ -13,35 +15,29 @@ All but the text are the same on every machine.
 
 import contextlib
 import os
-import shutil
-import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from zoo.common.data import fetch, sample_ratings
+from zoo.common.data import fetch
+from zoo.common.data.movielens import GENRES, NEGATIVES, by_appearance
 
 VERSION = "v1"
 """To be raised when what is written below changes: the files are kept in the cache."""
 
 SHAPES = (
-    "circle",
-    "ring",
-    "square",
-    "frame",
-    "triangle",
-    "cross",
-    "star",
-    "crescent",
-    "bar",
-    "pair",
+    *("circle", "ring", "square", "frame", "triangle"),
+    *("cross", "star", "crescent", "bar", "pair"),
 )
 SHAPES_PER_FILE = 500
 """Records in each of the six files of the sample in the CIFAR-10 format."""
 TEST_DIGITS = 297
 """Digits of scikit-learn's 1,797 to test on: the last ones, mostly of other writers."""
+USERS, MOVIES, FACTORS = 300, 250, 4
+BEGIN = 978_300_000
+"""Seconds since 1970 at the first rating, as in MovieLens 1M."""
 
 
 @contextlib.contextmanager
@@ -55,33 +51,23 @@ def folder(name: str) -> Iterator[Path]:
     if home.is_dir():
         yield home
         return
+    options = {"prefix": f".{name}.", "ignore_cleanup_errors": True}
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
-        started = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home.parent))
+        started = tempfile.TemporaryDirectory(dir=home.parent, **options)
     except OSError:
-        with tempfile.TemporaryDirectory() as temporary:
-            write(name, Path(temporary))
-            yield Path(temporary)
-        return
-    try:
-        write(name, started)
+        started = tempfile.TemporaryDirectory(**options)
+        home = Path(started.name)
+    with started:
+        write(name, Path(started.name))
         with contextlib.suppress(OSError):  # another process was first; its files are the same
-            os.rename(started, home)
+            os.rename(started.name, home)
         yield home
-    finally:
-        shutil.rmtree(started, ignore_errors=True)
 
 
 def write(name: str, path: Path) -> None:
     """Write the files of sample `name` ("mnist", "cifar10", "ml-1m", "ml-100k" or "text")."""
-    writers = {
-        "mnist": write_mnist,
-        "cifar10": write_cifar10,
-        "ml-1m": sample_ratings.write_1m,
-        "ml-100k": sample_ratings.write_100k,
-        "text": write_text,
-    }
-    writers[name](path)
+    _WRITERS[name](path)
 
 
 def write_mnist(path: Path) -> None:
@@ -98,15 +84,10 @@ def write_mnist(path: Path) -> None:
     large = weights @ digits.images @ weights.T * (255 / 16)
     images = np.pad(np.rint(large).astype(np.uint8), ((0, 0), (4, 4), (4, 4)))
     labels = digits.target.astype(np.uint8)
-    parts = {"train": slice(None, -TEST_DIGITS), "t10k": slice(-TEST_DIGITS, None)}
-    for part, rows in parts.items():
-        count = len(labels[rows])
-        (path / f"{part}-images-idx3-ubyte").write_bytes(
-            struct.pack(">IIII", 0x803, count, 28, 28) + images[rows].tobytes()
-        )
-        (path / f"{part}-labels-idx1-ubyte").write_bytes(
-            struct.pack(">II", 0x801, count) + labels[rows].tobytes()
-        )
+    for part, rows in (("train", slice(-TEST_DIGITS)), ("t10k", slice(-TEST_DIGITS, None))):
+        for kind, magic, array in (("images-idx3", 0x803, images), ("labels-idx1", 0x801, labels)):
+            header = np.array([magic, *array[rows].shape], ">u4").tobytes()
+            (path / f"{part}-{kind}-ubyte").write_bytes(header + array[rows].tobytes())
 
 
 def write_cifar10(path: Path) -> None:
@@ -133,10 +114,7 @@ def draw_shapes(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
     y, x = np.mgrid[:32, :32][:, None] - centre
     u = (np.cos(angle) * x + np.sin(angle) * y) / radius
     v = (np.cos(angle) * y - np.sin(angle) * x) / radius
-    distance = np.empty_like(u)
-    for label, name in enumerate(SHAPES):
-        rows = labels == label
-        distance[rows] = _distance(name, u[rows], v[rows])
+    distance = _distances(u, v)[labels, np.arange(n)]
     cover = np.clip(0.5 - distance * radius, 0, 1)[..., None]  # 1 inside, soft at the edge
     colours = rng.uniform(0, 255, (3, n, 1, 1, 3))
     near = np.abs(colours[0] - colours[1]).sum(-1) < 200  # a shape must stand out a little
@@ -147,34 +125,24 @@ def draw_shapes(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def _distance(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """About the distance from a shape's edge, negative inside; the shape has radius one."""
+def _distances(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """About the distance from each shape's edge, negative inside; a shape has radius one."""
     r, square = np.hypot(u, v), np.maximum(np.abs(u), np.abs(v))
-    match name:
-        case "circle":
-            return r - 0.9
-        case "ring":
-            return np.abs(r - 0.75) - 0.22
-        case "square":
-            return square - 0.8
-        case "frame":
-            return np.abs(square - 0.68) - 0.2
-        case "triangle":
-            return np.maximum(v - 0.6, np.abs(u) * 0.866 - v * 0.5 - 0.5)
-        case "cross":
-            return np.minimum(
-                np.maximum(np.abs(u) - 0.28, np.abs(v) - 1),
-                np.maximum(np.abs(u) - 1, np.abs(v) - 0.28),
-            )
-        case "star":
-            return r - 0.68 - 0.32 * np.cos(5 * np.arctan2(u, -v))
-        case "crescent":
-            return np.maximum(r - 0.95, 0.75 - np.hypot(u - 0.45, v))
-        case "bar":
-            return np.maximum(np.abs(u) - 1, np.abs(v) - 0.3)
-        case "pair":
-            return np.hypot(np.abs(u) - 0.55, v) - 0.4
-    raise ValueError(f"no shape {name!r}, expected one of {', '.join(SHAPES)}")
+    horizontal = np.maximum(np.abs(u) - 1, np.abs(v) - 0.28)
+    vertical = np.maximum(np.abs(u) - 0.28, np.abs(v) - 1)
+    shapes = {
+        "circle": r - 0.9,
+        "ring": np.abs(r - 0.75) - 0.22,
+        "square": square - 0.8,
+        "frame": np.abs(square - 0.68) - 0.2,
+        "triangle": np.maximum(v - 0.6, np.abs(u) * 0.866 - v * 0.5 - 0.5),
+        "cross": np.minimum(vertical, horizontal),
+        "star": r - 0.68 - 0.32 * np.cos(5 * np.arctan2(u, -v)),
+        "crescent": np.maximum(r - 0.95, 0.75 - np.hypot(u - 0.45, v)),
+        "bar": np.maximum(np.abs(u) - 1, np.abs(v) - 0.3),
+        "pair": np.hypot(np.abs(u) - 0.55, v) - 0.4,
+    }
+    return np.stack([shapes[name] for name in SHAPES])
 
 
 def write_text(path: Path) -> None:
@@ -183,3 +151,91 @@ def write_text(path: Path) -> None:
 
     text = "\n\n".join(topics[name] for name in sorted(topics))
     (path / "input.txt").write_bytes(text.encode())
+
+
+def draw_ratings() -> tuple[np.ndarray, list[list[int]]]:
+    """About 16,000 ratings, the same on every machine; each user rates 25 to 90 movies."""
+    rng = np.random.default_rng(3)
+    p, q = rng.normal(0, 0.5, (USERS, FACTORS)), rng.normal(0, 0.9, (MOVIES, FACTORS))
+    lean_user, lean_movie = rng.normal(0, 0.3, USERS), rng.normal(0, 0.4, MOVIES)
+    popular = rng.permutation(1 / np.arange(5, MOVIES + 5))
+    rows = []
+    for user in range(USERS):
+        # The Gumbel trick: without replacement, popular and well-liked movies more often.
+        score = np.log(popular) + 0.5 * (q @ p[user]) + rng.gumbel(size=MOVIES)
+        seen = np.argsort(-score)[: rng.integers(25, 91)]
+        value = 3.6 + lean_user[user] + lean_movie[seen] + q[seen] @ p[user]
+        value = np.clip(np.rint(value + rng.normal(0, 0.5, len(seen))), 1, 5)
+        time = BEGIN + user * 9_000 + np.cumsum(rng.integers(1, 90, len(seen)))
+        rows.append(np.stack([np.full(len(seen), user + 1), seen + 1, value, time], axis=1))
+    genres = [sorted({1 + int(np.argmax(f)) * 4, 2 + int(np.argmin(f)) * 4}) for f in q]
+    return np.concatenate(rows).astype(np.int64), genres
+
+
+def write_1m(path: Path) -> None:
+    """Write ratings.dat, movies.dat and the leave-one-out files of He et al. 2017."""
+    rows, genres = draw_ratings()
+    _write_rows(path / "ratings.dat", rows, "::")
+    names = ["|".join(GENRES[g] for g in movie) for movie in genres]
+    lines = [f"{i}::{_title(i)}::{name}\n" for i, name in enumerate(names, start=1)]
+    (path / "movies.dat").write_bytes("".join(lines).encode("latin-1"))
+
+    rng = np.random.default_rng(31)
+    number = np.zeros(MOVIES + 1, np.int64)
+    movies = by_appearance(rows[:, 1])
+    number[movies] = np.arange(len(movies))
+    held, negatives = [], []
+    for user in range(USERS):
+        own = rows[rows[:, 0] == user + 1]
+        last = own[-1]
+        held.append([user, number[last[1]], last[2], last[3]])
+        unseen = np.setdiff1d(np.arange(len(movies)), number[own[:, 1]])
+        others = rng.permutation(unseen)[:NEGATIVES]
+        negatives.append(f"({user},{number[last[1]]})\t" + "\t".join(map(str, others)) + "\n")
+    _write_rows(path / "ml-1m.test.rating", np.array(held), "\t")
+    (path / "ml-1m.test.negative").write_text("".join(negatives), newline="\n")
+
+
+def write_100k(path: Path) -> None:
+    """Write u.data, u.item and the folds u1 to u5, ua and ub."""
+    rows, genres = draw_ratings()
+    rng = np.random.default_rng(100)
+    rows = rng.permutation(rows)
+    _write_rows(path / "u.data", rows, "\t")
+    lines = []
+    for i, movie in enumerate(genres, start=1):
+        flags = "|".join(str(int(g in movie)) for g in range(len(GENRES)))
+        lines.append(f"{i}|{_title(i)}|01-Jan-{_year(i)}|||{flags}\n")
+    (path / "u.item").write_bytes("".join(lines).encode("latin-1"))
+    fifth = np.arange(len(rows)) % 5
+    order = np.lexsort([rows[:, 0]])  # stable: within a user the order of u.data
+    begins = np.searchsorted(rows[order, 0], rows[order, 0])
+    nth = np.empty(len(rows), np.int64)
+    nth[order] = np.arange(len(rows)) - begins  # a user's first rating, second, and so on
+    tests = {f"u{k + 1}": fifth == k for k in range(5)}
+    tests |= {"ua": nth < 10, "ub": (nth >= 10) & (nth < 20)}
+    for fold, test in tests.items():
+        _write_rows(path / f"{fold}.base", rows[~test], "\t")
+        _write_rows(path / f"{fold}.test", rows[test], "\t")
+
+
+def _write_rows(path: Path, rows: np.ndarray, separator: str) -> None:
+    lines = [separator.join(map(str, row)) + "\n" for row in rows.tolist()]
+    path.write_bytes("".join(lines).encode("ascii"))
+
+
+def _title(movie: int) -> str:
+    return f"Sample Film {movie:03} ({_year(movie)})"
+
+
+def _year(movie: int) -> int:
+    return 1950 + movie % 50
+
+
+_WRITERS = {
+    "mnist": write_mnist,
+    "cifar10": write_cifar10,
+    "ml-1m": write_1m,
+    "ml-100k": write_100k,
+    "text": write_text,
+}

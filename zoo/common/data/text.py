@@ -6,9 +6,9 @@ The book trains its chapter 5 on shakespeare.txt; tiny Shakespeare is Karpathy's
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo.common.data import fetch, files, sample
+from zoo.common.data import dataset, files
 from zoo.common.data.files import fault
-from zoo.common.data.registry import BOOK_SHAKESPEARE, TINY_SHAKESPEARE
+from zoo.common.data.registry import BOOK_SHAKESPEARE, TINY_SHAKESPEARE, File
 
 _ENTRIES = {entry.name: entry for entry in (TINY_SHAKESPEARE, BOOK_SHAKESPEARE)}
 
@@ -24,21 +24,19 @@ class Text(NamedTuple):
     text: str
 
 
-def read(path: Path | str, encoding: str = "utf-8", size: int | None = None) -> str:
+def read(path: Path | str, known: File | None = None, encoding: str = "utf-8") -> str:
     """The text of a file, exactly: no newline is translated and nothing is stripped.
 
     Args:
         path: A file, plain, .gz or .xz.
+        known: The registry's record, whose size and checksum the content must have.
         encoding: The encoding that the file must have.
-        size: The number of bytes that it must have; None takes any.
 
     Raises:
-        DataError: When the file is empty, an HTML page, not in this encoding, of another size, or
-            has NUL characters, which text never has.
+        DataError: When the file is empty, an HTML page, not in this encoding, or has NUL
+            characters, which text never has.
     """
-    content = files.read_bytes(path, 1024 * files.MIB if size is None else size)
-    if size is not None:
-        files.check_size(path, len(content), size)
+    content = files.read_bytes(path, known=known)
     try:
         text = content.decode(encoding)
     except UnicodeError as error:
@@ -62,21 +60,17 @@ def load(
         data_dir: The folder to look in first.
 
     Raises:
-        DataError: When the file is not what it should be, or "real" data is not to be had.
+        DataError: When the file is not what it should be, or "real" data is not available.
     """
     if name not in _ENTRIES:
         raise ValueError(f"name is {name!r}, expected one of {', '.join(_ENTRIES)}")
     entry = _ENTRIES[name]
-    (file,) = entry.files
-    found = fetch.resolve(entry, data, data_dir)
-    if found.source is not None:
-        text = read(fetch.path(entry, found.source, file.name), size=file.size)
-        description = f"{entry.title}, {len(text):,} characters"
-        return Text(name, "real", "all", description, text)
-    with sample.folder("text") as source:
-        text = read(source / "input.txt")
-    description = (
-        f"built-in sample, not {name} ({found.reason}): the documentation inside this Python "
-        f"(pydoc_data.topics), {len(text):,} characters"
+    with dataset.opened(entry, data, data_dir) as found:
+        sample = (found.source / "input.txt",)  # one for both texts
+        text = read(*(found.at(found.names[0]) if found.kind == "real" else sample))
+    description = found.describe(
+        name,
+        f"{entry.title}, {len(text):,} characters",
+        f"the documentation inside this Python (pydoc_data.topics), {len(text):,} characters",
     )
-    return Text(name, "sample", "all", description, text)
+    return Text(name, found.kind, "all", description, text)

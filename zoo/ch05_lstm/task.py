@@ -1,0 +1,244 @@
+"""What zoo has to know of the recurrent networks: text, solver, losses, predictions, pictures."""
+
+import dataclasses
+import functools
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from zoo.ch05_lstm import generate, model, probes, text
+from zoo.common import fit, run, solvers
+from zoo.common.data.text import Text
+from zoo.common.task import Arrays, Prediction, Task, Weights
+from zoo.common.trained import Trained
+
+EVALUATION_STREAMS = 32
+GRADIENT_STEPS, GRADIENT_SEQUENCES, SENTENCE = 100, 32, 60
+
+
+class Corpus(NamedTuple):
+    """A text laid out for training; the fields are those of a `Dataset`."""
+
+    name: str
+    source: str
+    split: str
+    description: str
+    classes: tuple[str, ...]  # the vocabulary
+    train: dict[str, np.ndarray]  # rows as `model.loss` takes them
+    test: dict[str, np.ndarray] | None  # rows as `model.score` does; None where all is trained on
+
+    @property
+    def vocabulary(self) -> text.Vocabulary:
+        """The characters by number."""
+        return text.Vocabulary(self.classes)
+
+
+def load(config: model.Config, data: str = "auto", data_dir: Path | None = None) -> Corpus:
+    """The text of a configuration, laid out as it says.
+
+    Raises:
+      DataError: the text is missing, too short, or has a mark in it.
+    """
+    return lay_out(config, text.load(config.dataset, config.text, data, data_dir))
+
+
+def lay_out(config: model.Config, source: Text) -> Corpus:
+    """A text as rows for training and validation.
+
+    Raises:
+      DataError: it is too short, or has a mark in it.
+    """
+    expected = config.feedback == "expected"
+    known = "".join(text.lines(source.text)) if expected else source.text
+    vocabulary = text.make_vocabulary(known)
+    about = (source.name, source.source)
+    if expected:
+        rows = text.sentences(source.text, vocabulary, config.chunk)
+        count = f"the first {config.chunk} characters of {len(rows['first']):,} lines"
+        description = f"{source.description}; {count}"
+        return Corpus(*about, "all", description, vocabulary.characters, rows, None)
+    end = int(text.TRAINED_SHARE * len(source.text))
+    ids = vocabulary.encode(source.text)
+    name = config.text or source.name
+    rows = text.streams(ids[:end], config.batch_size, config.chunk, name)
+    test = text.windows(ids[end - 1 :], EVALUATION_STREAMS)
+    split = "first 90 % of the characters train, the others validate"
+    description = f"{source.description}; {split}"
+    return Corpus(*about, split, description, vocabulary.characters, rows, test)
+
+
+def fill(config: model.Config, corpus: Corpus) -> model.Config:
+    """The configuration with the size of the text's vocabulary."""
+    return dataclasses.replace(config, vocabulary=len(corpus.classes))
+
+
+def random(config: model.Config, count: int) -> fit.Batch:
+    """Rows of random characters."""
+    ids = np.random.default_rng(0).integers(0, config.vocabulary, (count, config.chunk + 1))
+    ids = ids.astype(np.int32)
+    return {"input": ids[:, :-1], "target": ids[:, 1:], "first": np.zeros(count, bool)}
+
+
+def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
+    """AdamW with warm-up and cosine, or Gorgonia's RMSProp."""
+    if config.solver == "rmsprop":
+        return solvers.rmsprop(config.learning_rate, l2=config.weight_decay, clip=config.clip)
+    rise = max(1, min(steps // 10, 200))
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, rise, max(steps, rise + 1), 0.01 * config.learning_rate
+    )
+
+    def kernels(params: model.Params) -> model.Params:
+        return jax.tree.map(lambda a: a.ndim > 1, params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay, mask=kernels),
+    )
+
+
+def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
+    """The loss in training, and that of the validation text, whose rows are scored whole."""
+    training = functools.partial(
+        model.loss,
+        feedback=config.feedback,
+        reduction=config.reduction,
+        dropout=config.dropout,
+        weight_dropout=config.weight_dropout,
+    )
+
+    def testing(params, batch, key):
+        value, (metrics, _) = model.score(params, batch)
+        return value, metrics
+
+    return training, testing
+
+
+@functools.cache
+def predictions(config: model.Config) -> dict[str, Prediction]:
+    """Logits of the next character, one at a time with the state, or for a chunk of text."""
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), config))
+    shapes = jax.eval_shape(lambda: model.init_state(params, 1))
+    leaves, tree = jax.tree.flatten(shapes)
+    ends = np.cumsum([leaf.shape[1] for leaf in leaves])
+
+    def following(weights: Weights, inputs: Arrays) -> Arrays:
+        parts = jnp.split(inputs["state"], ends[:-1], axis=1)
+        before = jax.tree.unflatten(tree, parts)
+        logits, after = model.apply(weights["params"], inputs["character"][:, None], None, before)
+        return {"logits": logits[:, 0], "state": jnp.concatenate(jax.tree.leaves(after), axis=1)}
+
+    def chunk(weights: Weights, inputs: Arrays) -> Arrays:
+        return {"logits": model.apply(weights["params"], inputs["input"]).logits}
+
+    one = {
+        "character": jax.ShapeDtypeStruct((), np.int32),
+        "state": jax.ShapeDtypeStruct((int(ends[-1]),), np.float32),
+    }
+    many = {"input": jax.ShapeDtypeStruct((config.chunk,), np.int32)}
+    return {
+        "next": Prediction("logits of the next character and the new state", one, following),
+        "chunk": Prediction("logits behind each character of a chunk, from no state", many, chunk),
+    }
+
+
+def report(trained: Trained, corpus: Corpus) -> None:
+    """Prints what the network writes, and keeps it as sample.txt."""
+    config, params = trained.config, trained.params
+    if config.feedback == "expected":
+        print(f"OUT {generate.expected_text(params, corpus.vocabulary, config.chunk)!r}")
+        return
+    sample = "".join(generate.stream(params, corpus.vocabulary, "", 300, config.seed))
+    run.write(trained.folder / "sample.txt", sample)
+    print(f"it writes:\n{sample}")
+
+
+def pictures(trained: Trained, corpus: Corpus) -> dict[str, Any]:
+    """Curves, the decoder's weights, the embedding, gradients in time, gates in a sentence."""
+    from zoo.ch05_lstm import figures
+
+    config, params, characters = trained.config, trained.params, corpus.classes
+    caption = f"{corpus.description}. Recipe {config.recipe}, {config.cell}."
+    before = TASK.begin(config, random(config, config.batch_size)).params["decoder"]["kernel"]
+    table = np.asarray(params["embedding"]["embedding"])
+    kinds = slice(text.BLANK + 1, None) if config.feedback == "true" else slice(None)
+    points, shares = probes.principal_axes(table[kinds])
+    norms = gradients_of_cells(config, params, corpus)
+    drawings = {
+        "weights": figures.weights(before, params["decoder"]["kernel"], characters, caption),
+        "embedding": figures.embedding_map(points, shares, characters[kinds], caption),
+        "gradients": figures.gradient_norms(norms, caption),
+    }
+    if rows := run.read_metrics(trained.folder):
+        scale = config.chunk if config.reduction == "sum" else 1
+        uniform = scale * math.log(config.vocabulary)
+        drawings["curves"] = figures.learning_curves(rows, caption, uniform)
+    if config.cell in ("lstm", "gru"):
+        source = corpus.train if corpus.test is None else corpus.test
+        ids = source["input"][min(1, len(source["input"]) - 1)][:SENTENCE]
+        found = jax.jit(probes.gate_activations)(params, jnp.asarray(ids))
+        sentence = "".join(characters[n] for n in ids)
+        drawings["gates"] = figures.gates(found, sentence, caption=caption)
+    return drawings
+
+
+def gradients_of_cells(
+    config: model.Config, params: model.Params, corpus: Corpus
+) -> dict[str, np.ndarray]:
+    """`probes.gradient_norms` of the trained network, and of each kind of cell before training.
+
+    Those are as large as the trained one, and read the same characters.
+    """
+    ids = corpus.train["input"].ravel()
+    steps = min(GRADIENT_STEPS + 1, len(ids))
+    starts = np.linspace(0, len(ids) - steps, GRADIENT_SEQUENCES).astype(int)
+    ids = jnp.asarray(ids[starts[:, None] + np.arange(steps)])
+    measure = jax.jit(probes.gradient_norms)
+    found = {}
+    for cell in ("rnn", "gru", "lstm"):
+        fresh = dataclasses.replace(config, cell=cell, chrono=0)
+        key = jax.random.key(config.seed)
+        found[f"{cell}, before training"] = measure(model.init(key, fresh), ids)
+    found[f"{config.cell}, trained"] = measure(params, ids)
+    return {name: np.asarray(norms) for name, norms in found.items()}
+
+
+def _writing(config: model.Config, weights: Weights) -> dict[str, tuple]:
+    count = 4 * generate.PIECE
+    before, last = model.init_state(weights["params"], 1), jnp.array([3])
+
+    def write(params, key):
+        return generate.write(params, before, last, key, 0, count)[0]
+
+    return {"writing": (write, (weights["params"], jax.random.key(0)), count)}
+
+
+TASK = Task(
+    name="ch05_lstm",
+    model=model,
+    about="a recurrent network that writes",
+    load=load,
+    fill=fill,
+    random=random,
+    optimizer=optimizer,
+    losses=losses,
+    metrics=("bits", "accuracy"),
+    # The state that is carried from batch to batch, so that a run can stop and go on anywhere.
+    stats=lambda config, params: model.init_state(params, config.batch_size),
+    weights=lambda state: {"params": state.params},
+    # Sentences are alone; chunks must come in the text's order for their state to be true.
+    shuffle=lambda config: config.feedback == "expected",
+    predictions=predictions,
+    report=report,
+    pictures=pictures,
+    following=('generate --prompt "ROMEO:"',),
+    timings=_writing,
+    unit="characters",
+    items=lambda config: config.chunk,
+    epoch=15_680,
+)

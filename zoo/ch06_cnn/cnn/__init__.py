@@ -1,0 +1,1 @@
+"""The book's convolutional network, the chapter's main model."""

@@ -1,0 +1,262 @@
+"""Chapter 6: a convolutional network that names the pictures of CIFAR-10.
+
+Three times a 5x5 convolution, 2x2 max pooling and ReLU, then two dense layers:
+32x32x3 -> 30x30x32 -> 15x15x32 -> 13x13x64 -> 6x6x64 -> 4x4x128 -> 2x2x128 = 512 -> 256 -> 10.
+Recipe `book` is the book's program, 392,032 weights and no biases; `modern` keeps the convolutions
+and adds what the chapter's exercises name: batch normalisation, augmentation, a better solver.
+
+Axes: B images in a batch, H rows, W columns, C channels. Images are uint8 [B, 32, 32, 3] until
+`scale_pixels`, then float32. README.md lists where this departs from the book.
+"""
+
+import dataclasses
+import itertools
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from zoo.common import ops
+
+Params = dict[str, Any]
+Stats = list[dict[str, jax.Array]]
+Batch = Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The network and its training."""
+
+    recipe: Literal["modern", "book"] = "modern"
+    """the whole configuration to start from; other flags change single fields of it"""
+    dataset: Literal["cifar10", "mnist"] = "cifar10"
+    """mnist is the chapter's exercise: digits padded to 32x32, grey in all three channels"""
+    split: Literal["auto", "official", "holdout"] = "auto"
+    """holdout trains on data_batch_1..4 and tests on 5; auto is official if it is there"""
+    filters: tuple[int, int, int] = (32, 64, 128)
+    """filters of the three convolutions"""
+    hidden: int = 256
+    """width of the dense layer"""
+    classes: int = 10
+    """number of classes"""
+    batch_norm: bool = True
+    """normalise behind each convolution and the dense layer, with biases; off: no biases at all"""
+    dropout: float = 0.0
+    """share of the maps dropped behind each pooling"""
+    dropout_dense: float = 0.25
+    """share of the dense layer dropped"""
+    dropout_bug: bool = False
+    """scale what dropout keeps by the rate, and drop in tests too, as Gorgonia did in 2019"""
+    pixels: Literal["standard", "book"] = "standard"
+    """standard: mean 0 and deviation 1 per colour over CIFAR-10; book: 0.9 x + 0.1, up to 0.999"""
+    shift: int = 4
+    """augmentation moves images by up to so many pixels"""
+    flip: bool = True
+    """augmentation mirrors half of the images"""
+    target_on: float = 0.91
+    """target for the right class"""
+    target_off: float = 0.01
+    """target for each other class"""
+    reduction: Literal["mean", "sum"] = "mean"
+    """cross-entropy averaged over the batch, or summed as in the book"""
+    shuffle: bool = True
+    """draw a new order of the images for each epoch"""
+    solver: Literal["nesterov", "rmsprop"] = "nesterov"
+    """nesterov: momentum 0.9, warm-up and decay to 0; rmsprop: Gorgonia's, at a constant rate"""
+    learning_rate: float = 0.1
+    """peak of the schedule, or the constant rate"""
+    weight_decay: float = 5e-4
+    """L2 penalty on the kernels (nesterov only)"""
+    epochs: int = 20
+    """passes over the training images"""
+    batch_size: int = 100
+    """images per update"""
+    seed: int = 0
+    """of the weights, the order of the images, augmentation and dropout"""
+
+
+RECIPES = {
+    "modern": Config(),
+    "book": Config(
+        recipe="book",
+        batch_norm=False,
+        dropout=0.2,
+        dropout_dense=0.55,
+        pixels="book",
+        shift=0,
+        flip=False,
+        target_on=0.9,
+        target_off=0.1,
+        reduction="sum",
+        shuffle=False,
+        solver="rmsprop",
+        learning_rate=0.001,
+        weight_decay=0.0,
+        epochs=10,
+    ),
+}
+
+
+class Output(NamedTuple):
+    """What one pass through the network gives."""
+
+    logits: jax.Array  # [B, classes]
+    stats: Stats  # running moments of each batch normalisation, updated if there was a key
+
+
+def init(key: jax.Array, config: Config) -> Params:
+    """Kernels as in the book: normal, variance 2 / (fan in + fan out) (Glorot & Bengio 2010)."""
+    glorot = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
+    maps = (3, *config.filters)
+    shapes = [(5, 5, *pair) for pair in itertools.pairwise(maps)]
+    shapes.append((4 * maps[-1], config.hidden))  # the last map has 2x2 pixels
+    *hidden, last = jax.random.split(key, len(shapes) + 1)
+    layers = [{"kernel": glorot(k, shape)} for k, shape in zip(hidden, shapes, strict=True)]
+    output = {"kernel": glorot(last, (config.hidden, config.classes))}
+    if config.batch_norm:
+        for layer in layers:
+            width = layer["kernel"].shape[-1]
+            layer |= {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
+        output["bias"] = jnp.zeros(config.classes)
+    return {"conv": layers[:-1], "dense": layers[-1], "output": output}
+
+
+def init_stats(params: Params) -> Stats:
+    """Running moments before training: mean 0, variance 1; an empty list without batch norm."""
+    layers = [*params["conv"], params["dense"]]
+    return [
+        {"mean": jnp.zeros_like(layer["bias"]), "var": jnp.ones_like(layer["bias"])}
+        for layer in layers
+        if "scale" in layer
+    ]
+
+
+def example(config: Config, size: int = 2) -> Batch:
+    """A small batch as `loss` takes it, always the same: `image` [B, 32, 32, 3], `label` [B]."""
+    image = jax.random.normal(jax.random.key(0), (size, 32, 32, 3))
+    return {"image": image, "label": jnp.arange(size) % config.classes}
+
+
+def scale_pixels(images: jax.Array, pixels: str = "standard") -> jax.Array:
+    """uint8 images as float32, in one of the ways that `Config.pixels` describes."""
+    x = images.astype(jnp.float32) / 255.0
+    if pixels == "book":
+        return jnp.where(images == 255, 0.999, 0.9 * x + 0.1)
+    mean = jnp.array([0.4914, 0.4822, 0.4465])
+    deviation = jnp.array([0.2470, 0.2435, 0.2616])
+    return (x - mean) / deviation
+
+
+def augment(key: jax.Array, images: jax.Array, *, shift: int = 4, flip: bool = True) -> jax.Array:
+    """Moves each image by up to `shift` pixels either way (edges mirrored) and mirrors half."""
+    shift_key, flip_key = jax.random.split(key)
+    if shift:
+        images = move(shift_key, images, shift)
+    if flip:
+        images = mirror(images, jax.random.bernoulli(flip_key, 0.5, images.shape[:1]))
+    return images
+
+
+def move(key: jax.Array, images: jax.Array, shift: int) -> jax.Array:
+    """Moves each image by up to `shift` pixels either way, its edges mirrored.
+
+    He et al. (2016) moved by four over black; mirrored edges are Page's (2018).
+    """
+    batch, height, width, _ = images.shape
+    edges = ((0, 0), (shift, shift), (shift, shift), (0, 0))
+    padded = jnp.pad(images, edges, mode="reflect")
+    top, left = jax.random.randint(key, (2, batch, 1), 0, 2 * shift + 1)
+    rows, columns = top + jnp.arange(height), left + jnp.arange(width)
+    return padded[jnp.arange(batch)[:, None, None], rows[:, :, None], columns[:, None]]
+
+
+def mirror(images: jax.Array, which: jax.Array) -> jax.Array:
+    """Images [B, H, W, C], those of `which` (bool [B]) mirrored left to right."""
+    return jnp.where(which[:, None, None, None], images[:, :, ::-1], images)
+
+
+def apply(
+    params: Params,
+    x: jax.Array,
+    key: jax.Array | None = None,
+    stats: Stats | None = None,
+    *,
+    dropout: float = 0.0,
+    dropout_dense: float = 0.0,
+    dropout_bug: bool = False,
+) -> Output:
+    """The network on scaled images [B, 32, 32, 3].
+
+    Without a key nothing is dropped and batch norm uses the running moments `stats` (those of
+    `init_stats` if there are none), so the result is exact. ReLU stands behind the pooling: they
+    commute, and there are a quarter of the numbers.
+    """
+    if x.ndim != 4 or x.shape[1:] != (32, 32, 3):
+        raise ValueError(f"images have shape {x.shape}, expected (batch, 32, 32, 3): resize them")
+    keys = [None] * 4 if key is None else jax.random.split(key, 4)
+    moments = iter(init_stats(params) if stats is None else stats)
+    updated = []
+
+    def normalise(layer: Params, x: jax.Array) -> jax.Array:
+        if "scale" in layer:
+            x, new = ops.batch_norm(layer, next(moments), x, training=key is not None)
+            updated.append(new)
+        return x
+
+    def drop(key: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
+        dropped = ops.dropout(key, x, rate)
+        return dropped * rate * (1.0 - rate) if dropout_bug and rate else dropped
+
+    for layer, layer_key in zip(params["conv"], keys, strict=False):
+        x = ops.max_pool2d(ops.conv2d(x, layer["kernel"], padding=1))
+        x = drop(layer_key, jax.nn.relu(normalise(layer, x)), dropout)
+    x = x.reshape(x.shape[0], -1) @ params["dense"]["kernel"]
+    x = drop(keys[3], jax.nn.relu(normalise(params["dense"], x)), dropout_dense)
+    logits = x @ params["output"]["kernel"] + params["output"].get("bias", 0.0)
+    return Output(logits, updated)
+
+
+def loss(
+    params: Params,
+    batch: Batch,
+    key: jax.Array | None = None,
+    stats: Stats | None = None,
+    *,
+    target_on: float = 1.0,
+    target_off: float = 0.0,
+    reduction: str = "mean",
+    **rates: Any,
+) -> tuple[jax.Array, tuple[Metrics, Stats]]:
+    """Softmax cross-entropy in nats, -sum_c target_c log p_c, per image or summed over the batch.
+
+    Args:
+      params: from `init`.
+      batch: `image`, scaled, [B, 32, 32, 3], and `label`, integers [B].
+      key: as in `apply`, which also gets `stats` and `rates` (its dropout keywords).
+      stats: the running moments.
+      target_on: target for the right class; the book's targets are 0.9 and 0.1, which sum to 1.8.
+      target_off: target for the others.
+      reduction: `mean` or `sum`.
+      **rates: dropout keywords of `apply`.
+
+    Returns:
+      The loss and, beside it, the accuracy in [0, 1] and the updated running moments.
+    """
+    logits, stats = apply(params, batch["image"], key, stats, **rates)
+    right = jax.nn.one_hot(batch["label"], logits.shape[-1])
+    targets = target_off + (target_on - target_off) * right
+    entropy = optax.softmax_cross_entropy(logits, targets)
+    accuracy = (logits.argmax(-1) == batch["label"]).mean()
+    value = entropy.sum() if reduction == "sum" else entropy.mean()
+    return value, ({"accuracy": accuracy}, stats)
+
+
+def correlate(image: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The chapter's sliding dot product: [H, W] with [h, w] gives [H - h + 1, W - w + 1]."""
+    return ops.conv2d(image[None, :, :, None], kernel[:, :, None, None])[0, :, :, 0]
+
+
+def pool(image: jax.Array) -> jax.Array:
+    """The chapter's 2x2 max pooling of one map: [H, W] gives [H // 2, W // 2]."""
+    return ops.max_pool2d(image[None, :, :, None])[0, :, :, 0]

@@ -1,0 +1,149 @@
+"""What zoo has to know of the convolutional network: data, solver, losses, pictures."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from zoo.ch06_cnn.cnn import model
+from zoo.common import fit, run, solvers
+from zoo.common.data import DataError, Dataset, cifar10, mnist
+from zoo.common.task import Arrays, Prediction, Task, Weights
+from zoo.common.trained import Trained
+
+
+def load(config: Any, data: str, data_dir: Path | None) -> Dataset:
+    """CIFAR-10, or MNIST as 32x32 pixels of three colours; for a `Config` of either network."""
+    if config.dataset == "cifar10":
+        return cifar10.load(data=data, data_dir=data_dir, split=config.split)
+    if config.split in ("holdout", "all"):
+        raise DataError(f"MNIST has no split {config.split} here: use --split auto or official")
+    digits = mnist.load(data=data, data_dir=data_dir)
+
+    def enlarge(batch: fit.Batch) -> fit.Batch:
+        padded = np.pad(batch["image"], ((0, 0), (2, 2), (2, 2)))
+        return {**batch, "image": np.repeat(padded[..., None], 3, axis=-1)}
+
+    return digits._replace(train=enlarge(digits.train), test=enlarge(digits.test))
+
+
+def random(config: Any, count: int) -> fit.Batch:
+    """Random images and labels."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
+    return {"image": images, "label": rng.integers(0, 10, count).astype(np.uint8)}
+
+
+def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
+    """The solver of the configuration for a run of `steps` updates."""
+    if config.solver == "rmsprop":
+        return solvers.rmsprop(config.learning_rate)
+    warm_up = max(1, steps // 5)
+    schedule = optax.join_schedules(
+        [
+            optax.linear_schedule(0.1 * config.learning_rate, config.learning_rate, warm_up),
+            optax.linear_schedule(config.learning_rate, 0.0, max(1, steps - warm_up)),
+        ],
+        [warm_up],
+    )
+
+    def kernels(params: model.Params) -> model.Params:
+        return jax.tree.map(lambda a: a.ndim > 1, params)
+
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay, mask=kernels),
+        optax.sgd(schedule, momentum=0.9, nesterov=True),
+    )
+
+
+def _rates(config: model.Config) -> dict[str, Any]:
+    names = ("dropout", "dropout_dense", "dropout_bug")
+    return {name: getattr(config, name) for name in names}
+
+
+def _test_key(config: model.Config) -> jax.Array | None:
+    """None, except that the old Gorgonia went on dropping in the test pass."""
+    return jax.random.key(config.seed) if config.dropout_bug else None
+
+
+def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
+    """The loss in training, with augmentation, and in tests."""
+    loss = functools.partial(
+        model.loss,
+        target_on=config.target_on,
+        target_off=config.target_off,
+        reduction=config.reduction,
+        **_rates(config),
+    )
+
+    def training(params, batch, key, stats):
+        augment_key, dropout_key = jax.random.split(key)
+        images = model.augment(augment_key, batch["image"], shift=config.shift, flip=config.flip)
+        images = model.scale_pixels(images, config.pixels)
+        return loss(params, {**batch, "image": images}, dropout_key, stats)
+
+    def testing(params, batch, key, stats):
+        images = model.scale_pixels(batch["image"], config.pixels)
+        return loss(params, {**batch, "image": images}, _test_key(config), stats)
+
+    return training, testing
+
+
+@functools.cache
+def predictions(config: model.Config) -> dict[str, Prediction]:
+    """The class of an image."""
+
+    def classify(weights: Weights, inputs: Arrays) -> Arrays:
+        x = model.scale_pixels(inputs["image"], config.pixels)
+        output = model.apply(
+            weights["params"], x, _test_key(config), weights["stats"], **_rates(config)
+        )
+        return {"probabilities": jax.nn.softmax(output.logits)}
+
+    image = {"image": jax.ShapeDtypeStruct((32, 32, 3), np.uint8)}
+    return {"classify": Prediction("the probability of each class", image, classify)}
+
+
+def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
+    """Curves, confusion matrix, the ten cats, first filters, sample predictions; of either network.
+
+    Digits have no cats: there the ten are of class 3.
+    """
+    from zoo.ch06_cnn import figures
+
+    test, classes, caption = dataset.test, dataset.classes, dataset.description
+    probabilities = trained.predict(image=test["image"])["probabilities"]
+    tenth = classes.index("cat") if "cat" in classes else 3
+    ten = np.flatnonzero(test["label"] == tenth)[:10]
+    first = trained.params.get("whiten", trained.params["conv"][0])
+    drawings = {
+        "confusion": figures.confusion(test["label"], probabilities.argmax(-1), classes, caption),
+        "cats": figures.cats(test["image"][ten], probabilities[ten], classes, caption, label=tenth),
+        "filters": figures.filters(first["kernel"], caption),
+        "predictions": figures.predictions(
+            test["image"][:12], test["label"][:12], probabilities[:12], classes, caption
+        ),
+    }
+    if metrics := run.read_metrics(trained.folder):
+        drawings["curves"] = figures.learning_curves(metrics, caption)
+    return drawings
+
+
+TASK = Task(
+    name="ch06_cnn",
+    model=model,
+    about="a convolutional network on CIFAR-10 (digits: --dataset mnist --no-flip)",
+    load=load,
+    random=random,
+    optimizer=optimizer,
+    losses=losses,
+    metrics=("accuracy",),
+    predictions=predictions,
+    pictures=pictures,
+    following=("predict cat.png",),
+    stats=lambda config, params: model.init_stats(params),
+    epoch=50_000,
+)

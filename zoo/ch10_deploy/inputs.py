@@ -1,0 +1,231 @@
+"""From the body of a request to the arrays that a prediction takes; everything may be hostile.
+
+What is refused becomes a `Problem`, RFC 9457's `application/problem+json`: no trace, no path.
+"""
+
+import base64
+import binascii
+import http
+import io
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import PIL.Image
+
+from zoo.ch10_deploy.export import Arrays, Signature
+from zoo.common import images
+
+PROBLEM = "application/problem+json"
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_ORIENTATION = 0x0112  # of EXIF: the picture has to be turned
+_ADVICE = f"send one of {', '.join(FORMATS)}"
+
+# Pillow only warns of pictures between one and two times its own limit, which is above ours.
+warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+
+
+class Problem(Exception):
+    """A request that is refused: an HTTP status and what is wrong, in words for the caller."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None):
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+
+    def body(self) -> bytes:
+        """The answer's content."""
+        title = http.HTTPStatus(self.status).phrase
+        about = {"type": "about:blank", "title": title, "status": self.status}
+        return json.dumps({**about, "detail": self.detail}).encode()
+
+
+def read(body: bytes, content_type: str, signature: Signature, max_pixels: int) -> Arrays:
+    """The inputs of a prediction for one example.
+
+    Args:
+      body: of the request.
+      content_type: its header.
+      signature: of the prediction.
+      max_pixels: a picture of more is refused before it is unpacked.
+
+    Raises:
+      Problem: 400, 413, 415 or 422.
+    """
+    found = parse(body, content_type, signature)
+    if isinstance(found, dict):
+        return found
+    (name,) = signature.inputs
+    return {name: decode(found, signature.picture, max_pixels)}
+
+
+def parse(body: bytes, content_type: str, signature: Signature) -> bytes | Arrays:
+    """Takes a body apart: the arrays in its JSON, or a picture file, alone, in a form or in JSON.
+
+    Raises:
+      Problem: 400, 415 or 422.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    advice = _ADVICE if signature.picture else 'send {"inputs": {...}} as application/json'
+    if not body:
+        raise Problem(400, f"the body is empty: {advice}")
+    if kind == "application/json":
+        return _from_json(body, signature)
+    if signature.picture is None:
+        raise Problem(415, f"the content type must be application/json: {advice}")
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        return body
+    if kind == "multipart/form-data":
+        return _form_file(body, content_type)
+    raise Problem(
+        415,
+        "the content type must be image/*, application/octet-stream, multipart/form-data or "
+        "application/json",
+    )
+
+
+def _form_file(body: bytes, content_type: str) -> bytes:
+    """The first file of a form, or its field `image`."""
+    from python_multipart import multipart
+
+    boundary = multipart.parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise Problem(400, "the form's content type names no boundary")
+    parts: list[tuple[dict[bytes, bytes], bytearray]] = []
+    field = bytearray()
+
+    def begin() -> None:
+        if len(parts) == 16:
+            raise Problem(400, "the form has too many fields, expected one with a picture")
+        parts.append(({}, bytearray()))
+
+    def name(data: bytes, start: int, end: int) -> None:
+        field.extend(data[start:end])
+
+    def value(data: bytes, start: int, end: int) -> None:
+        headers, key = parts[-1][0], bytes(field).lower()
+        headers[key] = headers.get(key, b"") + data[start:end]
+
+    def content(data: bytes, start: int, end: int) -> None:
+        parts[-1][1].extend(data[start:end])
+
+    callbacks = {
+        "on_part_begin": begin,
+        "on_header_field": name,
+        "on_header_value": value,
+        "on_header_end": field.clear,
+        "on_part_data": content,
+    }
+    try:
+        parser = multipart.MultipartParser(boundary, callbacks)
+        parser.write(body)
+        parser.finalize()
+    except Problem:
+        raise
+    except Exception as error:
+        raise Problem(400, "the form can't be read: it is cut off or malformed") from error
+    for headers, data in parts:
+        _, options = multipart.parse_options_header(headers.get(b"content-disposition"))
+        if b"filename" in options or options.get(b"name") == b"image":
+            return bytes(data)
+    raise Problem(400, 'the form has no file: send it as the field "image"')
+
+
+def _from_json(body: bytes, signature: Signature) -> bytes | Arrays:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, "the body is no JSON") from error
+    ways, expected = {"inputs"}, '{"inputs": {NAME: [[...]], ...}}'
+    if signature.picture:
+        ways |= {"image", "pixels"}
+        expected += ', {"image": BASE64 of a picture file} or {"pixels": [[...]]}'
+    given = content.keys() & ways if isinstance(content, dict) else ()
+    if len(given) != 1:
+        raise Problem(422, f"expected {expected}")
+    if "inputs" in given:
+        return _arrays(content["inputs"], signature.inputs)
+    if "pixels" in given:
+        (name,) = signature.inputs
+        return {name: _array(content["pixels"], "pixels", signature.inputs[name])}
+    try:
+        return base64.b64decode(content["image"], validate=True)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise Problem(422, '"image" is not base64') from error
+
+
+def _arrays(content: Any, specs: Mapping[str, jax.ShapeDtypeStruct]) -> Arrays:
+    if not isinstance(content, dict) or set(content) != set(specs):
+        raise Problem(422, f'"inputs" must have exactly {", ".join(specs)}')
+    return {name: _array(content[name], name, spec) for name, spec in specs.items()}
+
+
+def _array(content: Any, name: str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
+    """Nested lists as an array, if they have its shape and values that its type can hold."""
+    dtype = np.dtype(spec.dtype)
+    low, high = _bounds(dtype)
+    wanted = Problem(422, f'"{name}" must be {describe(spec)}')
+    try:
+        array = np.array(content)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise wanted from error
+    kinds = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
+    if array.shape != spec.shape or array.dtype.kind not in kinds:
+        raise wanted
+    # Not `any(array < low)`: a NaN is neither below nor above.
+    if not np.all((array >= low) & (array <= high)):
+        raise wanted
+    return array.astype(dtype)
+
+
+def _bounds(dtype: np.dtype) -> tuple[float, float]:
+    if dtype.kind == "b":
+        return False, True
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return limits.min, limits.max
+
+
+def describe(spec: jax.ShapeDtypeStruct) -> str:
+    """What an array must hold, in words."""
+    dtype = np.dtype(spec.dtype)
+    low, high = _bounds(dtype)
+    kinds = {"b": "true or false", "f": "finite numbers"}
+    values = kinds.get(dtype.kind, f"whole numbers from {low} to {high}")
+    return f"{values}, nested as {list(spec.shape)}" if spec.shape else f"one of {values}"
+
+
+def decode(file: bytes, shape: tuple[int, ...], max_pixels: int) -> np.ndarray:
+    """A picture file as the model takes it: the middle square in colour, or one digit in grey.
+
+    Args:
+      file: its content.
+      shape: of the picture; [28, 28] is read as MNIST's digits were made.
+      max_pixels: more are refused before they are unpacked.
+
+    Raises:
+      Problem: 413 for too many pixels, 422 for what is no picture.
+    """
+    try:
+        with PIL.Image.open(io.BytesIO(file), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise Problem(
+                    413,
+                    f"the picture has {width} x {height} pixels, at most {max_pixels:,} are taken: "
+                    "send a smaller one",
+                )
+            # What `read_square` would return, in half the time.
+            plain = image.mode == "RGB" and not image.has_transparency_data
+            if plain and (height, width, 3) == shape and _ORIENTATION not in image.getexif():
+                return np.asarray(image)
+        if shape == (images.SIDE, images.SIDE):
+            return images.read_digit(file)[0]
+        return images.read_square(file, shape[0], "RGB" if len(shape) == 3 else "L")
+    except Problem:
+        raise
+    except PIL.Image.DecompressionBombError as error:
+        raise Problem(413, f"the picture has more than {max_pixels:,} pixels") from error
+    except Exception as error:  # a broken file makes Pillow raise nearly anything
+        raise Problem(422, f"this can't be read as a picture, or is blank: {_ADVICE}") from error
