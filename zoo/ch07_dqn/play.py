@@ -18,9 +18,10 @@ def play(
     from zoo.common import figures as common
 
     show(maze, sites, seconds)
-    arrived, best = sites[-1] == int(maze.goal), mazes.shortest(maze)
+    arrived, best = sites[-1] == int(maze.goal), len(mazes.shortest(maze)) - 1
     where = "at the goal" if arrived else "not at the goal"
-    print(f"{where} after {len(sites) - 1} steps; the shortest way has {len(best) - 1}")
+    shortest = f"the shortest way has {best}" if best else "no way leads to it"
+    print(f"{where} after {len(sites) - 1} steps; {shortest}")
     frames = figures.walk(maze, sites if arrived else sites[:FRAMES], caption)
     path = trained.folder / "figures" / "walk.gif"
     print(f"written to {common.animate(frames, path, seconds)}")

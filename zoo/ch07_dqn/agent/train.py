@@ -114,7 +114,11 @@ def make_agents(config: model.Config, count: int) -> tuple[State, environment.Pa
     """So many agents before their first step, with their mazes; each leaf has a leading axis M.
 
     `config.agents` of them in turn are in the same maze.
+
+    Raises:
+      DataError: the configuration contradicts itself.
     """
+    _check(config)
 
     def make(number: jax.Array) -> tuple[State, environment.Params]:
         params = make_params(config, config.maze_seed + number // config.agents)
@@ -125,12 +129,7 @@ def make_agents(config: model.Config, count: int) -> tuple[State, environment.Pa
 
 
 def make_mazes(config: model.Config) -> environment.Params:
-    """The maze of each agent of a run; each leaf has a leading axis M.
-
-    Raises:
-      DataError: the configuration contradicts itself.
-    """
-    _check(config)
+    """The maze of each agent of a run; each leaf has a leading axis M."""
     return make_agents(config, config.mazes * config.agents)[1]
 
 
@@ -140,9 +139,8 @@ def start(config: model.Config, *_: Any) -> Run:
     The mazes follow from the configuration, so no data are used.
 
     Raises:
-      DataError: as `make_mazes`.
+      DataError: as `make_agents`.
     """
-    _check(config)
     count = config.mazes * config.agents
     lengths = jnp.full((count, config.epochs), -2, jnp.int32)
     agents, _ = make_agents(config, count)
@@ -328,7 +326,7 @@ def iterate(config: model.Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
     the mazes of the configuration: data, test and mesh, which other loops take, are not used.
 
     Raises:
-      DataError: as `make_mazes`.
+      DataError: as `make_agents`.
       NonFiniteError: the loss is infinite or not a number.
     """
     params = make_mazes(config)

@@ -28,7 +28,8 @@ def load(config: model.Config, source: str, data_dir: Path | None) -> Dataset:
 
 def random(config: model.Config, count: int) -> fit.Batch:
     """Mazes without walls, with a walk of two steps and its targets in each."""
-    return jax.tree.map(np.asarray, model.example(config, count))
+    with jax.ensure_compile_time_eval():  # what traces this has no use for a tracer here
+        return jax.tree.map(np.asarray, model.example(config, count))
 
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
