@@ -241,7 +241,7 @@ def _draw_batches(seed: int) -> Any:
     heights = np.asarray(cost(grid.reshape(-1, 2), x, y)).reshape(grid.shape[:2]) - least
     ground = figures.Map(a, b, np.maximum(heights, 0.0), tuple(best))
     caption = (
-        "A line through 256 noisy points, 8 passes. Small batches: quick first, never at rest."
+        "A line through 256 noisy points, 8 passes. Small batches: quick at first, never at rest."
     )
     return figures.batches(ground, paths, costs, caption)
 
