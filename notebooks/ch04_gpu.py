@@ -53,14 +53,14 @@ print(f"{2 * 1024**3 / timing.median / 1e9:.0f} GFLOP/s")
 # %% [markdown]
 # ## The book's network
 #
-# `MODELS` is a table of all models of the zoo. `work` gives what the training loop needs, on
-# random data of the right shape, and `training` runs that loop against the clock.
+# `choose` finds any model of the zoo by its name, with random data of the right shape, and
+# `bench.training` runs its training loop against the clock.
 
 # %%
 (model,) = gpu.choose(("feedforward-book",))
-work = gpu.work(model, examples=6_000)
-rates = gpu.training(work, gpu.batch_size(model), runs=3, seconds=0.2)
-print(f"{rates.median:,.0f} images/s: {model.epoch / rates.median:.2f} s an epoch of 60,000")
+task, data = model.task, model.random(6_000)
+rates, _ = bench.training(task, model.config, data, model.batch_size, runs=3, seconds=0.2)
+print(f"{rates.median:,.0f} images/s: {task.epoch / rates.median:.2f} s an epoch of 60,000")
 print("the book's program: 26.5 s on a CPU, 23.5 s on a GPU")
 
 # %% [markdown]
@@ -95,9 +95,9 @@ print(tables.memory(order)[0].text())
 # the machine's peaks that bounds its speed: the roofline.
 
 # %%
-params = model.module.init(jax.random.key(0), model.config)
-batch = model.module.example(model.config, 100)
-gradient = jax.value_and_grad(model.module.loss, has_aux=True)
+params = task.model.init(jax.random.key(0), model.config)
+batch = task.model.example(model.config, 100)
+gradient = jax.value_and_grad(task.model.loss, has_aux=True)
 count = gpu.count(gradient, params, batch)
 peaks = gpu.peaks(size=512, numbers=2**22)
 roof = gpu.bound(count.intensity, peaks["float32"], peaks["bandwidth"])

@@ -18,6 +18,7 @@ import numpy as np
 from zoo import ch05_lstm as lstm
 from zoo.ch05_lstm import cells, figures, generate, probes
 from zoo.common import bench
+from zoo.common.figures import training_curves
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}
@@ -98,7 +99,8 @@ def follow(reports):
 trained = lstm.train(config, corpus.train, corpus.test, follow=follow)
 
 # %%
-figures.learning_curves(rows, corpus.description, np.log(config.vocabulary))
+levels = {"loss": {"uniform guess": np.log(config.vocabulary)}}
+training_curves(rows, {"loss": "loss (nats)"}, corpus.description, levels)
 
 # %% [markdown]
 # ## It writes

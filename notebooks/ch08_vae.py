@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo import ch08_vae as vae
-from zoo.ch08_vae.vae import figures, latent, likelihood
+from zoo.ch08_vae.vae import latent, likelihood
+from zoo.ch08_vae.vae.figures import scatter
+from zoo.common import figures
 from zoo.common.data import mnist
 from zoo.common.trained import Trained
 
@@ -111,7 +113,7 @@ figures.mosaic(plane, 15, "the plane of codes", caption=dataset.description)
 
 # %%
 codes, _ = latent.encode(tiny, state.params, test["image"])
-figures.scatter(codes, test["label"], caption=dataset.description)
+scatter(codes, test["label"], caption=dataset.description)
 
 # %% [markdown]
 # ## How likely are the test images?

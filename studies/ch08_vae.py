@@ -8,17 +8,19 @@ that was stopped goes on where it was when it is started again with the same fol
 import dataclasses
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
 
 from zoo.ch08_vae import TASKS
 from zoo.ch08_vae.vae import latent, likelihood, model
+from zoo.ch08_vae.vae.figures import scatter
 from zoo.ch08_vae.vae.task import TASK, ten_digits
-from zoo.common import cli, fit, run, trained
+from zoo.common import bench, cli, figures, fit, run, trained
 from zoo.common.data import DataError, Dataset, files, mnist
 from zoo.common.task import Task
 
@@ -44,9 +46,6 @@ def sweep_latents(
         options: where and on what
         seeds: how many runs of each, with the seeds 0, 1, ...
     """
-    from zoo.ch08_vae.vae import figures
-    from zoo.common import figures as common
-
     if not sizes or min(*sizes, seeds) < 1:
         raise DataError(f"got sizes {sizes} and {seeds} seeds: say for example 2 5 8 20 --seeds 3")
     folder = options.out or ROOT / f"sweep-{time.strftime('%Y-%m-%d-%H%M%S')}"
@@ -67,16 +66,61 @@ def sweep_latents(
     runs = "one run" if seeds == 1 else f"{seeds} runs"
     caption = f"{dataset.description}; {config.epochs} epochs, {runs} of each size"
     pictures = {
-        "sweep": figures.latent_sizes(results, caption),
+        "sweep": latent_sizes(results, caption),
         "digits": figures.strips(rows, "the ten digits through codes of each size", caption),
     }
     for name, picture in pictures.items():
-        print(common.save(picture, folder / f"{name}.png"))
+        print(figures.save(picture, folder / f"{name}.png"))
     _print_sizes(results)
 
 
+def latent_sizes(results: Sequence[Mapping[str, float]], caption: str = "") -> Figure:
+    """ELBO, reconstruction and KL (nats) by number of latents: means over seeds, bars from
+    the least to the greatest.
+
+    Args:
+        results: One for each size and seed, with `latents`, `elbo`, `reconstruction` and `kl`.
+        caption: What data these are.
+
+    Raises:
+        ValueError: When there are no results.
+    """
+    if not results:
+        raise ValueError("got no results, expected one for each size and seed")
+    sizes = sorted({int(r["latents"]) for r in results})
+    figure = figures.page(9.0, 3.0, caption=caption)
+    for axes, name, label, colour in zip(
+        figure.subplots(1, 3),
+        ("elbo", "reconstruction", "kl"),
+        ("ELBO (nats)", "−log p(x | z) (nats)", "KL (nats)"),
+        (figures.BLUE, figures.ORANGE, figures.GREEN),
+        strict=True,
+    ):
+        groups = [[r[name] for r in results if r["latents"] == size] for size in sizes]
+        means = np.array([np.mean(g) for g in groups])
+        spread = [means - [min(g) for g in groups], [max(g) for g in groups] - means]
+        axes.errorbar(
+            range(len(sizes)), means, spread, color=colour, marker="o", markersize=4, capsize=3
+        )
+        figures.plain(axes, "latents", label)
+        axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+        axes.grid(axis="y", color=figures.PALE, linewidth=0.5)
+        axes.margins(x=0.12, y=0.18)
+        for place, mean in enumerate(means):
+            axes.annotate(
+                f"{mean:.1f}",
+                (place, mean),
+                (0, 8),
+                textcoords="offset points",
+                ha="center",
+                size=figures.SMALL,
+                color=figures.INK,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            )
+    return figure
+
+
 def _print_sizes(results: list[dict[str, float]]) -> None:
-    from zoo.common import bench
 
     names = ("elbo", "reconstruction", "kl")
     lines = []
@@ -122,8 +166,6 @@ def _draw_reconstructions(
     folder: Path, options: cli.Options, dataset: Dataset, epochs: int
 ) -> Path:
     from zoo.ch03_mnist_ae_rbm import TASKS as CHAPTER_3
-    from zoo.ch08_vae.vae import figures
-    from zoo.common import figures as common
 
     digits = ten_digits(dataset.test)
     at = {max(1, epochs * part // 5) for part in range(1, 6)}
@@ -146,14 +188,12 @@ def _draw_reconstructions(
     rows |= {f"plain\nepoch {epoch}": images for epoch, images in plain.items()}
     title = "reconstructions of test images: the book's two autoencoders"
     figure = figures.strips(rows, title, dataset.description)
-    return common.save(figure, folder / "reconstructions.png")
+    return figures.save(figure, folder / "reconstructions.png")
 
 
 def _draw_plane(
     folder: Path, options: cli.Options, dataset: Dataset, epochs: int
 ) -> Iterable[Path]:
-    from zoo.ch08_vae.vae import figures
-    from zoo.common import figures as common
 
     config = dataclasses.replace(model.RECIPES["modern"], latents=2, epochs=epochs)
     pictures = folder / "plane" / "pictures"
@@ -166,14 +206,14 @@ def _draw_plane(
     caption = dataset.description
     mean = own.predict("encode", image=dataset.test["image"])["mean"]
     whole = figures.mosaic(latent.manifold(config, own.params), 20, "the plane of codes", caption)
-    yield common.save(whole, folder / "manifold.png")
-    codes = figures.scatter(mean, dataset.test["label"], caption)
-    yield common.save(codes, folder / "codes.png")
+    yield figures.save(whole, folder / "manifold.png")
+    codes = scatter(mean, dataset.test["label"], caption)
+    yield figures.save(codes, folder / "codes.png")
     frames = (
         figures.mosaic(images, FRAME, f"epoch {epoch} of {epochs}", width=3.2)
         for epoch, images in _recorded(pictures).items()
     )
-    yield common.animate(frames, folder / "manifold.gif", seconds=0.12)
+    yield figures.animate(frames, folder / "manifold.gif", seconds=0.12)
 
 
 def _recorder(

@@ -1,11 +1,10 @@
-"""A model zoo in JAX: what there is, the data sets, and the trained models that come with it."""
+"""A model zoo in JAX: its chapters, the data sets, and the trained models that come with it."""
 
-import importlib.util
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from zoo.common import cli, pretrained
+from zoo.common import cli, trained
 from zoo.common.data import commands
 
 CHAPTERS = {
@@ -23,10 +22,9 @@ CHAPTERS = {
 
 
 def chapters() -> None:
-    """List the chapters that are there and how to start each."""
+    """List the chapters and how to start each."""
     for name, what in CHAPTERS.items():
-        if importlib.util.find_spec(f"zoo.{name}"):
-            print(f"python -m zoo.{name} --help    {what}")
+        print(f"python -m zoo.{name} --help    {what}")
 
 
 def fetch(names: Positional[tuple[str, ...]], data_dir: Path | None = None) -> None:
@@ -50,12 +48,12 @@ def verify(names: Positional[tuple[str, ...]] = (), data_dir: Path | None = None
 
 
 def publish(run: Positional[Path]) -> None:
-    """Make the model of a run folder the published one of its chapter.
+    """Make the model of a run folder the one that comes with zoo.
 
     Args:
         run: The run's folder.
     """
-    print(pretrained.publish(run))
+    print(trained.publish(run))
 
 
 if __name__ == "__main__":

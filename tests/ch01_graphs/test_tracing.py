@@ -195,6 +195,19 @@ def test_custom_derivatives_are_respected(everywhere):
         assert node(graph, "x").arrays[0].gradient == 3.0 * slope
 
 
+def test_what_a_custom_derivative_closes_over_has_none():
+    table = jnp.array([1.0, 2.0, 3.0])
+
+    @jax.custom_vjp
+    def scale(x):
+        return x * table
+
+    scale.defvjp(lambda x: (x * table, None), lambda _, g: (5.0 * g,))
+    graph = graphs.trace(lambda x: scale(x).sum(), jnp.ones(3), gradients=True)
+    np.testing.assert_array_equal(node(graph, "x").arrays[0].gradient, [5.0, 5.0, 5.0])
+    np.testing.assert_array_equal(node(graph, "constant").arrays[0].gradient, [0.0, 0.0, 0.0])
+
+
 def test_constants_that_a_function_closes_over_have_gradients():
     table = jnp.array([1.0, 2.0, 3.0])
     graph = graphs.trace(lambda x: (table * x).sum(), 2.0, gradients=True)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from zoo.ch02_basic_nn import commands, demonstrations
+from zoo.ch02_basic_nn import commands
 from zoo.common import run
 
 
@@ -30,11 +30,24 @@ def test_train_prints_the_books_numbers_and_leaves_a_whole_run_folder(trained):
     assert (folder / "figures" / "training.png").stat().st_size > 10_000
 
 
+def test_a_run_is_measured_and_drawn_again(trained, zoo):
+    folder, _ = trained
+    (folder / "figures" / "training.png").unlink()
+    measured = zoo("ch02_basic_nn", "evaluate", "--run", folder)
+    assert "test accuracy 100.00 %" in measured.stdout, measured.stderr
+    assert json.loads((folder / "evaluation.json").read_text())["test_accuracy"] == 1
+    drawn = zoo("ch02_basic_nn", "figures", "--run", folder)
+    assert drawn.returncode == 0, drawn.stderr
+    assert (folder / "figures" / "training.png").exists()
+
+
 def test_help_names_every_command_and_program(zoo):
     done = zoo("ch02_basic_nn", "--help")
-    for command in ("train", "compare", "activations", "descent", "solvers", "bench"):
+    for command in ("train", "compare", "activations", "descent", "solvers", "bench", "export"):
         assert command in done.stdout
-    assert "--recipe {modern,text,repo,numpy}" in zoo("ch02_basic_nn", "train", "--help").stdout
+    help_text = zoo("ch02_basic_nn", "train", "--help").stdout
+    for flag in ("--recipe", "--program"):
+        assert f"{flag} {{modern,text,repo,numpy}}" in help_text
 
 
 def test_what_a_user_can_mend_is_said_in_one_line(zoo):
@@ -63,7 +76,7 @@ def test_the_texts_program_is_said_not_to_learn(here, capsys):
 
 
 def test_activations_draws_and_tabulates(here, capsys):
-    demonstrations.activations()
+    commands.activations()
     assert "leaky ReLU" in capsys.readouterr().out
     assert {p.name for p in (here / "activations").iterdir()} == {
         "activations.png",
@@ -72,15 +85,15 @@ def test_activations_draws_and_tabulates(here, capsys):
 
 
 def test_descent_prints_the_right_numbers_beside_the_books(here, capsys):
-    demonstrations.descent(out=here / "other")
+    commands.descent(out=here / "other")
     printed = capsys.readouterr().out
     for number in ("67.500", "68.403", "66.603", "83.66434", "90.000", "1.91000", "0.033333"):
         assert number in printed
     assert {p.name for p in (here / "other").iterdir()} == {"parabola.png", "batches.png"}
 
 
-def test_solvers_races_all_and_films_it(here, capsys):
-    demonstrations.solvers(steps=3)
+def test_solvers_races_all_and_animates_it(here, capsys):
+    commands.solvers(steps=3)
     printed = capsys.readouterr().out
     assert "7 solvers, 21 rates, 4 problems, 3 steps" in printed
     assert {p.name for p in (here / "solvers").iterdir()} == {"race.png", "rates.png", "race.gif"}

@@ -8,8 +8,8 @@ from zoo.common.figures import animate, save
 
 INPUTS, LABELS = np.array(model.INPUTS), np.array(model.LABELS)
 OUTPUT = np.linspace(0.5, LABELS, 30)
-GROUND = figures.Map(np.linspace(-1, 1, 9), np.linspace(0, 1, 8), np.outer(range(8), range(9)),
-                     (0.5, 0.5))  # fmt: skip
+HEIGHTS = np.outer(range(8), range(9))
+GROUND = figures.Map(np.linspace(-1, 1, 9), np.linspace(0, 1, 8), HEIGHTS, (0.5, 0.5))
 PATHS = {"SGD": np.linspace((-1, 1), (0.5, 0.5), 12), "Adam": np.linspace((-1, 1), (0, 0), 12)}
 COSTS = {name: np.geomspace(1, 1e-20, 12) for name in PATHS}
 
@@ -18,9 +18,8 @@ COSTS = {name: np.geomspace(1, 1e-20, 12) for name in PATHS}
 def test_a_costs_axis_is_logarithmic_only_if_it_may_be(loss, scale):
     left, right = figures.training(OUTPUT, np.linspace(1, loss, 30), INPUTS, LABELS).axes
     assert right.get_yscale() == scale
-    assert [line.get_label() for line in left.lines] == [
-        "0 0 1, wanted 0", "0 1 1, wanted 0", "1 0 1, wanted 1", "1 1 1, wanted 1",
-    ]  # fmt: skip
+    rows = ["0 0 1, wanted 0", "0 1 1, wanted 0", "1 0 1, wanted 1", "1 1 1, wanted 1"]
+    assert [line.get_label() for line in left.lines] == rows
     np.testing.assert_allclose(left.lines[2].get_ydata(), OUTPUT[:, 2])
     assert len({(line.get_color(), line.get_linestyle()) for line in left.lines}) == 4
 
@@ -41,7 +40,7 @@ def test_an_activation_has_its_value_and_its_derivative():
     np.testing.assert_array_equal(slope.get_ydata(), 2 * x)
 
 
-def test_a_parabolas_picture_keeps_its_frame_when_descent_runs_away():
+def test_a_parabolas_picture_keeps_its_frame_when_descent_diverges():
     w = np.linspace(-2, 3, 11)
     path = np.array([2.0, -3.0, 50.0])
     figure = figures.parabolas(w, w**2, {"small": (path, path**2), "large": (path, path**2)})
@@ -73,7 +72,7 @@ def test_batches_show_a_path_and_a_cost_for_each_size(tmp_path):
     save(figure, tmp_path / "batches.png")
 
 
-def test_a_film_shows_the_way_until_each_step(tmp_path):
+def test_an_animation_shows_the_path_until_each_step(tmp_path):
     shown = list(figures.frames({"bowl": GROUND}, {"bowl": PATHS}, [0, 5]))
     assert [figure.get_suptitle() for figure in shown] == ["step 0", "step 5"]
     lengths = [

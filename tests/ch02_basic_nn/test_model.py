@@ -25,13 +25,13 @@ def sigmoid(z):
 def by_hand(cost):
     """The cost at W, and its gradient by the chain rule: dC/dp, dp/dz = p (1 - p), dz/dw = x."""
     p = sigmoid(X @ W)
+    entropy = -np.mean(Y * np.log(p) + (1 - Y) * np.log(1 - p))
     value, dp = {
-        "cross-entropy": (-np.mean(Y * np.log(p) + (1 - Y) * np.log(1 - p)),
-                          (p - Y) / (p * (1 - p)) / 4),
+        "cross-entropy": (entropy, (p - Y) / (p * (1 - p)) / 4),
         "mean-square": (np.mean((Y - p) ** 2), 2 * (p - Y) / 4),
         "half-sum-square": (0.5 * np.sum((Y - p) ** 2), p - Y),
         "mean-signed": (np.mean(Y - p), -np.ones(4) / 4),
-    }[cost]  # fmt: skip
+    }[cost]
     return value, X.T @ (dp * p * (1 - p))
 
 

@@ -115,14 +115,6 @@ def test_the_best_rate_is_low_at_last_and_never_climbs_above_the_start():
     np.testing.assert_array_equal(solvers.best_rates(costs), [0, 2])
 
 
-@pytest.mark.parametrize(
-    ("costs", "step"),
-    [([5, 0.5, 5, 0.5, 0.4], 3), ([0.5, 0.4], 0), ([5, 0.5, 5], None), ([0.1, np.nan], None)],
-)
-def test_a_cost_is_below_from_the_step_after_it_was_last_above(costs, step):
-    assert solvers.step_below(costs, 1.0) == step
-
-
 def test_a_landscapes_rows_go_with_the_second_coordinate():
     x, y, z = solvers.landscape(solvers.PROBLEMS["bowl"], 5)
     assert z.shape == (5, 5)

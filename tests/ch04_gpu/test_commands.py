@@ -8,29 +8,27 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from zoo.ch04_gpu import commands, hardware, report, tables
+from zoo.ch04_gpu import commands, report, tables
+from zoo.ch04_gpu.commands import Where
 from zoo.ch04_gpu.figures import FIGURES
 from zoo.common.data import DataError
 from zoo.common.run import RunError
-
-SMALL = {"devices": ("cpu",)}
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """A folder with a small measurement of every kind, by the commands."""
     out = tmp_path_factory.mktemp("measured")
-    options = {**SMALL, "out": out}
-    fast = ("first-network",)
-    commands.bench(("feedforward-book",), runs=2, seconds=0.02, examples=2000, **options)
-    commands.check(fast, **options)
-    commands.ops(("small",), runs=1, **options)
-    hardware.crossover(32, seconds=0.001, **options)
-    hardware.place_models(fast, size=64, seconds=0.02, **options)
-    hardware.blas(1024, runs=2, **options)
-    hardware.read_memory(4096, runs=2, **options)
-    hardware.compare_precisions(fast, steps=20, runs=2, **options)
-    commands.scale("first-network", devices=2, device="cpu", batch_size=64, seconds=0.01, out=out)
+    where, fast = Where(("cpu",), out), ("basic_nn",)
+    commands.bench(where, ("feedforward-book",), runs=2, seconds=0.02, examples=2000)
+    commands.check(where, fast)
+    commands.ops(where, ("small",), runs=1)
+    commands.crossover(where, 32, seconds=0.001)
+    commands.place_models(where, fast, size=64, seconds=0.02)
+    commands.blas(where, 1024, runs=2)
+    commands.read_memory(where, 4096, runs=2)
+    commands.compare_precisions(where, fast, steps=20, runs=2)
+    commands.scale("basic_nn", devices=2, device="cpu", batch_size=64, seconds=0.01, out=out)
     return out
 
 
@@ -106,24 +104,24 @@ def test_tables_and_pictures_take_a_gpu_as_well(measured, name):
 
 def test_a_loss_beyond_the_tolerance_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(commands.agreement, "GRADIENT_TOLERANCE", 0.0)
-    with pytest.raises(RunError, match="beyond the tolerance: first-network on cpu"):
-        commands.check(("first-network",), **SMALL, out=tmp_path)
+    with pytest.raises(RunError, match="beyond the tolerance: basic_nn on cpu"):
+        commands.check(Where(("cpu",), tmp_path), ("basic_nn",))
     assert not read(tmp_path, "check")["rows"][0]["agrees"]
 
 
 def test_trace_writes_what_perfetto_opens(tmp_path, capsys):
-    commands.trace("first-network", steps=2, out=tmp_path)
+    commands.trace("basic_nn", steps=2, out=tmp_path)
     (path,) = tmp_path.glob("**/perfetto_trace.json.gz")
     with gzip.open(path, "rt") as file:
         events = json.load(file)["traceEvents"]
-    assert sum(event.get("name") == "first-network" for event in events) == 2
+    assert sum(event.get("name") == "basic_nn" for event in events) == 2
     printed = capsys.readouterr().out
     assert "the dearest operations" in printed
     assert str(path) in printed
 
 
 def test_toy_prints_the_chapters_numbers(capsys):
-    hardware.toy()
+    commands.toy()
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["3", "6", "4", "GPU"] in lines
     assert ["2", "4", "4", "neither"] in lines
@@ -159,10 +157,10 @@ def test_report_refuses_what_is_no_measurement(tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: commands.bench(runs=0), "got runs 0, expected more than 0"),
-        (lambda: commands.trace("dqn", steps=0), "got steps 0"),
+        (lambda: commands.bench(Where(), runs=0), "got runs 0, expected more than 0"),
+        (lambda: commands.trace("agent", steps=0), "got steps 0"),
         (lambda: commands.scale(devices=3, device="cpu"), "1024 does not divide by 3 devices"),
-        (lambda: hardware.compare_precisions(("x",)), "got the model 'x'"),
+        (lambda: commands.compare_precisions(Where(), ("x",)), "got the model 'x'"),
     ],
 )
 def test_what_a_user_can_mend_is_said(call, message):
@@ -177,7 +175,7 @@ def test_devices_prints_a_line_for_each_backend(capsys):
 
 
 def test_a_scale_that_starts_itself_anew(zoo, place):
-    done = zoo("ch04_gpu", "scale", "first-network", "--devices", 2, "--device", "cpu",
+    done = zoo("ch04_gpu", "scale", "basic_nn", "--devices", 2, "--device", "cpu",
                "--batch-size", 64, "--seconds", 0.01, "--out", place / "scale")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "one CPU shown as 2 devices" in done.stdout
@@ -186,18 +184,17 @@ def test_a_scale_that_starts_itself_anew(zoo, place):
 
 
 def test_all_runs_every_measurement_into_one_folder(tmp_path, monkeypatch):
-    calls = {}
-    places = [(commands, name) for name in ("bench", "check", "ops", "scale")]
-    places += [(hardware, name) for name in ("crossover", "place_models", "blas", "read_memory")]
-    for module, name in [*places, (hardware, "compare_precisions")]:
-        stub = create_autospec(getattr(module, name))
-        monkeypatch.setattr(module, name, stub)
-        calls[name] = stub
-    commands.everything(("cpu",), largest=64, out=tmp_path)
-    assert len(calls) == len(tables.TABLES)
-    for name, stub in calls.items():
+    stubs = {name: create_autospec(f) for name, f in commands.MEASUREMENTS.items()}
+    scale = create_autospec(commands.scale)
+    monkeypatch.setattr(commands, "MEASUREMENTS", stubs)
+    monkeypatch.setattr(commands, "scale", scale)
+    commands.everything(Where(("cpu",), tmp_path), largest=64)
+    assert {*stubs, "scale"} == set(tables.TABLES)
+    for name, stub in stubs.items():
         stub.assert_called_once()
-        assert stub.call_args.kwargs["out"] == tmp_path, name
+        assert stub.call_args.args == (Where(("cpu",), tmp_path),), name
+    assert stubs["crossover"].call_args.kwargs == {"largest": 64}
+    assert scale.call_args.kwargs["out"] == tmp_path
 
 
 def test_every_measurement_has_its_place_in_the_readme():

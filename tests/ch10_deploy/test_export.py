@@ -179,21 +179,24 @@ def test_a_classifier_whose_data_name_no_classes_gets_numbers(model, data, tmp_p
 
 
 def test_a_run_that_drops_in_predictions_is_refused(model, data):
-    dropping = dataclasses.replace(model.config, dropout_bug=True)
-    with pytest.raises(ValueError, match="place in the batch"):
-        export.build(model.task, dropping, model.weights, data)
+    dropping = dataclasses.replace(model.config, dropout_dense=0.5, dropout_bug=True)
+    rng = np.random.default_rng(0)  # as drawn, the last layer is zero
+    weights = jax.tree.map(lambda a: a + rng.normal(size=a.shape) ** 2, model.weights)
+    with pytest.raises(ExportError, match="probabilities that depends on an example's place"):
+        export.build(model.task, dropping, weights, data)
 
 
-def test_a_function_that_takes_no_batch_of_any_size_is_named(model, data):
-    def last(weights, inputs):
-        return {"x": inputs["x"][jnp.newaxis, -1]}
+def test_a_function_that_mixes_examples_is_refused(model, data):
+    for wrong in (lambda x: x[-1:], lambda x: x - x[:1] + jnp.arange(len(x))[:, None]):
 
-    inputs = {"x": jax.ShapeDtypeStruct((2,), np.float32)}
-    task = dataclasses.replace(
-        model.task, predictions=lambda config: {"last": Prediction("the last row", inputs, last)}
-    )
-    with pytest.raises(ExportError, match=r"last returns x \(1, 2\), expected a row for each"):
-        export.build(task, model.config, model.weights, data)
+        def last(weights, inputs, wrong=wrong):
+            return {"y": wrong(inputs["x"])}
+
+        inputs = {"x": jax.ShapeDtypeStruct((2,), np.float32)}
+        predictions = {"last": Prediction("the last row", inputs, last)}
+        task = dataclasses.replace(model.task, predictions=lambda config, p=predictions: p)
+        with pytest.raises(ExportError, match=r"last returns a y that depends on .* place"):
+            export.build(task, model.config, model.weights, data)
 
 
 def test_a_missing_package_is_named_with_the_extra(model, data, monkeypatch):

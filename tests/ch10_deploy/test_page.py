@@ -7,6 +7,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from zoo.ch10_deploy import export
+from zoo.common import trained
+
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="the browser is driven by playwright"
 )
@@ -97,6 +100,40 @@ def test_what_is_wrong_is_said_on_the_page(page, keyfile):
     page.evaluate(DROP, ["notes.txt", "text/html", [60, 62]])
     playwright.expect(page.locator("#message")).to_contain_text("the content type must be")
     assert page.locator("#bars").is_hidden()
+
+
+@pytest.fixture
+def form(browser, start, tmp_path):
+    """The page of a model that does not classify: the published autoencoder of chapter 8."""
+    model = trained.published("ch08_vae")
+    folder = export.export_run(model, str(tmp_path / "vae")).location
+    server = start(folder, "--open", "--max-batch", 1).wait_ready()
+    page = browser.new_page()
+    page.complaints = []
+    page.on("console", lambda m: page.complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.goto(server.url)
+    yield page
+    page.close()
+
+
+def test_a_model_that_does_not_classify_has_a_form(form):
+    file = {"name": "a.png", "mimeType": "image/png", "buffer": png()}
+    form.set_input_files("#input-image", file)
+    form.get_by_role("button").click()
+    form.wait_for_selector("#outputs canvas")
+    form.get_by_label("Prediction").select_option("decode")
+    assert form.locator("#outputs canvas").count() == 0
+    form.get_by_role("button").click()
+    form.wait_for_selector("#outputs canvas")
+    assert form.locator("#outputs canvas").get_attribute("width") == "28"
+    form.locator("#input-code").fill("[1, 2")
+    form.get_by_role("button").click()
+    playwright.expect(form.locator("#message")).to_have_text("code is not valid JSON.")
+    assert not form.complaints
+    form.locator("#input-code").fill("[1, 2]")
+    form.get_by_role("button").click()
+    playwright.expect(form.locator("#message")).to_contain_text('"code" must be finite numbers')
 
 
 def test_the_page_for_programs_lists_the_addresses(browser, server):

@@ -229,3 +229,56 @@ def test_animate_refuses_frames_of_two_sizes_none_and_another_name(tmp_path):
     with pytest.raises(ValueError, match=r"ends in \.gif"):
         figures.animate(frames(1), tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_training_curves_have_a_panel_for_each_metric_with_the_last_values():
+    rows = [
+        {"epoch": n, "train_loss": 2 / n, "test_loss": 3 / n, "train_accuracy": 0.5} for n in (1, 2)
+    ]
+    panels = {"loss": "loss (nats)", "accuracy": "accuracy (%)"}
+    drawn = figures.training_curves(rows, panels, levels={"loss": {"uniform": 2.5}})
+    loss, accuracy = drawn.axes
+    np.testing.assert_allclose(loss.lines[1].get_ydata(), [3, 1.5])
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [50, 50])
+    assert [line.get_label() for line in loss.lines[:2]] == ["train, last 1", "test, last 1.5"]
+    assert accuracy.lines[0].get_label() == "train, last 50 %"
+    assert loss.texts[0].get_text() == "uniform 2.5"
+    with pytest.raises(ValueError, match="got no lines of metrics"):
+        figures.training_curves([], panels)
+    with pytest.raises(ValueError, match="line 2 of metrics lacks 'train_loss'"):
+        figures.training_curves([rows[0], {"epoch": 2}], panels)
+
+
+def test_confusion_counts_true_classes_in_rows():
+    drawn = figures.confusion([0, 0, 1], [0, 1, 1], ["a", "b"])
+    counts = [text.get_text() for text in drawn.axes[0].texts]
+    assert counts == ["1", "1", "0", "1"]
+
+
+def test_tiles_are_laid_row_by_row_and_the_rest_is_black():
+    images = np.arange(1, 6, dtype=np.uint8)[:, None, None] * np.ones((5, 2, 3), np.uint8)
+    whole = figures.tiled(images, 3)
+    assert whole.shape == (4, 9)
+    np.testing.assert_array_equal(whole[::2, ::3], [[1, 2, 3], [4, 5, 0]])
+    np.testing.assert_array_equal(whole[:2, :3], 1)
+    assert figures.tiled(np.ones((2, 4, 4, 3)), 9).shape == (4, 8, 3)
+
+
+def test_strips_have_a_name_and_all_images_in_each_row():
+    rows = {"one\ntwo": np.zeros((3, 4, 5)), "other": np.full((3, 4, 5), 7, np.uint8)}
+    axes = figures.strips(rows).axes
+    assert [a.texts[0].get_text() for a in axes if a.texts] == list(rows)
+    one, other = (a.images[0].get_array() for a in axes if a.images)
+    assert one.shape == other.shape == (4, 3 * (1 + 5 + 1))
+    np.testing.assert_array_equal(one[0, :9], [1, 0, 0, 0, 0, 0, 1, 1, 0])
+    np.testing.assert_array_equal(other[0, :9], [255, 7, 7, 7, 7, 7, 255, 255, 7])
+    with pytest.raises(ValueError, match="expected at least 1, all alike"):
+        figures.strips({"a": np.zeros((3, 4, 4)), "b": np.zeros((2, 4, 4))})
+
+
+def test_wrong_images_of_a_strip_have_a_frame():
+    rows = {"a": np.zeros((3, 4, 4)), "b": np.zeros((3, 4, 4))}
+    drawn = figures.strips(rows, wrong={"b": [False, True, False]})
+    framed = [axes for axes in drawn.axes if axes.patches]
+    assert len(framed) == 1
+    assert framed[0].patches[0].get_x() == 5.5

@@ -2,6 +2,8 @@ import json
 
 import PIL.Image
 
+from studies import ch08_vae
+
 STUDY = ("ch08_vae", "sweep-latents")
 SMALL = ("--data", "sample", "--device", "cpu")
 
@@ -37,3 +39,16 @@ def test_the_chapters_figures_and_the_animation(command, place):
         assert animation.n_frames == 2
     kept = sorted(p.stem for p in (place / "chapter" / "plain" / "pictures").glob("*.npy"))
     assert kept == [f"{epoch:04d}" for epoch in (1, 2)]
+
+
+def test_latent_sizes_are_means_over_seeds_with_their_range():
+    results = [
+        {"latents": size, "elbo": -100.0 + size + seed, "reconstruction": 1.0, "kl": 2.0}
+        for size in (2, 20)
+        for seed in (0, 2)
+    ]
+    axes = ch08_vae.latent_sizes(results).axes[0]
+    assert [t.get_text() for t in axes.texts] == ["-97.0", "-79.0"]
+    low, high = axes.collections[0].get_segments()[0][:, 1]
+    assert (low, high) == (-98.0, -96.0)
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["2", "20"]

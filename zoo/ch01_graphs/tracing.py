@@ -284,8 +284,13 @@ class _Walk:
         """The results of the equation for the values of its operands, or Nones."""
         if not self.evaluates or known == "nothing" or any(w.value is None for w in operands):
             return [None] * len(equation.outvars)
-        pairs = zip(equation.invars, operands, strict=True)
-        given = {atom: wire.value for atom, wire in pairs if not isinstance(atom, core.Literal)}
+        values = [wire.value for wire in operands]
+        if equation.primitive.name == "custom_vjp_call":
+            # Its derivative is of its arguments alone: JAX refuses one of what it closes over.
+            closed_over = equation.params["num_consts"]
+            values[:closed_over] = map(jax.lax.stop_gradient, values[:closed_over])
+        pairs = zip(equation.invars, values, strict=True)
+        given = {atom: value for atom, value in pairs if not isinstance(atom, core.Literal)}
         # A jaxpr of this one equation: how a primitive is called differs between JAX's versions.
         about = core.DebugInfo("trace", equation.primitive.name, None, None)
         alone = core.Jaxpr((), [*given], equation.outvars, [equation], equation.effects, about)

@@ -1,14 +1,19 @@
 """Chapter 2: the first network; `from zoo import ch02_basic_nn as nn`.
 
-Beside it stand the modules `activations`, `descent` and `solvers`.
+Beside it are the modules `activations`, `descent` and `solvers`.
 """
 
 from zoo.ch02_basic_nn import activations, descent, solvers
 from zoo.ch02_basic_nn.model import RECIPES, Config, apply, example, init, loss
-from zoo.ch02_basic_nn.train import train
+from zoo.ch02_basic_nn.program import run_program
+from zoo.ch02_basic_nn.task import TASK
+
+TASKS = (TASK,)
+train = TASK.train
 
 __all__ = [
     "RECIPES",
+    "TASKS",
     "Config",
     "activations",
     "apply",
@@ -16,6 +21,7 @@ __all__ = [
     "example",
     "init",
     "loss",
+    "run_program",
     "solvers",
     "train",
 ]

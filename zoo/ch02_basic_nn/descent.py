@@ -5,7 +5,6 @@ of squared errors is the parabola 30 (W - 1/2)^2, so its slope is 60 (W - 1/2), 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +13,16 @@ INPUTS = (1.0, 2.0, 3.0, 4.0)
 TARGETS = (0.5, 1.0, 1.5, 2.0)
 
 
-def errors(w: jax.Array | float) -> jax.Array:
-    """Target less output for each input, [4]."""
-    return jnp.array(TARGETS) - w * jnp.array(INPUTS)
-
-
 def sse(w: jax.Array | float) -> jax.Array:
     """The sum of squared errors at the weight `w`: 67.5 at 2, 68.403 at 2.01, 66.603 at 1.99."""
-    return jnp.sum(errors(w) ** 2)
+    return jnp.sum((jnp.array(TARGETS) - w * jnp.array(INPUTS)) ** 2)
 
 
 def largest_rate(function: Callable[[jax.Array], jax.Array], x: float) -> float:
-    """The learning rate 2 / f''(x) at which descent on a parabola begins to run away.
+    """The learning rate 2 / f''(x) above which descent on a parabola diverges.
 
-    A step takes the distance to the bottom times 1 - rate f''. So below 1 / f'' it comes nearer
-    from one side, at 1 / f'' it is there at once, up to 2 / f'' it comes nearer from both sides;
+    A step multiplies the distance to the bottom by 1 - rate f''. So below 1 / f'' it comes nearer
+    from one side, at 1 / f'' it arrives at once, up to 2 / f'' it comes nearer from both sides;
     at 2 / f'' it jumps to and fro for ever, and above it the distance grows with each step.
     """
     return float(2.0 / jax.grad(jax.grad(function))(x))
@@ -48,20 +42,13 @@ def descend(
     return jnp.concatenate([x[None], path])
 
 
-class Chain(NamedTuple):
-    """The chapter's chain of one input, two units and one output."""
+def chain(w1: jax.Array, w2: jax.Array, i: float, target: float) -> jax.Array:
+    """The end of the chapter's chain i -> f -> g -> o: one input, two units and one output.
 
-    i: jax.Array  # the input
-    f: jax.Array  # sigmoid(w1 i)
-    g: jax.Array  # sigmoid(w2 f)
-    o: jax.Array  # (g - target)^2; the book draws the chain without naming its functions
-
-
-def chain(w1: jax.Array, w2: jax.Array, i: float, target: float) -> Chain:
-    """The values along the chain i -> f -> g -> o, forwards."""
-    f = jax.nn.sigmoid(w1 * i)
-    g = jax.nn.sigmoid(w2 * f)
-    return Chain(jnp.asarray(i), f, g, (g - target) ** 2)
+    f = sigmoid(w1 i), g = sigmoid(w2 f), o = (g - target)^2; the book draws the chain without
+    naming its functions.
+    """
+    return (jax.nn.sigmoid(w2 * jax.nn.sigmoid(w1 * i)) - target) ** 2
 
 
 def chain_rule(
@@ -71,12 +58,12 @@ def chain_rule(
 
     do/dw2 = do/dg dg/dw2 and do/dw1 = do/dg dg/df df/dw1.
     """
-    values = chain(w1, w2, i, target)
-    do_dg = 2.0 * (values.g - target)
-    slope_g = values.g * (1.0 - values.g)
-    dg_df = slope_g * w2
-    df_dw1 = values.f * (1.0 - values.f) * i
-    return do_dg * dg_df * df_dw1, do_dg * slope_g * values.f
+    f = jax.nn.sigmoid(w1 * i)
+    g = jax.nn.sigmoid(w2 * f)
+    do_dg = 2.0 * (g - target)
+    slope_g = g * (1.0 - g)
+    dg_df, df_dw1 = slope_g * w2, f * (1.0 - f) * i
+    return do_dg * dg_df * df_dw1, do_dg * slope_g * f
 
 
 def noisy_line(key: jax.Array, count: int = 256) -> tuple[jax.Array, jax.Array]:
@@ -92,25 +79,22 @@ def line_loss(params: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def batch_descent(
-    key: jax.Array,
-    params: jax.Array,
-    x: jax.Array,
-    y: jax.Array,
-    *,
-    batch_size: int,
-    rate: float,
-    epochs: int,
+    key: jax.Array, params: jax.Array, data: tuple, rate: float, batch_size: int, epochs: int
 ) -> jax.Array:
     """Descent on `line_loss` by batches, in a new order each epoch; the path [steps + 1, 2].
 
     A batch of all points is batch gradient descent, of one point the stochastic one, and what
     lies between is called mini-batch descent.
 
-    Raises:
-      ValueError: the batch size does not divide the number of points.
+    Args:
+      key: for the orders.
+      params: where it starts, [2].
+      data: x and y, both [points].
+      rate: the learning rate.
+      batch_size: divides the number of points.
+      epochs: passes over the points.
     """
-    if batch_size < 1 or len(x) % batch_size:
-        raise ValueError(f"got batches of {batch_size}, expected a divisor of {len(x)} points")
+    x, y = data
 
     def epoch(params, key):
         order = jax.random.permutation(key, len(x)).reshape(-1, batch_size)

@@ -10,25 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from zoo.common.figures import (
-    BLUE,
-    COLOURS,
-    GREY,
-    INK,
-    NORMAL,
-    ORANGE,
-    PALE,
-    SKY,
-    SMALL,
-    YELLOW,
-    draw_curves,
-    page,
-    plain,
-)
+from zoo.common import figures as common
+from zoo.common.figures import BLUE, GREY, INK, NORMAL, ORANGE, PALE, SMALL, page, plain
 
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
-STYLES = [{"color": c, "linestyle": s} for c, s in zip((*COLOURS, INK), LINES, strict=True)]
-"""One for each solver."""
+COLOURS = (*common.COLOURS, INK)
+"""With one of LINES each, for the solvers."""
 LEAST = 1e-12
 """Lower costs are drawn here."""
 
@@ -43,8 +30,8 @@ class Map(NamedTuple):
 
 
 def _legend_beside(figure: Figure, axes: Axes) -> None:
-    handles, names = axes.get_legend_handles_labels()
     options = {"fontsize": SMALL, "labelcolor": INK, "frameon": False}
+    handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", **options)
 
 
@@ -53,16 +40,14 @@ def _title(axes: Axes, text: str) -> None:
 
 
 def _draw_outputs(axes: Axes, output: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> None:
-    shades = {0: iter((ORANGE, YELLOW)), 1: iter((BLUE, SKY))}
+    shades = {0: iter((ORANGE, common.YELLOW)), 1: iter((BLUE, common.SKY))}
     for column, (row, label) in enumerate(zip(inputs, labels, strict=True)):
         name = f"{' '.join(f'{x:g}' for x in row)}, wanted {label:g}"
         colour = next(shades[int(label)], GREY)
         style = "-" if colour in (ORANGE, BLUE) else "--"
         axes.plot(np.arange(1, len(output) + 1), output[:, column], style, color=colour, label=name)
-    axes.set_xscale("log")
-    axes.set_xlim(1, max(len(output), 2))
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.set(xscale="log", xlim=(1, max(len(output), 2)))
+    axes.set(ylim=(-0.03, 1.03), yticks=[0, 0.25, 0.5, 0.75, 1])
     axes.grid(axis="y", color=PALE, linewidth=0.5)
 
 
@@ -118,7 +103,7 @@ def overlays(
     """Under each title, functions by name with their values [points] at `x`, in one picture."""
     figure = page(3.3 * len(panels), 2.9, caption=caption)
     for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        draw_curves(axes, curves, x, "", "")
+        common.draw_curves(axes, curves, x, "", "")
         axes.set_ylim(max(axes.get_ylim()[0], -2), min(axes.get_ylim()[1], 6))
         _title(axes, title)
     return figure
@@ -132,12 +117,10 @@ def parabolas(
     grid = figure.subplots(1, len(paths), sharey=True)
     for axes, (title, (weights, costs)) in zip(grid, paths.items(), strict=True):
         axes.plot(w, cost, color=PALE, linewidth=2)
-        axes.plot(weights, costs, "-", color=ORANGE, linewidth=0.9)
-        axes.plot(weights, costs, "o", color=ORANGE, markersize=4)
+        axes.plot(weights, costs, "o-", color=ORANGE, linewidth=0.9, markersize=4)
         axes.plot(weights[0], costs[0], "o", color=BLUE, markersize=6)
         _title(plain(axes, "weight W"), title)
-    grid[0].set_xlim(w[0], w[-1])
-    for axes in grid:
+        # A path that diverges leaves the frame.
         axes.set(xlim=(w[0], w[-1]), ylim=(-0.04 * max(cost), max(cost)))
     grid[0].set_ylabel("sum of squared errors")
     return figure
@@ -148,8 +131,7 @@ def _draw_map(axes: Axes, ground: Map) -> None:
     darkest = heights.min() + 2.2 * np.ptp(heights)  # the paths must stand out
     axes.contourf(ground.x, ground.y, heights, 12, cmap="Greys", vmax=darkest)
     axes.plot(*ground.minimum, "*", color="white", markeredgecolor=INK, markersize=11, zorder=5)
-    axes.set(xlim=ground.x[[0, -1]], ylim=ground.y[[0, -1]])
-    axes.set(xticks=[], yticks=[])
+    axes.set(xlim=ground.x[[0, -1]], ylim=ground.y[[0, -1]], xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
@@ -174,6 +156,21 @@ def batches(
     return figure
 
 
+def _draw_paths(axes: Axes, title: str, ground: Map, paths: Mapping[str, np.ndarray]) -> None:
+    _draw_map(axes, ground)
+    for (solver, path), colour in zip(paths.items(), COLOURS, strict=False):
+        axes.plot(*path.T, label=solver, color=colour, linewidth=1.3)
+        axes.plot(*path[-1], "o", color=colour, markersize=5, zorder=6)
+    _title(axes, title)
+
+
+def _draw_costs(axes: Axes, x: np.ndarray | None, costs: Mapping[str, np.ndarray]) -> None:
+    for (solver, cost), colour, line in zip(costs.items(), COLOURS, LINES, strict=False):
+        shown = np.where(np.isfinite(cost), np.maximum(cost, LEAST), np.nan)
+        steps = np.arange(len(cost)) if x is None else x
+        axes.plot(steps, shown, label=solver, linewidth=1.4, color=colour, linestyle=line)
+
+
 def race(
     maps: Mapping[str, Map],
     paths: Mapping[str, Mapping[str, np.ndarray]],
@@ -186,23 +183,14 @@ def race(
     wide, narrow = 12 // len(maps), 12 // len(costs)
     for place, (name, ground) in enumerate(maps.items()):
         axes = figure.add_subplot(grid[0, wide * place : wide * (place + 1)])
-        _draw_race(axes, name, ground, paths[name])
+        _draw_paths(axes, name, ground, paths[name])
     for place, (name, curves) in enumerate(costs.items()):
         axes = figure.add_subplot(grid[1, narrow * place : narrow * (place + 1)])
-        for (solver, cost), style in zip(curves.items(), STYLES, strict=False):
-            axes.plot(np.maximum(cost, LEAST), label=solver, linewidth=1.4, **style)
+        _draw_costs(axes, None, curves)
         axes.set(yscale="log", ylim=(LEAST, None))
         _title(plain(axes, "step", "" if place else "cost"), name)
     _legend_beside(figure, axes)
     return figure
-
-
-def _draw_race(axes: Axes, title: str, ground: Map, paths: Mapping[str, np.ndarray]) -> None:
-    _draw_map(axes, ground)
-    for (solver, path), style in zip(paths.items(), STYLES, strict=False):
-        axes.plot(*path.T, label=solver, color=style["color"], linewidth=1.3)
-        axes.plot(*path[-1], "o", color=style["color"], markersize=5, zorder=6)
-    _title(axes, title)
 
 
 def rates(
@@ -211,10 +199,8 @@ def rates(
     """By problem and solver, the cost [R] after the last step over the learning rate [R]."""
     figure = page(10.0, 2.9, caption=caption)
     grid = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
-    for axes, (name, solvers) in zip(grid, costs.items(), strict=True):
-        for (solver, last), style in zip(solvers.items(), STYLES, strict=False):
-            shown = np.where(np.isfinite(last), np.maximum(last, LEAST), np.nan)
-            axes.plot(rates, shown, label=solver, linewidth=1.4, **style)
+    for axes, (name, last) in zip(grid, costs.items(), strict=True):
+        _draw_costs(axes, rates, last)
         axes.set(xscale="log", yscale="log", ylim=(LEAST / 2, 1e3))
         _title(plain(axes, "learning rate"), name)
     grid[0].set_ylabel("last cost")
@@ -228,12 +214,12 @@ def frames(
     steps: Sequence[int],
     caption: str = "",
 ) -> Iterator[Figure]:
-    """The race as a film: a picture of each of these steps, with the way until there."""
+    """The frames of an animation: a picture of each of these steps, with the paths until then."""
     for step in steps:
         figure = page(9.0, 2.6, f"step {step}", caption)
         grid = figure.subplots(1, len(maps), squeeze=False)[0]
         for axes, (name, ground) in zip(grid, maps.items(), strict=True):
             until = {solver: path[: step + 1] for solver, path in paths[name].items()}
-            _draw_race(axes, name, ground, until)
+            _draw_paths(axes, name, ground, until)
         _legend_beside(figure, grid[0])
         yield figure

@@ -1,11 +1,11 @@
 """Chapter 2: the first network, one sigmoid unit on four rows of three numbers.
 
-The answer is the first number of each row; the third is always 1, and so does the work of a bias.
-The book has three programs for it, and they differ. Recipe `text` is the one that it prints, `repo`
-the one in its repository, `numpy` the well-known eleven lines of NumPy whose output it prints.
-`modern` minimises the cross-entropy, -log of the probability given to the right answer: its
-gradient for a logit is p - y, where the squared error's has a factor p (1 - p), which vanishes
-when the unit is sure, be it right or wrong. It has no hidden layer, for a plane divides the rows.
+The answer is the first number of each row; the third is always 1 and serves as a bias. The book has
+three programs for it, and they differ: recipe `text` is the one that it prints, `repo` the one in
+its repository, `numpy` the well-known eleven lines of NumPy whose output it prints. `modern`
+minimises the cross-entropy, -log of the probability given to the right answer: its gradient for a
+logit is p - y, where the squared error's has a factor p (1 - p), which vanishes when the unit is
+sure, right or wrong. It has no hidden layer, since a plane divides the rows.
 
 Axes: B rows in a batch, F numbers in a row (3), H hidden units. README.md lists where this departs
 from the book.
@@ -29,10 +29,12 @@ LABELS = (0, 0, 1, 1)
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train` can be asked for."""
+    """Options of `train`."""
 
-    recipe: Literal["modern", "text", "repo", "numpy"] = "modern"
-    """the program to start from, also called --program; other flags change single fields of it"""
+    recipe: Literal["modern", "text", "repo", "numpy"] = dataclasses.field(
+        default="modern", metadata={"aliases": ("--program",)}
+    )
+    """the program to start from; other flags change single fields of it"""
     cost: Cost = "cross-entropy"
     """what is minimised, for labels y and outputs p: mean-square is mean (y - p)^2, half-sum-square
     is sum (y - p)^2 / 2, mean-signed is mean (y - p), which only pushes every output up"""
@@ -48,6 +50,11 @@ class Config:
     """the numbers' precision"""
     seed: int = 0
     """of the weights, where none are given"""
+
+    @property
+    def batch_size(self) -> int:
+        """Rows in a step: all of them."""
+        return len(LABELS)
 
 
 RECIPES = {

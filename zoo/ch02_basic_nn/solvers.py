@@ -1,13 +1,13 @@
-"""Solvers race: on the first network, a narrow bowl, Rosenbrock's valley and Beale's plain.
+"""A race of solvers: on the first network, a narrow bowl, Rosenbrock's valley and Beale's plain.
 
-`SOLVERS` holds Optax's and, from `zoo.common.solvers`, Gorgonia's, which differ. A race runs every
+The solvers are Optax's and, from `zoo.common.solvers`, Gorgonia's, which differ. A race runs every
 solver at every learning rate in one compiled call.
 
 Axes: S solvers, R learning rates, T steps, D coordinates of a point.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -72,7 +72,7 @@ PROBLEMS: Mapping[str, Problem] = {
 
 
 class Race(NamedTuple):
-    """Where everyone was."""
+    """The points of all solvers, step by step."""
 
     paths: jax.Array  # [S, R, T + 1, D], the start first
     costs: jax.Array  # [S, R, T + 1], the function's value there
@@ -121,13 +121,6 @@ def best_rates(costs: np.ndarray) -> np.ndarray:
     tame = costs.max(-1) <= costs[..., 0]  # not so where there is a NaN
     late = costs[..., -max(1, costs.shape[-1] // 10) :].max(-1)
     return np.where(tame, late, np.inf).argmin(-1)
-
-
-def step_below(costs: Sequence[float], bound: float) -> int | None:
-    """The first step from which on the cost stays below `bound`; None if the last is not."""
-    above = np.flatnonzero(~(np.asarray(costs) < bound))  # what is not a number is not below
-    first = int(above[-1]) + 1 if above.size else 0
-    return first if first < len(costs) else None
 
 
 def landscape(problem: Problem, size: int = 160) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,11 +1,11 @@
 """Chapter 4: CPU against GPU, measured; one device or many.
 
-Begin with `devices`, which says what computes here and what is missing for a GPU, then `bench
+Begin with `devices`, which lists what computes here and what is missing for a GPU, then `bench
 feedforward-book`, the book's own network. `all` measures everything in some minutes; each command
 prints tables and leaves JSON and a picture under runs/ch04_gpu/TIME.
 """
 
-from zoo.ch04_gpu import commands, hardware
+from zoo.ch04_gpu import commands
 from zoo.common import cli
 
 if __name__ == "__main__":
@@ -13,15 +13,8 @@ if __name__ == "__main__":
         __doc__,
         {
             "devices": commands.devices,
-            "bench": commands.bench,
-            "check": commands.check,
-            "ops": commands.ops,
-            "crossover": hardware.crossover,
-            "roofline": hardware.place_models,
-            "blas": hardware.blas,
-            "memory": hardware.read_memory,
-            "toy": hardware.toy,
-            "precision": hardware.compare_precisions,
+            **commands.MEASUREMENTS,
+            "toy": commands.toy,
             "scale": commands.scale,
             "trace": commands.trace,
             "all": commands.everything,

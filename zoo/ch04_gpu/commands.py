@@ -1,29 +1,102 @@
-"""What the chapter does with the zoo's models on the command line, and its report."""
+"""What the chapter does on the command line: measurements, their tables, JSON and pictures."""
 
+import dataclasses
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
+import tyro
 
 from zoo.ch04_gpu import (
     agreement,
-    hardware,
     machine,
+    memory,
     models,
     operations,
+    precision,
+    products,
+    profile,
     report,
+    roofline,
     scaling,
+    tables,
 )
-from zoo.ch04_gpu import profile as profiling
-from zoo.ch04_gpu.results import Devices, Models, OneModel, begin, keep, new_folder, positive
 from zoo.common import bench as timing
 from zoo.common import run
 from zoo.common.data import DataError
 from zoo.common.device import Name as DeviceName
 from zoo.common.device import current, describe, use
 
+CHAPTER = "ch04_gpu"
+Models = tyro.conf.Positional[tuple[str, ...]]
+OneModel = tyro.conf.Positional[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """What every measurement takes."""
+
+    devices: tuple[DeviceName, ...] = ()
+    """kinds to measure on, such as cpu gpu; all that are available if not given"""
+    out: Path | None = None
+    """folder for the results; runs/ch04_gpu/TIME if not given"""
+
+    def folder(self) -> Path:
+        """The folder of a measurement."""
+        return self.out or Path("runs", CHAPTER, time.strftime("%Y-%m-%d-%H%M%S"))
+
+    def begin(self) -> tuple[DeviceName, ...]:
+        """The kinds of devices to measure; compilation is timed, so none comes from a cache."""
+        jax.config.update("jax_enable_compilation_cache", False)
+        names = machine.select(self.devices)
+        if "gpu" not in names:
+            available = "gpu" in machine.present()
+            reason = "not requested" if available else machine.missing_for_gpu()
+            print(f"without a GPU: {reason}")
+        return names
+
+    def keep(self, record: dict[str, Any], rows: Iterable[Any]) -> None:
+        """Prints a record's tables, writes its JSON and its picture."""
+        from zoo.ch04_gpu.figures import FIGURES
+        from zoo.common import figures
+
+        record["rows"] = list(rows)
+        folder, name = self.folder(), report.file_name(record)
+        run.write_json(folder / f"{name}.json", record)
+        print(tables.machine(record))
+        for table in tables.TABLES[record["name"]](record):
+            print(f"\n{table.text()}")
+        written = [folder / f"{name}.json"]
+        if record["name"] in FIGURES:
+            figure = FIGURES[record["name"]](record)
+            written.append(figures.save(figure, folder / "figures" / f"{name}.png"))
+        print(f"\nwritten: {', '.join(map(str, written))}")
+
+
+def _positive(**values: float) -> None:
+    """Refuses, by its name, a number that is not above 0."""
+    for name, value in values.items():
+        if value <= 0:
+            raise DataError(f"got {name.replace('_', '-')} {value:g}, expected more than 0")
+
+
+def _each(
+    chosen: list[models.Model], kinds: tuple[DeviceName, ...], one: Callable[..., dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """A row for each model on each kind of device, with progress on the screen."""
+    rows = []
+    for kind in kinds:
+        for model in chosen:
+            use(kind)
+            rows.append({"model": model.name, "device": kind, **one(model)})
+            print(f"{model.name} on {kind}: measured", flush=True)
+    return rows
+
 
 def devices() -> None:
-    """Every backend of JAX with its devices and memory, and what is missing for the others."""
+    """List every backend of JAX with its devices and memory, and what is missing for the others."""
     print(f"JAX {jax.__version__}; the default device is {describe(current())}")
     for b in machine.backends():
         parts = [f"{b.count} x {b.kind}, {b.memory}" if b.count else b.kind, b.note]
@@ -31,102 +104,169 @@ def devices() -> None:
 
 
 def bench(
-    names: Models = (),
-    devices: Devices = (),
-    runs: int = 5,
-    seconds: float = 0.5,
-    examples: int = 0,
-    out: Path | None = None,
+    where: Where, names: Models = (), runs: int = 5, seconds: float = 0.5, examples: int = 0
 ) -> None:
     """Time an epoch of training, and inference, of the zoo's models on each device.
 
     Args:
+        where: devices and folder
         names: models, such as feedforward-book; all if none is named
-        devices: kinds to measure on, such as cpu gpu; all that are here if not given
         runs: how often training is timed
         seconds: least length of each of these runs
         examples: of the data set; 0 for as many as the model's chapter has
-        out: folder for the results; runs/ch04_gpu/TIME if not given
     """
-    positive(runs=runs, seconds=seconds)
-    chosen, kinds = models.choose(names), begin(devices)
-    record, rows = machine.record("bench", kinds), []
-    for model in chosen:
-        for kind in kinds:
-            rows.append(_time(model, kind, runs, seconds, examples))
-            row = rows[-1]
-            print(f"{model.name} on {kind}: {row['epoch']['median']:.3g} s an epoch", flush=True)
-    keep({**record, "rows": rows}, out)
+    _positive(runs=runs, seconds=seconds)
+    chosen, kinds = models.choose(names), where.begin()
+
+    def one(model: models.Model) -> dict[str, Any]:
+        task, config, size = model.task, model.config, model.batch_size
+        data = model.random(max(examples, size) if examples else None)
+        trained, state = timing.training(task, config, data, size, runs=runs, seconds=seconds)
+        batch = {name: array[:size] for name, array in data.items()}
+        predicted = timing.inference(task, config, task.weights(state), batch)
+        low, high = timing.quartiles(trained.values)
+        epoch = {"median": trained.median, "low": high, "high": low}
+        items = task.items(config)
+        return {
+            "recipe": model.recipe,
+            "unit": task.unit,
+            "batch": size,
+            "examples_per_epoch": task.epoch,
+            "epoch": {name: task.epoch / rate for name, rate in epoch.items()},
+            "training": trained.scaled(items).summary(),
+            "inference": predicted.scaled(items).summary(),
+            "runs": trained.values,
+            "book": models.BOOK_SECONDS.get(model.name),
+        }
+
+    record = machine.record("bench", kinds)
+    where.keep(record, _each(chosen, kinds, one))
 
 
-def _time(model: models.Model, kind: DeviceName, runs: int, seconds: float, examples: int) -> dict:
-    use(kind)
-    task, config, size = model.task, model.config, model.batch_size
-    data = model.random(max(examples, size) if examples else None)
-    trained, state = timing.training(task, config, data, size, runs=runs, seconds=seconds)
-    batch = {name: array[:size] for name, array in data.items()}
-    predicted = timing.inference(task, config, task.weights(state), batch)
-    low, high = timing.quartiles(trained.values)
-    items = task.items(config)
-    epoch = {"median": trained.median, "low": high, "high": low}
-    return {
-        "model": model.name,
-        "recipe": model.recipe,
-        "device": kind,
-        "unit": task.unit,
-        "batch": size,
-        "examples_per_epoch": task.epoch,
-        "epoch": {name: task.epoch / rate for name, rate in epoch.items()},
-        "training": trained.scaled(items).summary(),
-        "inference": predicted.scaled(items).summary(),
-        "runs": trained.values,
-        "book": models.BOOK_SECONDS.get(model.name),
-    }
-
-
-def check(names: Models = (), devices: Devices = (), out: Path | None = None) -> None:
-    """Hold every model's loss and gradient on each device against float64 on the CPU.
+def check(where: Where, names: Models = ()) -> None:
+    """Compare every model's loss and gradient on each device with float64 on the CPU.
 
     Args:
+        where: devices and folder
         names: models; all if none is named
-        devices: kinds to check; all that are here if not given
-        out: folder for the results; runs/ch04_gpu/TIME if not given
     """
-    chosen, kinds = models.choose(names), begin(devices)
-    record = machine.record(
-        "check",
-        kinds,
-        loss_tolerance=agreement.LOSS_TOLERANCE,
-        gradient_tolerance=agreement.GRADIENT_TOLERANCE,
-    )
-    rows = []
-    for model in chosen:
-        rows += agreement.measure(model, kinds)
-        print(f"{model.name}: checked", flush=True)
-    keep({**record, "rows": rows}, out)
-    wrong = [f"{row['model']} on {row['device']}" for row in rows if not row["agrees"]]
+    chosen, kinds = models.choose(names), where.begin()
+    tolerances = {"loss_tolerance": agreement.LOSS_TOLERANCE}
+    tolerances["gradient_tolerance"] = agreement.GRADIENT_TOLERANCE
+    record = machine.record("check", kinds, **tolerances)
+    where.keep(record, [row for model in chosen for row in agreement.measure(model, kinds)])
+    wrong = [f"{row['model']} on {row['device']}" for row in record["rows"] if not row["agrees"]]
     if wrong:
         raise run.RunError(f"beyond the tolerance: {', '.join(wrong)}")
 
 
-def ops(
-    sizes: tuple[str, ...] = ("small", "medium"),
-    devices: Devices = (),
-    runs: int = 10,
-    out: Path | None = None,
-) -> None:
+def ops(where: Where, sizes: tuple[str, ...] = ("small", "medium"), runs: int = 10) -> None:
     """Time the chapter's operations forward and backward: convolutions, pooling, product ...
 
     Args:
+        where: devices and folder
         sizes: some of small, medium, large: 4, 32, 128 pictures, matrices of 128, 1024, 4096
-        devices: kinds to measure on; all that are here if not given
         runs: how often each is timed
-        out: folder for the results; runs/ch04_gpu/TIME if not given
     """
-    positive(runs=runs, sizes=len(sizes))
-    kinds = begin(devices)
-    record = machine.record("ops", kinds)
-    keep({**record, "rows": operations.run(kinds, sizes, runs)}, out)
+    _positive(runs=runs, sizes=len(sizes))
+    kinds = where.begin()
+    where.keep(machine.record("ops", kinds), operations.run(kinds, sizes, runs))
+
+
+def crossover(where: Where, largest: int = 2048, seconds: float = 0.3) -> None:
+    """Time products of matrices from 8x8 up, in NumPy and JAX, with and without the transfer.
+
+    Args:
+        where: devices and folder
+        largest: the largest size; the whole range of a GPU needs 8192
+        seconds: how long to repeat each product
+    """
+    kinds = where.begin()
+    where.keep(machine.record("crossover", kinds), products.run(kinds, largest, seconds))
+
+
+def place_models(where: Where, names: Models = (), size: int = 0, seconds: float = 0.5) -> None:
+    """Measure the machine's peaks and place every model below its roof.
+
+    Args:
+        where: devices and folder
+        names: models; all if none is named
+        size: of the matrices whose product is the peak; 0 for 2048 on a CPU, 8192 on a GPU
+        seconds: least length of a timed run, of which there are three for each model
+    """
+    _positive(seconds=seconds)
+    chosen, kinds = models.choose(names), where.begin()
+    peaks = {}
+    for kind in kinds:
+        use(kind)
+        peaks[kind] = roofline.peaks(size)
+    record = machine.record("roofline", kinds, peaks=peaks, book=roofline.BOOK)
+    where.keep(record, _each(chosen, kinds, lambda model: roofline.place(model, seconds)))
+
+
+def blas(where: Where, numbers: int = 2**22, runs: int = 10) -> None:
+    """Time BLAS levels 1, 2 and 3 on operands of the same number of numbers.
+
+    Args:
+        where: devices and folder
+        numbers: in the largest operand
+        runs: how often each is timed
+    """
+    _positive(numbers=numbers, runs=runs)
+    kinds = where.begin()
+    where.keep(machine.record("blas", kinds, numbers=numbers), memory.blas(kinds, numbers, runs))
+
+
+def read_memory(where: Where, numbers: int = 2**24, runs: int = 5) -> None:
+    """Time reading memory in sequence, in strides and at random.
+
+    Args:
+        where: devices and folder
+        numbers: how many float32 numbers; they should not fit into a cache
+        runs: how often each is timed
+    """
+    _positive(numbers=numbers // memory.LINE, runs=runs)
+    kinds = where.begin()
+    where.keep(machine.record("memory", kinds), memory.patterns(kinds, numbers, runs))
+
+
+def toy(items: tuple[int, ...] = (1, 2, 3, 10, 100), cpu: float = 2.0, gpu: float = 4.0) -> None:
+    """The chapter's arithmetic: 2 ns one after the other against 4 ns all at once.
+
+    Args:
+        items: numbers of multiplications
+        cpu: nanoseconds of one on the CPU
+        gpu: nanoseconds of up to 1,000 at once on the GPU
+    """
+    rows = []
+    for count in items:
+        one, other = memory.toy(count, cpu, gpu)
+        first = "GPU" if other < one else "CPU" if one < other else "neither"
+        rows.append((count, f"{one:g}", f"{other:g}", first))
+    timing.print_table("Multiplications", ("", "CPU, ns", "GPU, ns", "ahead"), rows)
+
+
+def compare_precisions(
+    where: Where, names: Models = precision.DEFAULT, steps: int = 50, runs: int = 10
+) -> None:
+    """Time updates in float32, tf32 (on a GPU) and bfloat16, and see what they do to the loss.
+
+    Args:
+        where: devices and folder
+        names: models
+        steps: updates on the one batch before the last loss
+        runs: how often an update is timed
+    """
+    _positive(steps=steps, runs=runs)
+    chosen, kinds = models.choose(names), where.begin()
+    rows = []
+    for model in chosen:
+        for kind in kinds:
+            use(kind)
+            for name in precision.available():
+                rows.append({"device": kind, **precision.measure(model, name, steps, runs)})
+                print(f"{model.name} on {kind} in {name}: measured", flush=True)
+    where.keep(machine.record("precision", kinds), rows)
 
 
 def scale(
@@ -149,26 +289,22 @@ def scale(
         seconds: least length of a timed run, of which there are three
         out: folder for the results; runs/ch04_gpu/TIME if not given
     """
-    positive(devices=devices, batch_size=batch_size, seconds=seconds)
-    (model,), kinds = models.choose((name,)), begin((device,))
+    _positive(devices=devices, batch_size=batch_size, seconds=seconds)
+    where = Where((device,), out)
+    (model,), kinds = models.choose((name,)), where.begin()
     if batch_size % devices:
         raise DataError(f"a batch of {batch_size} does not divide by {devices} devices")
     if len(jax.devices(kinds[0])) < devices and kinds[0] == "cpu":
-        out = new_folder(out)
-        flags = {"devices": devices, "device": "cpu", "out": out}
+        flags = {"devices": devices, "device": "cpu", "out": where.folder()}
         flags |= {"batch-size": batch_size, "seconds": seconds}
-        arguments = [
-            "scale",
-            name,
-            *(x for flag, value in flags.items() for x in (f"--{flag}", value)),
-        ]
-        if scaling.restarted(devices, list(map(str, arguments))):
+        arguments = ["scale", name, *(f"--{flag}={value}" for flag, value in flags.items())]
+        if scaling.restarted(devices, arguments):
             raise run.RunError("the process with several devices failed; its message is above")
         return
     record = machine.record("scale", kinds, model=name, unit=model.task.unit, most=devices)
-    record["rows"] = scaling.measure(model, kinds[0], devices, batch_size, seconds)
+    rows = scaling.measure(model, kinds[0], devices, batch_size, seconds)
     record["difference"] = scaling.difference(model, kinds[0], devices, batch_size)
-    keep(record, out)
+    where.keep(record, rows)
 
 
 def trace(
@@ -182,39 +318,42 @@ def trace(
         steps: updates in the trace
         out: folder for the trace; runs/ch04_gpu/TIME if not given
     """
-    positive(steps=steps)
-    (model,) = models.choose((name,))
+    _positive(steps=steps)
+    (model,), folder = models.choose((name,)), Where(out=out).folder()
     use(device)
-    folder = new_folder(out)
-    path = profiling.trace(model, folder, steps)
-    ranked = profiling.most_expensive(profiling.read(path))
-    rows = [(operation, str(times), f"{spent:.2f}") for operation, times, spent in ranked]
-    if rows:
+    path = profile.trace(model, folder, steps)
+    ranked = profile.most_expensive(profile.read(path))
+    if rows := [(operation, times, f"{spent:.2f}") for operation, times, spent in ranked]:
         title = f"{name}, {steps} updates: the most expensive operations"
         timing.print_table(title, ("operation", "times", "ms in all"), rows)
     print(f"trace: {path}: open it at https://ui.perfetto.dev, or: xprof --logdir {folder}")
 
 
-def everything(devices: Devices = (), largest: int = 2048, out: Path | None = None) -> None:
+MEASUREMENTS: dict[str, Callable[..., None]] = {
+    "bench": bench,
+    "check": check,
+    "ops": ops,
+    "crossover": crossover,
+    "roofline": place_models,
+    "blas": blas,
+    "memory": read_memory,
+    "precision": compare_precisions,
+}
+
+
+def everything(where: Where, largest: int = 2048) -> None:
     """All measurements one after the other into one folder, for `report`; some minutes.
 
     Args:
-        devices: kinds to measure on; all that are here if not given
+        where: devices and folder
         largest: of `crossover`
-        out: folder for the results; runs/ch04_gpu/TIME if not given
     """
-    out = new_folder(out)
-    bench(devices=devices, out=out)
-    check(devices=devices, out=out)
-    ops(devices=devices, out=out)
-    hardware.crossover(largest, devices=devices, out=out)
-    hardware.place_models(devices=devices, out=out)
-    hardware.blas(devices=devices, out=out)
-    hardware.read_memory(devices=devices, out=out)
-    hardware.compare_precisions(devices=devices, out=out)
-    kind = machine.select(devices)[-1]
-    scale(device=kind, devices=max(2, len(jax.devices(kind))), out=out)
-    print(f"all of it: {out}")
+    where = dataclasses.replace(where, out=where.folder())
+    for name, measure in MEASUREMENTS.items():
+        measure(where, **({"largest": largest} if name == "crossover" else {}))
+    kind = machine.select(where.devices)[-1]
+    scale(device=kind, devices=max(2, len(jax.devices(kind))), out=where.out)
+    print(f"all of it: {where.out}")
 
 
 def write_report(

@@ -77,7 +77,6 @@ def place(model: models.Model, seconds: float = 0.5, examples: int = 4_000) -> d
     counted = count(*model.step({name: array[:size] for name, array in data.items()}))
     trained, _ = bench.training(model.task, model.config, data, size, runs=3, seconds=seconds)
     return {
-        "model": model.name,
         "batch": size,
         "flops": counted.flops,
         "bytes": counted.bytes,

@@ -4,7 +4,6 @@ Each takes arrays and gives a Figure that stands alone. Axes: V characters, H hi
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,48 +17,6 @@ SHOWN = {"\n": "⏎", " ": "␣", "\x02": "START", "\x03": "END", "\x04": "BLANK
 def name_of(character: str) -> str:
     """How a character is written in a picture."""
     return SHOWN.get(character, character)
-
-
-def learning_curves(
-    metrics: Sequence[Mapping[str, Any]], caption: str = "", uniform: float | None = None
-) -> Figure:
-    """The loss in nats and the share of characters foretold, after each epoch.
-
-    Args:
-        metrics: The lines of metrics.jsonl; `test_loss` and `test_accuracy` may be absent.
-        caption: What data these are.
-        uniform: The loss of one who knows nothing, drawn as a line if given.
-
-    Raises:
-        ValueError: When there is no line.
-    """
-    if not metrics:
-        raise ValueError("got no lines of metrics, expected one for each epoch")
-    epoch = [line["epoch"] for line in metrics]
-    sets = {"train": "training", "test": "validation"}
-    figure = page(9.0, 3.2, caption=caption)
-    left, right = figure.subplots(1, 2)
-    for axes, part, label in ((left, "loss", "nats"), (right, "accuracy", "foretold (%)")):
-        factor = 100 if part == "accuracy" else 1
-        digits = 1 if part == "accuracy" else 3
-        series = {}
-        for key, name in sets.items():
-            if f"{key}_{part}" in metrics[0]:
-                values = [factor * line[f"{key}_{part}"] for line in metrics]
-                series[f"{name}, last {values[-1]:.{digits}f}"] = values
-        figures.draw_curves(axes, series, epoch, "epoch", label)
-    if uniform is not None:
-        left.axhline(uniform, color=GREY, linewidth=1, linestyle=":")
-        left.text(
-            epoch[-1],
-            uniform,
-            f"uniform {uniform:.2f}",
-            ha="right",
-            va="bottom",
-            size=SMALL,
-            color=GREY,
-        )
-    return figure
 
 
 def weights(

@@ -161,6 +161,7 @@ def report(trained: Trained, corpus: Corpus) -> None:
 def pictures(trained: Trained, corpus: Corpus) -> dict[str, Any]:
     """Curves, the decoder's weights, the embedding, gradients in time, gates in a sentence."""
     from zoo.ch05_lstm import figures
+    from zoo.common.figures import training_curves
 
     config, params, characters = trained.config, trained.params, corpus.classes
     caption = f"{corpus.description}. Recipe {config.recipe}, {config.cell}."
@@ -177,7 +178,9 @@ def pictures(trained: Trained, corpus: Corpus) -> dict[str, Any]:
     if rows := run.read_metrics(trained.folder):
         scale = config.chunk if config.reduction == "sum" else 1
         uniform = scale * math.log(config.vocabulary)
-        drawings["curves"] = figures.learning_curves(rows, caption, uniform)
+        panels = {"loss": "loss (nats)", "accuracy": "next-character accuracy (%)"}
+        levels = {"loss": {"uniform guess": uniform}}
+        drawings["curves"] = training_curves(rows, panels, caption, levels)
     if config.cell in ("lstm", "gru"):
         source = corpus.train if corpus.test is None else corpus.test
         ids = source["input"][min(1, len(source["input"]) - 1)][:SENTENCE]

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from zoo.common import device, fit
 from zoo.common.task import Task
 
-_PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "torch", "zoo")
+_PACKAGES = ("jax", "jaxlib", "numpy", "optax", "torch", "zoo")
 
 
 class Timing(NamedTuple):

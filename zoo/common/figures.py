@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from zoo.common.data import files
@@ -166,6 +167,129 @@ def curves(
     figure = page(5.5, 3.6, title, caption)
     draw_curves(figure.subplots(), series, x, xlabel, ylabel)
     return figure
+
+
+def training_curves(
+    metrics: Sequence[Mapping[str, Any]],
+    panels: Mapping[str, str],
+    caption: str = "",
+    levels: Mapping[str, Mapping[str, float]] | None = None,
+) -> Figure:
+    """What was measured after each epoch, in training and in tests, a panel for each metric.
+
+    Args:
+        metrics: The lines of metrics.jsonl; where there is no `test_NAME`, there is no such curve.
+        panels: The label of the axis by the metric's name: {"loss": "loss (nats)"}. Accuracies are
+            drawn in percent.
+        caption: What data these are.
+        levels: Values to compare with, by metric and name; each is a dotted line.
+
+    Raises:
+        ValueError: When there is no line, or one lacks `train_NAME`.
+    """
+    if not metrics:
+        raise ValueError("got no lines of metrics, expected one for each epoch")
+    epoch = [line["epoch"] for line in metrics]
+    figure = page(max(5.5, 3.6 * len(panels)), 3.4, caption=caption)
+    drawn = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (part, label) in zip(drawn, panels.items(), strict=True):
+        share = part.endswith("accuracy")
+        series = {}
+        for name in ("train", "test"):
+            key = f"{name}_{part}"
+            if name == "test" and key not in metrics[0]:
+                continue
+            if missing := [number for number, line in enumerate(metrics, 1) if key not in line]:
+                raise ValueError(f"line {missing[0]} of metrics lacks {key!r}")
+            values = [(100 if share else 1) * line[key] for line in metrics]
+            series[f"{name}, last {values[-1]:.4g}{' %' if share else ''}"] = values
+        draw_curves(axes, series, epoch, "epoch", label)
+        for name, level in (levels or {}).get(part, {}).items():
+            axes.axhline(level, color=GREY, linewidth=1, linestyle=":")
+            place = {"ha": "right", "va": "bottom", "size": SMALL, "color": GREY}
+            axes.text(epoch[-1], level, f"{name} {level:.4g}", **place)
+    return figure
+
+
+def logarithmic(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "25" else "")
+    axes.tick_params(which="minor", labelsize=NORMAL, labelcolor=INK)
+
+
+def strips(
+    rows: Mapping[str, Any],
+    title: str = "",
+    caption: str = "",
+    wrong: Mapping[str, Sequence[bool]] | None = None,
+) -> Figure:
+    """Rows of images with a name at the left of each.
+
+    Args:
+        rows: Images [N, H, W] or [N, H, W, 3] by name; a line break in a name is kept.
+        title: Above all.
+        caption: What data these are.
+        wrong: Which images of a row get an orange frame, by name.
+
+    Raises:
+        ValueError: When there is no row, or the rows differ in shape.
+    """
+    checked = {name: check_images(images) for name, images in rows.items()}
+    shapes = {images.shape for images in checked.values()}
+    if len(shapes) != 1:
+        raise ValueError(f"rows have the shapes {sorted(shapes)}, expected at least 1, all alike")
+    count, height, width = next(iter(shapes))[:3]
+    figure = page(max(0.62 * count + 1.1, 3.2), 0.62 * height / width * len(rows), title, caption)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    grid = figure.subplots(len(rows), 2, squeeze=False, width_ratios=[1.1, 0.62 * count])
+    for (left, right), (name, images) in zip(grid, checked.items(), strict=True):
+        left.set_axis_off()
+        left.text(0.95, 0.5, name, ha="right", va="center", size=SMALL, color=INK, parse_math=False)
+        white = 255 if images.dtype == np.uint8 else 1.0
+        sides = ((0, 0), (0, 0), (1, 1), *[(0, 0)] * (images.ndim - 3))
+        draw_image(right, tiled(np.pad(images, sides, constant_values=white), count))
+        for place in np.flatnonzero((wrong or {}).get(name, ())):
+            corner = (place * (width + 2) - 0.5, -0.5)
+            frame = Rectangle(corner, width + 2, height, fill=False, color=ORANGE, linewidth=2)
+            right.add_patch(frame)
+    return figure
+
+
+def mosaic(
+    images: Any, columns: int, title: str = "", caption: str = "", width: float = 5.2
+) -> Figure:
+    """Images edge to edge, row by row; the last row may be short.
+
+    Raises:
+        ValueError: When there are no images or no columns.
+    """
+    images = check_images(images)
+    if columns < 1:
+        raise ValueError(f"got {columns} columns, expected at least 1")
+    whole = tiled(images, columns)
+    figure = page(width, width * whole.shape[0] / whole.shape[1], title, caption)
+    figure.get_layout_engine().set(w_pad=0, h_pad=0)
+    draw_image(figure.subplots(), whole)
+    return figure
+
+
+def tiled(images: np.ndarray, columns: int) -> np.ndarray:
+    """One image of all: [N, H, W, ...] gives [rows * H, columns * W, ...], black where none is."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    missing = np.zeros((rows * columns - len(images), *images.shape[1:]), images.dtype)
+    grid = np.concatenate([images, missing]).reshape(rows, columns, *images.shape[1:])
+    grid = np.moveaxis(grid, 2, 1)  # [rows, H, columns, W, ...]
+    return grid.reshape(rows * images.shape[1], columns * images.shape[2], *images.shape[3:])
+
+
+def confusion(labels: Any, predictions: Any, classes: Sequence[str], caption: str = "") -> Figure:
+    """The confusion matrix of true labels [N] and predicted labels [N], integers."""
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (np.asarray(labels), np.asarray(predictions)), 1)
+    return confusion_matrix(counts, classes, caption)
 
 
 def confusion_matrix(counts: Any, classes: Sequence[str], caption: str = "") -> Figure:

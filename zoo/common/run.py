@@ -27,7 +27,7 @@ from zoo.common import checkpoint, device, fit
 from zoo.common.data import digest, files
 from zoo.common.task import Task
 
-PACKAGES = ("zoo", "jax", "jaxlib", "optax", "flax", "numpy")
+PACKAGES = ("zoo", "jax", "jaxlib", "optax", "numpy")
 SAVE_SECONDS = 120.0
 """A checkpoint is also written within an epoch when the last one is older than this."""
 

@@ -69,7 +69,7 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
 
 def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     """Curves, reconstructions and samples."""
-    from zoo.ch08_vae.vae import figures
+    from zoo.common import figures
 
     images, caption = dataset.test["image"][:10], dataset.description
     back = trained.predict(image=images)["image"]
@@ -79,7 +79,8 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
         "samples": figures.mosaic(np.asarray(drawn), 10, "drawn from the prior", caption),
     }
     if metrics := run.read_metrics(trained.folder):
-        drawings["curves"] = figures.bits_curves(metrics, caption)
+        panels = {"bits_per_dim": "bits per dimension"}
+        drawings["curves"] = figures.training_curves(metrics, panels, caption)
     return drawings
 
 

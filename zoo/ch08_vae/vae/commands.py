@@ -94,7 +94,7 @@ def sample(trained_model: cli.TrainedModel, count: int = 100, seed: int = 0) -> 
         count: how many
         seed: of the codes
     """
-    from zoo.ch08_vae.vae import figures
+    from zoo.common import figures
 
     if count < 1:
         raise DataError(f"got {count} digits to draw, expected at least 1: use --count 100")
@@ -115,7 +115,7 @@ def reconstruct(
         trained_model: which model
         count: how many test images
     """
-    from zoo.ch08_vae.vae import figures
+    from zoo.common import figures
 
     if not pictures and count < 1:
         raise DataError(f"got {count} test images, expected at least 1: use --count 10")
@@ -140,7 +140,7 @@ def interpolate(
         trained_model: which model
         steps: how many pictures, the ends included
     """
-    from zoo.ch08_vae.vae import figures
+    from zoo.common import figures
 
     if steps < 2:
         raise DataError(f"got {steps} steps, expected at least 2, the ends included")

@@ -16,6 +16,11 @@ from zoo.common.data import Dataset, mnist
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
+PANELS = {
+    "loss": "loss (nats per image)",
+    "reconstruction": "−log p(x | z) (nats)",
+    "kl": "KL (nats)",
+}
 PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _OBSERVATIONS = {"bernoulli": model.bernoulli, "squared": model.squared}
 _STAGES = 3 ** np.arange(8)  # in passes over the data, 3,280 in all (IWAE paper, section 5)
@@ -133,7 +138,8 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
 
     A model of two latents also gets its manifold and the map of the test images' codes.
     """
-    from zoo.ch08_vae.vae import figures
+    from zoo.ch08_vae.vae import figures as own
+    from zoo.common import figures
 
     config, params = trained.config, trained.params
     test, caption = dataset.test, dataset.description
@@ -154,11 +160,11 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
         ),
     }
     if metrics := run.read_metrics(trained.folder):
-        drawings["curves"] = figures.learning_curves(metrics, caption)
+        drawings["curves"] = figures.training_curves(metrics, PANELS, caption)
     if config.latents == 2:
         plane = latent.manifold(config, params)
         drawings["manifold"] = figures.mosaic(plane, 20, "the plane of codes", caption)
-        drawings["codes"] = figures.scatter(mean, test["label"], caption)
+        drawings["codes"] = own.scatter(mean, test["label"], caption)
     return drawings
 
 

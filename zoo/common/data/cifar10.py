@@ -105,6 +105,7 @@ def _read(found: Found) -> list[dict[str, np.ndarray]]:
     # Unpacking and hashing release Python's lock: two cores read .xz files in half the time.
     with ThreadPoolExecutor() as pool:
         records = list(pool.map(_read_records, *zip(*map(found.at, found.names), strict=True)))
+    # Concatenated as records: the images stay views of them, see the top of this file.
     parts = (_split_records(np.concatenate(part)) for part in (records[:-1], records[-1:]))
     return [{"image": images, "label": labels} for images, labels in parts]
 

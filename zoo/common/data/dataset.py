@@ -55,6 +55,7 @@ def digest(dataset: tuple) -> str:
     views and copies of the same arrays give the same digest. CIFAR-10 takes about 0.2 s.
     """
     state = hashlib.sha256()
+    # Not the description: it may name folders of this machine.
     _update(state, {k: v for k, v in dataset._asdict().items() if k != "description"})
     return state.hexdigest()
 

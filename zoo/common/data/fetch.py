@@ -60,7 +60,7 @@ def cache() -> Path:
     """The cache folder: `$ZOO_CACHE`, or `zoo` in the system's folder for caches."""
     if named := os.environ.get("ZOO_CACHE"):
         return Path(named)
-    import pooch
+    import pooch  # here, because it takes a while and is rarely needed
 
     return Path(pooch.os_cache("zoo"))
 
@@ -150,6 +150,7 @@ def resolve(
         looked = ", ".join(str(root) for root in roots(data_dir))
         reason = f"the real set is not in {looked} and could not be downloaded"
         return Found(entry, None, reason=reason)
+    # A download gives what is usable, which need not be what the caller wants.
     if found := locate(entry, data_dir, *alternatives):
         return found
     raise DataError(missing(entry, data_dir, *alternatives))
@@ -226,8 +227,10 @@ def _stream(url: str, output_file: str, _: object, *, size: int) -> None:
             file.write(chunk)
             received += len(chunk)
             bar.update(task, completed=received)
+            # The checksum comes at the end only: an endless answer would first fill the disk.
             if received > 1.1 * size + files.MIB:
                 raise ValueError(f"the server sent more than the file's {size:,} bytes")
+            # The timeouts above are for single reads, which a server that drips never exceeds.
             if time.monotonic() - start > 10 + size / SLOWEST:
                 raise TimeoutError(f"too slow: {received:,} of {size:,} bytes")
 
@@ -261,6 +264,7 @@ def _unpack(entry: Entry, archive: Path, home: Path) -> None:
             for member in tar:
                 file = known.get(member.name.rsplit("/", 1)[-1])
                 if file and member.isfile():
+                    # By one byte more than the record says a larger file shows.
                     content = tar.extractfile(member).read(file.size + 1)
                     files.check(archive / member.name, content, file)
                     files.write_bytes(home / file.name, content)

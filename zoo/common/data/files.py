@@ -52,6 +52,7 @@ def read_bytes(path: Path | str, limit: int = 1024 * MIB, known: File | None = N
     suffix = path.suffix.lower()
     try:
         with _opened(path) as file:
+            # Before unpacking: gzip's own error would not say that the file is an HTML page.
             _check_start(path, file.peek(64))
             unpacked = _UNPACKED[suffix](file) if suffix in _UNPACKED else file
             content = _read(path, unpacked, known.size if known else limit)
@@ -126,12 +127,13 @@ def find(source: Path, *names: str) -> Path | None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it appears whole or not at all, also with two writers at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, since only there a rename replaces the file in one step.
     started = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         with started.open("xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # or a crash may leave the new name with no content
         os.replace(started, path)
     except BaseException:
         started.unlink(missing_ok=True)

@@ -94,4 +94,5 @@ def _read(path: Path | str, magic: int, kind: str, known: File | None) -> np.nda
     if shape[1:] not in ([], [28, 28]):
         raise fault(path, "byte 8", f"images of {shape[1]}x{shape[2]} pixels", "28x28")
     files.check_size(path, len(content), header + math.prod(shape))
+    # A copy, since an array on top of bytes cannot be written to.
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()

@@ -122,7 +122,7 @@ def read_ratings(
         found = f"user {ids[row, 0]} and movie {ids[row, 1]}"
         raise fault(path, f"line {row + 1:,}", found, f"ids from 1 to {LARGEST_ID:,}")
     pairs = _pairs(ids[:, 0], ids[:, 1])
-    order = np.argsort(pairs, kind="stable")
+    order = np.argsort(pairs, kind="stable")  # of equal pairs the first in the file comes first
     if (again := pairs[order[1:]] == pairs[order[:-1]]).any():
         row = int(order[1:][again].min())
         found = f"{tuple(ids[row].tolist())} a second time"
@@ -180,7 +180,7 @@ def dense(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: When one of the ids is not known.
     """
-    order = np.argsort(known)
+    order = np.argsort(known)  # sorted search: an id may be far larger than the number of ids
     at = np.searchsorted(known, ids, sorter=order)
     index = order[np.minimum(at, len(known) - 1)]
     if (known[index] != ids).any():
@@ -222,6 +222,7 @@ def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, 
     users, items = np.unique(ratings["user"]), by_appearance(ratings["item"])
     test["user"], test["item"] = users[test["user"]], items[test["item"]]
     test["negative"] = items[negative]
+    # Rows are dropped by their pair, as the held-out file is not in the order of ratings.dat.
     held = _pairs(test["user"], test["item"])
     kept = ~np.isin(_pairs(ratings["user"], ratings["item"]), held)
     return {key: values[kept] for key, values in ratings.items()}, test
@@ -234,6 +235,7 @@ def _read_table(path: Path | str, known: File | None, line: str) -> np.ndarray:
     would pass over much that is wrong: one million ratings take half a second.
     """
     content = files.read_bytes(path, known=known).replace(b"\r\n", b"\n")
+    # Possessive (*+): without it the engine would keep a way back for each of a million lines.
     pattern = re.escape(line).replace("N", "[0-9]{1,10}") + "\n"
     end = re.match(f"(?:{pattern})*+".encode(), content).end()
     if end < len(content):

@@ -1,6 +1,7 @@
-"""Trains the first network: all steps in one compiled call, so it needs no loop of `fit`."""
+"""The book's programs: all steps of gradient descent in one compiled call."""
 
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,15 +14,18 @@ History = dict[str, np.ndarray]
 
 
 def start(config: model.Config) -> model.Params:
-    """The parameters before the first step, NumPy arrays of `config.dtype`."""
+    """The parameters before the first step: the given ones in float64, or drawn ones."""
     if config.weights is None or config.hidden:
-        params = model.init(jax.random.key(config.seed), config)
-    else:
-        params = {"output": {"kernel": np.array(config.weights)[:, None]}}
-    return jax.tree.map(lambda a: np.asarray(a, config.dtype), params)
+        return model.init(jax.random.key(config.seed), config)
+    return {"output": {"kernel": np.array(config.weights)[:, None]}}
 
 
-def train(config: model.Config, batch: model.Batch) -> tuple[model.Params, History]:
+def cast(config: model.Config, tree: Any) -> Any:
+    """The arrays of a tree as NumPy arrays of `config.dtype`."""
+    return jax.tree.map(lambda a: np.asarray(a, config.dtype), tree)
+
+
+def run_program(config: model.Config, batch: model.Batch) -> tuple[model.Params, History]:
     """Gradient descent on one batch for `config.steps` steps.
 
     Args:
@@ -37,10 +41,10 @@ def train(config: model.Config, batch: model.Batch) -> tuple[model.Params, Histo
       NonFiniteError: the loss became infinite or not a number.
       ValueError: a shape is wrong.
     """
-    params = start(config)
+    params = cast(config, start(config))
+    # Around the call alone: a global switch would give other code float64 too.
     with jax.enable_x64(config.dtype == "float64"):
-        batch = jax.tree.map(lambda a: np.asarray(a, config.dtype), batch)
-        params, history = jax.device_get(scan_steps(params, batch, config))
+        params, history = jax.device_get(scan_steps(params, cast(config, batch), config))
     finite = np.isfinite(history["loss"])
     if not finite.all():
         raise fit.NonFiniteError(
@@ -53,7 +57,7 @@ def train(config: model.Config, batch: model.Batch) -> tuple[model.Params, Histo
 def scan_steps(
     params: model.Params, batch: model.Batch, config: model.Config
 ) -> tuple[model.Params, dict[str, jax.Array]]:
-    """The compiled loop of `train`, on arrays that have their type already."""
+    """The compiled loop of `run_program`, on arrays of the right dtype."""
     gradient = jax.value_and_grad(functools.partial(model.loss, cost=config.cost), has_aux=True)
 
     def step(params, _):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from zoo import ch02_basic_nn as nn
-from zoo.ch02_basic_nn.train import start
+from zoo.ch02_basic_nn.program import start
 from zoo.common import fit
 
 TOY = nn.example(nn.Config())
@@ -19,7 +19,7 @@ XOR = {"input": TOY["input"], "label": jnp.array([0.0, 1.0, 1.0, 0.0])}
 @pytest.fixture(scope="module")
 def trained():
     """Parameters and history of each recipe."""
-    return {name: nn.train(config, TOY) for name, config in nn.RECIPES.items()}
+    return {name: nn.run_program(config, TOY) for name, config in nn.RECIPES.items()}
 
 
 def test_the_numpy_program_gives_all_eight_decimals_that_the_book_prints(trained):
@@ -63,7 +63,7 @@ def test_modern_is_nearer_to_the_labels_than_any_program(trained):
 
 def test_the_compiled_loop_is_the_eleven_lines_of_numpy():
     config = dataclasses.replace(nn.RECIPES["numpy"], steps=50)
-    params, history = nn.train(config, TOY)
+    params, history = nn.run_program(config, TOY)
     x, y = np.asarray(TOY["input"], float), np.asarray(TOY["label"], float)
     w = np.array(config.weights)
     for step in range(50):
@@ -76,7 +76,7 @@ def test_the_compiled_loop_is_the_eleven_lines_of_numpy():
 
 def test_the_history_begins_before_the_first_update_and_ends_before_the_last():
     config = dataclasses.replace(nn.Config(), steps=3, seed=5)
-    params, history = nn.train(config, TOY)
+    params, history = nn.run_program(config, TOY)
     assert history["output"].shape == (3, 4)
     first = nn.loss(start(config), TOY)[0]
     np.testing.assert_allclose(history["loss"][0], first, rtol=1e-6)
@@ -94,14 +94,14 @@ def test_ten_thousand_steps_take_less_than_a_tenth_of_a_second_once_compiled(tra
     seconds = []
     for _ in range(3):
         began = time.perf_counter()
-        nn.train(nn.RECIPES["repo"], TOY)
+        nn.run_program(nn.RECIPES["repo"], TOY)
         seconds.append(time.perf_counter() - began)
     assert min(seconds) < 0.1
 
 
 @pytest.mark.parametrize(("hidden", "right"), [(0, False), (8, True)])
 def test_exclusive_or_needs_a_hidden_layer(hidden, right):
-    _, history = nn.train(nn.Config(hidden=hidden), XOR)
+    _, history = nn.run_program(nn.Config(hidden=hidden), XOR)
     assert (history["accuracy"][-1] == 1) == right
 
 
@@ -115,4 +115,4 @@ def test_given_weights_are_for_one_layer_only():
 
 def test_a_loss_that_is_not_finite_is_named_with_its_step():
     with pytest.raises(fit.NonFiniteError, match=r"not finite at step \d+: try a smaller"):
-        nn.train(nn.Config(learning_rate=float("inf"), steps=20), TOY)
+        nn.run_program(nn.Config(learning_rate=float("inf"), steps=20), TOY)
