@@ -4,6 +4,7 @@ The book's network exactly (recipe `book`: 392,032 weights, dropout 0.2, 0.2, 0.
 cross-entropy summed on 0.9 / 0.1 targets, RMSProp), batches of 100, training steps and inference.
 """
 
+import dataclasses
 import itertools
 import time
 
@@ -12,12 +13,12 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.harness import ZOO, Run, repeat
-from zoo.ch06_cnn import model
-from zoo.ch06_cnn.train import losses, start
-from zoo.common import bench, fit
+from zoo.ch06_cnn.cnn import model
+from zoo.ch06_cnn.cnn.task import TASK
+from zoo.common import bench
 
 EXAMPLES, BATCH = 5_000, 100
-CONFIG = model.RECIPES["book"]
+CONFIG = dataclasses.replace(model.RECIPES["book"], shuffle=True)
 TASKS = ("training", "inference")
 BASE = "PyTorch eager"
 TORCH = (
@@ -60,18 +61,15 @@ def examples() -> tuple[np.ndarray, np.ndarray]:
 def zoo_contender(task: str) -> tuple[Run, float]:
     """A task as `zoo` does it, and the seconds that compilation took."""
     images, labels = examples()
-    loss, _ = losses(CONFIG)
-    optimizer, state = start(CONFIG, EXAMPLES)
-    params, stats = state.params, state.stats
+    data = {"image": images, "label": labels}
     if task == "training":
-        data = {"image": images, "label": labels}
-        progress = fit.iterate(loss, optimizer, state, data, epochs=10**6, batch_size=BATCH)
+        progress = bench.endless(TASK, CONFIG, data, BATCH)
         compile_seconds = next(progress).compile_seconds
         return repeat(lambda: next(progress).steps * BATCH), compile_seconds
+    params = TASK.begin(CONFIG, data).params
 
     def logits(images):
-        scaled = model.scale_pixels(images, CONFIG.pixels)
-        return model.apply(params, scaled, None, stats).logits
+        return model.apply(params, model.scale_pixels(images, CONFIG.pixels)).logits
 
     # The loop of `fit.predict`, which compiles at each call, in two halves.
     images = jax.device_put(images)

@@ -13,11 +13,13 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.harness import ZOO, Run, repeat
-from zoo.ch06_cnn import speedrun, speedrun_train
-from zoo.common import bench, fit
+from zoo.ch06_cnn.cnn.model import scale_pixels
+from zoo.ch06_cnn.speedrun import model
+from zoo.ch06_cnn.speedrun.task import TASK, options
+from zoo.common import bench
 
 EXAMPLES = 5_000
-CONFIG = speedrun.SPEEDRUNS["speedrun-cpu"]
+CONFIG = model.RECIPES["speedrun-cpu"]
 TASKS = ("training", "inference")
 BASE = "PyTorch eager"
 TORCH = (BASE, "PyTorch eager, channels-last", "PyTorch compiled, channels-last")
@@ -55,27 +57,18 @@ def examples() -> dict[str, np.ndarray]:
 
 def zoo_contender(task: str) -> tuple[Run, float]:
     """A task as `zoo` does it, and the seconds that compilation took."""
-    chosen, data = CONFIG, examples()
-    optimizer, state = speedrun_train.start(chosen, EXAMPLES, data["image"])
+    size, data = CONFIG.batch_size, examples()
     if task == "training":
-        progress = fit.iterate(
-            speedrun_train.losses(chosen, EXAMPLES // chosen.batch_size)[0],
-            optimizer,
-            state,
-            speedrun_train.with_sides(data, 0),
-            epochs=10**6,
-            batch_size=chosen.batch_size,
-        )
+        progress = bench.endless(TASK, CONFIG, data, size)
         compile_seconds = next(progress).compile_seconds
-        return repeat(lambda: next(progress).steps * chosen.batch_size), compile_seconds
-    images = jax.device_put(data["image"][: 2 * chosen.batch_size])
-    kept = speedrun_train.options(chosen)
+        return repeat(lambda: next(progress).steps * size), compile_seconds
+    images = jax.device_put(data["image"][: 2 * size])
+    params, kept = TASK.begin(CONFIG, data).params, options(CONFIG)
 
     def logits(images):
-        scaled = speedrun.scale_pixels(images)
-        return speedrun.apply(state.params, scaled, None, state.stats["moments"], **kept).logits
+        return model.apply(params, scale_pixels(images), **kept)
 
-    batches = images.reshape(2, chosen.batch_size, 32, 32, 3)
+    batches = images.reshape(2, size, 32, 32, 3)
     mapped, compile_seconds = harness.compiled(lambda x: jax.lax.map(logits, x), batches)
 
     def one() -> int:

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from zoo.ch06_cnn import runs, speedrun, speedrun_images, speedrun_train
+from zoo.ch06_cnn.speedrun.images import views
+from zoo.ch06_cnn.speedrun.model import RECIPES, Config
+from zoo.ch06_cnn.speedrun.task import TASK
 from zoo.common import bench
 
 MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -38,7 +40,7 @@ class Trainer:
 
     def __init__(
         self,
-        config: speedrun.Config,
+        config: Config,
         data: dict[str, np.ndarray],
         *,
         channels_last: bool = True,
@@ -50,15 +52,14 @@ class Trainer:
         images = torch.from_numpy(np.ascontiguousarray(data["image"])).permute(0, 3, 1, 2)
         self.images = images.contiguous(memory_format=self.layout)
         self.labels = torch.from_numpy(np.asarray(data["label"], np.int64))
-        _, state = speedrun_train.start(config, self.count, data["image"])
-        self.whiten, self.conv, self.head = self._copy(state.params)
+        self.whiten, self.conv, self.head = self._copy(TASK.begin(config, data).params)
         self.biases = [self.whiten[1], *[bias for _, bias in self.conv]]
         self.kernels = [kernel for kernel, _ in self.conv]
         self.moments = [(torch.zeros_like(b), torch.ones_like(b)) for _, b in self.conv]
         self.learnt = [*self.kernels, *self.biases, self.head]
         self.momentum = [torch.zeros_like(w) for w in self.learnt]
         self.average = [w.detach().clone() for w in self.learnt]
-        self.side = torch.from_numpy(speedrun_train.with_sides(data, config.seed)["side"]).bool()
+        self.side = torch.from_numpy(TASK.prepare(config, data)["side"]).bool()
         self.steps, self.step = self.count // config.batch_size, 0
         self.order = torch.randperm(self.count)
         self.logits = torch.compile(self._logits) if compiled else self._logits
@@ -165,11 +166,11 @@ class Trainer:
         right = 0
         for first in range(0, len(data["label"]), size):
             part = np.ascontiguousarray(data["image"][first : first + size])
-            seen, weights = speedrun_images.views(part, self.config.views)
-            views = torch.from_numpy(np.asarray(seen).copy()).permute(0, 1, 4, 2, 3)
+            seen, weights = views(part, self.config.views)
+            tensors = torch.from_numpy(np.asarray(seen).copy()).permute(0, 1, 4, 2, 3)
             logits = sum(
                 float(w) * self._logits(v.contiguous(memory_format=self.layout), False)
-                for v, w in zip(views, weights, strict=True)
+                for v, w in zip(tensors, weights, strict=True)
             )
             right += int((logits.argmax(1).numpy() == data["label"][first : first + size]).sum())
         return right / len(data["label"])
@@ -188,11 +189,11 @@ def main() -> None:
     parser.add_argument("--data-dir", type=pathlib.Path)
     parser.add_argument("--out", type=pathlib.Path)
     asked = parser.parse_args()
-    given = {k: v for k, v in vars(asked).items() if v is not None and hasattr(speedrun.Config, k)}
-    config = dataclasses.replace(speedrun.SPEEDRUNS["speedrun-cpu"], **given)
+    given = {k: v for k, v in vars(asked).items() if v is not None and hasattr(Config, k)}
+    config = dataclasses.replace(RECIPES["speedrun-cpu"], **given)
     torch.manual_seed(config.seed)
     torch.set_num_threads(bench.system()["threads"])
-    dataset = runs.load(config, "real", asked.data_dir)
+    dataset = TASK.load(config, "real", asked.data_dir)
     trainer = Trainer(
         config, dataset.train, channels_last=not asked.default_layout, compiled=asked.compiled
     )

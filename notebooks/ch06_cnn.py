@@ -3,7 +3,7 @@
 #
 # The network is three pure functions: `cnn.init` makes parameters, `cnn.apply` turns pictures
 # into logits, `cnn.loss` compares them with labels. This notebook calls them one by one, trains
-# on 2,000 pictures and looks at the result. It defines no model: read `zoo/ch06_cnn/model.py`
+# on 2,000 pictures and looks at the result. It defines no model: read `zoo/ch06_cnn/cnn/model.py`
 # for that.
 #
 # The settings are tiny, so that everything runs in about a minute on two cores. To train in
@@ -16,6 +16,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+import zoo
 from zoo import ch06_cnn as cnn
 from zoo.ch06_cnn import figures
 from zoo.common import bench
@@ -115,11 +116,12 @@ state = cnn.train(tiny, train, test, follow=follow)
 figures.learning_curves(rows, caption=dataset.description)
 
 # %% [markdown]
-# ## What it says of pictures that it has not seen
+# ## Predictions of pictures that it was not trained on
 
 # %%
 images, labels = test["image"][:9], test["label"][:9]
-probabilities = cnn.predict_probabilities(tiny, state.params, state.stats, images)
+logits = cnn.apply(state.params, cnn.scale_pixels(images), stats=state.stats).logits
+probabilities = jax.nn.softmax(logits)
 figures.predictions(images, labels, probabilities, dataset.classes, caption=dataset.description)
 
 # %% [markdown]
@@ -131,30 +133,27 @@ figures.filters(state.params["conv"][0]["kernel"], caption=dataset.description)
 # %% [markdown]
 # ## The speed run
 #
-# `cnn.speedrun` is another network, which learns in as little computation as can be. Its first
-# layer is not learnt: it whitens patches of the pictures, so that its outputs are uncorrelated.
+# `cnn.speedrun` is another network, which learns more in the same time. Its first layer is not
+# learnt: it whitens patches of the pictures, so that its outputs are uncorrelated.
 
 # %%
-speedrun = cnn.speedrun
-kernel = speedrun.whitening_kernel(speedrun.scale_pixels(train["image"][:1_000]))
+kernel = cnn.speedrun.whitening_kernel(cnn.scale_pixels(train["image"][:1_000]))
 figures.filters(kernel, caption=dataset.description)
 
 # %% [markdown]
-# A trained one comes with zoo, with a card that says what it is. It has seen the photographs of
-# CIFAR-10; of the sample's drawn shapes it knows nothing.
+# A trained one comes with zoo, with a card that tells how it was made. `predict` takes uint8 images
+# and averages over six views of each. The model was trained on the photographs of CIFAR-10; the
+# sample's drawn shapes have other classes.
 
 # %%
-found = cnn.pretrained()
-print(found.card["command"], found.card["metrics"]["evaluation"], sep="\n")
+trained = zoo.published("ch06_cnn/speedrun")
+print(trained.about["command"], trained.about["metrics"]["evaluation"], sep="\n")
 
 # %%
-weights = found.weights
-probabilities = cnn.speedrun_train.predict(
-    found.config, weights["params"], weights["moments"], images
-)
+probabilities = trained.predict(image=images)["probabilities"]
 if dataset.source == "real":
     picture = figures.predictions(
-        images, labels, probabilities, dataset.classes, caption=dataset.description
+        images, labels, probabilities, trained.classes, caption=dataset.description
     )
 else:
     picture = "the sample has other classes"

@@ -1,11 +1,15 @@
-"""The speed run on the command line: train --recipe speedrun, speedrun --seeds N, ablation."""
+"""Chapter 6's speed run over seeds, and without one idea after the other.
+
+`repeat --seeds 20` makes each run one compiled program, from whitening to the test with all views;
+`ablation --seeds 3` changes one thing at a time. Both write JSON as they go and continue where they
+stopped.
+"""
 
 import dataclasses
 import importlib.metadata
-import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.ch06_cnn import speedrun, speedrun_train
-from zoo.ch06_cnn.commands import evaluate, train_run
-from zoo.ch06_cnn.runs import load
-from zoo.common import cli, device, run
+from zoo.ch06_cnn import TASKS
+from zoo.ch06_cnn.speedrun import model
+from zoo.ch06_cnn.speedrun.task import TASK
+from zoo.common import cli, device, fit, run
 from zoo.common.data import DataError, Dataset
-from zoo.common.device import Name as DeviceName
+from zoo.common.trained import BATCH
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "all ideas": {},
@@ -34,47 +38,26 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "Nesterov in place of Muon": {"solver": "nesterov"},
     "no averaged weights": {"average": 0.0},
     "rates that only fall": {"rise": 0.0},
-    "asked once": {"views": "plain"},
-    "asked with flips": {"views": "flips"},
+    "one view": {"views": "plain"},
+    "two views": {"views": "flips"},
 }
 """What is changed of the speed run in each row of the table."""
 
 
-def train(config: speedrun.Config, options: cli.Options, target: float | None = None) -> None:
-    """Train the network of the speed run; Ctrl-C saves, --resume DIR goes on.
-
-    The test accuracy after each epoch is of one view of each image; at the end all views are
-    asked, and evaluation.json is written. On two cores of a CPU take --recipe speedrun-cpu.
-
-    Args:
-        config: the speed run
-        options: data, device, folder
-        target: the test accuracy that is wanted, 0.94 for example; says whether it was reached
-    """
-    folder, _, _ = train_run(config, options)
-    evaluate(cli.Trained(run=folder, data_dir=options.data_dir, device=options.device))
-    found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["test_accuracy"]
-    seconds = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["train_seconds"]
-    print(f"trained in {folder}, {seconds:.1f} s of training")
-    if target is not None:
-        verdict = "reached" if found >= target else f"missed by {target - found:.2%}"
-        print(f"target {target:.2%}: {verdict}")
-
-
 def repeat(
-    config: speedrun.Config,
+    config: model.Config,
     seeds: int = 5,
     first_seed: int = 0,
     target: float = 0.94,
     data_dir: Path | None = None,
-    device_name: DeviceName = "auto",
+    device: device.Name = "auto",
     out: Path = Path("runs/ch06_cnn/speedrun.json"),
 ) -> None:
     """Repeat the speed run over seeds, each one compiled program; writes the figures as JSON.
 
     The time of a run is that of whitening, training and the test with all views, with the data on
-    the device; compilation is apart, and on a GPU one run before, on labels drawn at random. A run
-    that is in the file already is not repeated.
+    the device; compilation is apart, and so is a first run on a GPU, on labels drawn at random. A
+    run that is in the file already is not repeated.
 
     Args:
         config: the speed run
@@ -82,17 +65,14 @@ def repeat(
         first_seed: the first of them
         target: the mean test accuracy that is wanted
         data_dir: folder to look in before $ZOO_DATA_DIR and the cache
-        device_name: what computes
+        device: where to compute
         out: the file
     """
-    device.use(device_name)
-    dataset = load(config, "real", data_dir)
-    print(f"{dataset.description}; {device.describe(device.current())}")
-    results = _open(out, config, dataset)
+    dataset, results = _begin(config, device, data_dir, out)
     rows = results["rows"].setdefault(config.recipe, [])
     wanted = range(first_seed, first_seed + seeds)
     missing = [seed for seed in wanted if seed not in [row["seed"] for row in rows]]
-    for row in _runs(config, dataset, missing, device.current().platform != "cpu"):
+    for row in _runs(config, dataset, missing, warm_up=True):
         rows.append(row)
         run.write_json(out, results)
         print(_line(row))
@@ -106,16 +86,16 @@ def repeat(
 
 
 def ablation(
-    config: speedrun.Config,
+    config: model.Config,
     seeds: int = 3,
     rows: tuple[str, ...] = (),
     data_dir: Path | None = None,
-    device_name: DeviceName = "auto",
+    device: device.Name = "auto",
     out: Path = Path("runs/ch06_cnn/ablation.json"),
 ) -> None:
     """Take away one idea of the speed run after the other, over seeds; writes JSON and a table.
 
-    What is in the file already is not repeated, so that the command can be stopped and begun
+    A run that is in the file already is not repeated, so the command can be stopped and started
     again. The rates stay those of the configuration.
 
     Args:
@@ -123,16 +103,13 @@ def ablation(
         seeds: how many for each row
         rows: their names, if not all
         data_dir: folder to look in before $ZOO_DATA_DIR and the cache
-        device_name: what computes
+        device: where to compute
         out: the file; the table is written beside it, with the ending .md
     """
-    device.use(device_name)
     for name in rows:
         if name not in ABLATIONS:
             raise DataError(f"got the row {name!r}, expected one of: {'; '.join(ABLATIONS)}")
-    dataset = load(config, "real", data_dir)
-    print(f"{dataset.description}; {device.describe(device.current())}")
-    results = _open(out, config, dataset)
+    dataset, results = _begin(config, device, data_dir, out)
     for name in rows or tuple(ABLATIONS):
         changed = dataclasses.replace(config, **ABLATIONS[name])
         done = results["rows"].setdefault(name, [])
@@ -175,8 +152,13 @@ def _line(row: dict[str, Any]) -> str:
     )
 
 
-def _open(out: Path, config: speedrun.Config, dataset: Dataset) -> dict[str, Any]:
-    """The results in the file, if they are of this configuration; else those of an empty one."""
+def _begin(
+    config: model.Config, kind: device.Name, data_dir: Path | None, out: Path
+) -> tuple[Dataset, dict[str, Any]]:
+    """The data, and the results in the file if they are of this configuration, else empty ones."""
+    device.use(kind)
+    dataset = TASK.load(config, "real", data_dir)
+    print(f"{dataset.description}; {device.describe(device.current())}")
     fresh = {
         "config": dataclasses.asdict(config),
         "data": dataset.description,
@@ -186,7 +168,7 @@ def _open(out: Path, config: speedrun.Config, dataset: Dataset) -> dict[str, Any
         "rows": {},
     }
     if not out.exists():
-        return fresh
+        return dataset, fresh
     found = json.loads(out.read_text(encoding="utf-8"))
     for name in ("config", "data", "device"):
         if found.get(name) != json.loads(json.dumps(fresh[name])):
@@ -194,11 +176,11 @@ def _open(out: Path, config: speedrun.Config, dataset: Dataset) -> dict[str, Any
                 f"{out} holds results of another {name}: {found.get(name)}, here it is "
                 f"{fresh[name]}; choose another --out"
             )
-    return found
+    return dataset, found
 
 
 def _runs(
-    config: speedrun.Config, dataset: Dataset, seeds: list[int], warm_up: bool
+    config: model.Config, dataset: Dataset, seeds: list[int], warm_up: bool
 ) -> Iterator[dict[str, Any]]:
     """Runs of the compiled program, a row of figures for each seed."""
     if not seeds:
@@ -206,20 +188,20 @@ def _runs(
     images, labels = map(np.ascontiguousarray, dataset.train.values())
     test = jax.device_put(jax.tree.map(np.ascontiguousarray, dataset.test))
     plain = jax.device_put({"image": images, "label": labels})
-    function = speedrun_train.whole_run(config, len(labels))
+    function = whole_run(config, len(labels))
 
-    def data(seed: int) -> dict[str, jax.Array]:
-        return speedrun_train.with_sides(plain, seed)
+    def data(seed: int) -> fit.Batch:
+        return TASK.prepare(dataclasses.replace(config, seed=seed), plain)
 
     began = time.perf_counter()
     compiled = device.jit(function).lower(jax.random.key(0), data(0), test).compile()
     compile_seconds = time.perf_counter() - began
-    if warm_up:
+    if warm_up and device.current().platform != "cpu":
         drawn = np.random.default_rng(0).permutation(labels)
         jax.block_until_ready(
             compiled(jax.random.key(0), data(0) | {"label": jnp.asarray(drawn)}, test)
         )
-    for seed, first in zip(seeds, itertools.chain([True], itertools.repeat(False)), strict=False):
+    for number, seed in enumerate(seeds):
         given = jax.block_until_ready((jax.random.key(seed), data(seed)))
         began = time.perf_counter()
         found = jax.device_get(compiled(*given, test))
@@ -227,7 +209,58 @@ def _runs(
             "seed": seed,
             "test_accuracy": float(found["test_accuracy"]),
             "seconds": time.perf_counter() - began,
-            "compile_seconds": compile_seconds if first else 0.0,
+            "compile_seconds": 0.0 if number else compile_seconds,
             "train_loss": found["loss"].tolist(),
             "train_accuracy": found["accuracy"].tolist(),
         }
+
+
+def whole_run(config: model.Config, examples: int) -> Callable[..., dict[str, jax.Array]]:
+    """A run as one function to compile: (key, data, test) -> its figures.
+
+    Whitening, all epochs with their shuffling and augmentation, and the test with all views are in
+    it. `data` holds `image`, `label` and `side`; the figures are `loss` and `accuracy` [epochs],
+    the means over each epoch's steps, and `test_accuracy`. With the key `jax.random.key(seed)` and
+    the sides of that seed it is the run of `TASK.train`.
+    """
+    steps = examples // config.batch_size
+    optimizer = TASK.optimizer(config, TASK.updates(config, steps))
+    step = fit.make_step(TASK.losses(config, steps)[0], optimizer)
+
+    def run(key: jax.Array, data: fit.Batch, test: fit.Batch) -> dict[str, jax.Array]:
+        init_key, fit_key = jax.random.split(key)
+        params = TASK.init(init_key, config, data)
+        stats = TASK.stats(config, params)
+        state = fit.start(params, optimizer, fit_key, stats, TASK.metrics)
+
+        def one(state, index):
+            return step(state, jax.tree.map(lambda a: a[index], data))
+
+        def epoch(state, number):
+            order_key = jax.random.fold_in(state.key, jnp.uint32(2**32 - 1) - number)
+            order = jax.random.permutation(order_key, examples)[: steps * config.batch_size]
+            state, metrics = jax.lax.scan(one, state, order.reshape(steps, config.batch_size))
+            return state, jax.tree.map(jnp.mean, metrics)
+
+        state, figures = jax.lax.scan(epoch, state, jnp.arange(config.epochs, dtype=jnp.uint32))
+        guesses = _classify(config, TASK.weights(state), test["image"])
+        return {**figures, "test_accuracy": (guesses == test["label"]).mean()}
+
+    return run
+
+
+def _classify(config: model.Config, weights: fit.Weights, images: jax.Array) -> jax.Array:
+    """The likeliest class of each image [N], batch by batch inside a compiled program."""
+    classify = TASK.predictions(config)["classify"].function
+    size = min(BATCH, len(images))
+    batches = -(-len(images) // size)
+    index = np.arange(batches * size).reshape(batches, size).clip(max=len(images) - 1)
+
+    def one(index: jax.Array) -> jax.Array:
+        return classify(weights, {"image": images[index]})["probabilities"].argmax(-1)
+
+    return jax.lax.map(one, index).ravel()[: len(images)]
+
+
+if __name__ == "__main__":
+    cli.main(__doc__, {"repeat": repeat, "ablation": ablation}, TASKS)

@@ -1,38 +1,33 @@
 """The command line, as a user has it: each sub-command, and runs that are stopped in every way."""
 
+import dataclasses
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import PIL.Image
 import pytest
 
-from zoo.ch06_cnn import commands, model, runs
-from zoo.ch06_cnn.train import start
+import zoo as package
+from zoo.ch06_cnn import TASKS, speedrun
+from zoo.ch06_cnn.cnn import model
 from zoo.common import checkpoint, run
+from zoo.common import trained as models
 
 SMALL = ["--data", "sample", "--filters", "4", "4", "4", "--hidden", "8", "--device", "cpu"]
+NAMES = {"curves", "confusion", "cats", "filters", "predictions"}
 
 
-@pytest.fixture(scope="module")
-def trained(zoo, place):
-    """A finished run of the modern recipe on the sample, and what it printed."""
-    done = zoo("ch06_cnn", "train", *SMALL, "--epochs", 2, "--out", place / "trained")
-    assert done.returncode == 0, done.stderr
-    return place / "trained", done.stdout
-
-
-def test_train_says_what_it_does_and_leaves_a_whole_run_folder(trained):
+def test_train_prints_what_it_does_and_leaves_a_whole_run_folder(trained):
     folder, out = trained
     assert "sample" in out.splitlines()[0]
     assert [line.split(":")[0] for line in out.splitlines()[2:4]] == ["epoch 1", "epoch 2"]
-    assert str(folder) in out
+    assert f"next: python -m zoo.ch06_cnn predict cat.png --run {folder}" in out
     config = json.loads((folder / "config.json").read_text())
     assert config["data"]["source"] == "sample"
     assert config["config"]["epochs"] == 2
@@ -43,13 +38,13 @@ def test_train_says_what_it_does_and_leaves_a_whole_run_folder(trained):
     assert expected | {"examples_per_second"} <= set(rows[0])
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["compile_seconds"] > 0
-    names = {p.name for p in (folder / "figures").iterdir()}
-    assert names == {f"{n}.png" for n in ("curves", "confusion", "cats", "filters", "predictions")}
+    assert {path.stem for path in (folder / "figures").glob("[!p]*")} == NAMES - {"predictions"}
+    assert (folder / "figures" / "predictions.png").exists()
 
 
-def test_evaluate_writes_the_books_files(zoo, trained):
+def test_evaluate_writes_the_books_files(command, trained):
     folder, _ = trained
-    done = zoo("ch06_cnn", "evaluate", "--run", folder)
+    done = command("evaluate", "--run", folder)
     assert done.returncode == 0, done.stderr
     actual = np.loadtxt(folder / "testActual.txt", dtype=int)
     guesses = np.loadtxt(folder / "testPred.txt", dtype=int)
@@ -58,31 +53,47 @@ def test_evaluate_writes_the_books_files(zoo, trained):
     assert f"accuracy {accuracy:.4f}" in done.stdout
 
 
-def test_predict_names_what_is_in_any_picture_file(zoo, place, trained):
+@pytest.fixture
+def picture():
     rng = np.random.default_rng(0)
-    picture = PIL.Image.fromarray(rng.integers(0, 256, (70, 90, 3), np.uint8))
+    return PIL.Image.fromarray(rng.integers(0, 256, (70, 90, 3), np.uint8))
+
+
+def test_predict_names_what_is_in_any_picture_file(command, room, trained, picture):
     for name in ("a.png", "b.jpg", "c.gif"):
-        picture.save(place / name)
-    done = zoo("ch06_cnn", "predict", "a.png", "b.jpg", "c.gif", "--run", trained[0], "--top", 5)
+        picture.save(room / name)
+    done = command("predict", "a.png", "b.jpg", "c.gif", "--run", trained[0], "--top", 5)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("  ")]
-    shares = [float(line.split()[1]) for line in lines if "drawn" not in line]
+    shares = [float(line.split()[1]) for line in lines]
     assert len(shares) == 15
     assert 0 < sum(shares[:5]) <= 1.001
     assert shares[:5] == sorted(shares[:5], reverse=True)
     assert (trained[0] / "figures" / "predict-a.png").exists()
 
 
-def test_figures_draws_a_run_again(zoo, place, trained):
-    shutil.copytree(trained[0], place / "copy")
-    (place / "copy" / "figures" / "curves.png").unlink()
-    done = zoo("ch06_cnn", "figures", "--run", "copy")
+def test_predict_draws_a_figure_for_each_of_several_files_of_one_name(
+    command, room, trained, picture
+):
+    (room / "other").mkdir(exist_ok=True)
+    picture.save(room / "same.png")
+    picture.rotate(90).save(room / "other" / "same.png")
+    done = command("predict", "same.png", "other/same.png", "--run", trained[0])
     assert done.returncode == 0, done.stderr
-    assert (place / "copy" / "figures" / "curves.png").stat().st_size > 10_000
+    drawn = [trained[0] / "figures" / f"predict-same{end}.png" for end in ("", "-2")]
+    assert drawn[0].read_bytes() != drawn[1].read_bytes()
 
 
-def test_bench_prints_rates(zoo):
-    done = zoo("ch06_cnn", "bench", "--filters", 4, 4, 4, "--seconds", 2)
+def test_figures_draws_a_run_again(command, room, trained):
+    shutil.copytree(trained[0], room / "copy")
+    (room / "copy" / "figures" / "curves.png").unlink()
+    done = command("figures", "--run", "copy")
+    assert done.returncode == 0, done.stderr
+    assert (room / "copy" / "figures" / "curves.png").stat().st_size > 10_000
+
+
+def test_bench_prints_rates(command):
+    done = command("bench", "--filters", 4, 4, 4, "--seconds", 1)
     assert done.returncode == 0, done.stderr
     assert "training" in done.stdout
     assert "inference" in done.stdout
@@ -93,14 +104,70 @@ def test_help_teaches_every_command_and_answers_quickly(zoo):
     began = time.monotonic()
     done = zoo("ch06_cnn", "--help")
     assert time.monotonic() - began < 3
-    for command in ("train", "evaluate", "predict", "figures", "bench"):
-        assert command in done.stdout
-    assert "--recipe {modern,book}" in zoo("ch06_cnn", "train", "--help").stdout
+    for name in ("train", "evaluate", "predict", "figures", "bench", "speedrun"):
+        assert name in done.stdout
+    assert "speedrun train --recipe speedrun-cpu" in done.stdout
+
+
+def test_each_network_has_its_own_recipes(command):
+    assert "--recipe {modern,book}" in command("train", "--help").stdout
+    assert "--recipe {speedrun,speedrun-cpu}" in command("speedrun", "train", "--help").stdout
+
+
+@pytest.mark.parametrize("recipe", [["--recipe", "speedrun-cpu"], ["--recipe=speedrun"]])
+def test_the_old_spelling_of_the_speed_run_names_the_new_one(command, recipe):
+    done = command("train", *recipe, "--data", "sample")
+    assert done.returncode == 1
+    name = recipe[-1].removeprefix("--recipe=")
+    assert done.stderr.startswith("error: ")
+    assert f"`python -m zoo.ch06_cnn speedrun train --recipe {name}`" in done.stderr
+
+
+def test_the_speed_run_trains_and_prints_whether_it_reached_the_target(fast):
+    folder, out = fast
+    assert "target 1.00%: reached" in out
+    config = models.load(folder).config
+    recipe = speedrun.RECIPES["speedrun-cpu"]
+    changes = {"width": 2, "epochs": 2, "batch_size": 100, "views": "flips"}
+    assert config == dataclasses.replace(recipe, **changes)
+    assert [row["epoch"] for row in run.read_metrics(folder)] == [1, 2]
+    assert {path.stem for path in (folder / "figures").iterdir()} >= NAMES
+    accuracy = json.loads((folder / "evaluation.json").read_text())["test_accuracy"]
+    guesses, labels = (np.loadtxt(folder / f"test{n}.txt") for n in ("Pred", "Actual"))
+    np.testing.assert_allclose(accuracy, (guesses == labels).mean())
+
+
+def test_a_finished_speed_run_is_resumed_drawn_and_published(command, room, fast, picture):
+    folder = room / "fast-copy"
+    shutil.copytree(fast[0], folder)
+    done = command("speedrun", "train", "--resume", folder, "--data", "sample", "--device", "cpu")
+    assert "all 2 epochs of this run are trained already" in done.stdout
+    picture.save(room / "d.png")
+    command("speedrun", "predict", "d.png", "--run", folder, "--device", "cpu")
+    assert (folder / "figures" / "predict-d.png").exists()
+    done = command("speedrun", "publish", "--run", folder, "--into", "published")
+    assert done.returncode == 0, done.stderr
+    path = room / "published" / "speedrun.safetensors"
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["command"].startswith("python -m zoo.ch06_cnn speedrun train --recipe speedrun-cpu")
+    assert str(room) not in path.with_suffix(".json").read_text()
+    state = models.load(folder).state
+    like = {"params": state.stats["average"], "stats": state.stats["moments"]}
+    halves = jax.tree.map(lambda a: a.astype("float16"), like)
+    loaded = checkpoint.load_weights(path, halves)
+    jax.tree.map(np.testing.assert_array_equal, loaded, halves)
+
+
+def test_without_any_run_the_published_speed_run_answers(command, room, picture):
+    picture.save(room / "e.png")
+    done = command("speedrun", "predict", "e.png", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "using the published model" in done.stdout
+    assert package.published("ch06_cnn/speedrun").classes[3] == "cat"
 
 
 def test_mnist_is_enlarged_to_the_networks_size():
-    config = model.Config(dataset="mnist")
-    digits = runs.load(config, "sample")
+    digits = TASKS[0].load(model.Config(dataset="mnist"), "sample", None)
     assert digits.train["image"].shape[1:] == (32, 32, 3)
     assert digits.train["image"][:, 2:30, 2:30].max() == digits.train["image"].max()
     assert digits.train["image"][:, :2].max() == 0
@@ -111,59 +178,66 @@ def test_mnist_is_enlarged_to_the_networks_size():
     [
         (["train", "--data", "real", "--data-dir", "nowhere"], "nowhere"),
         (["evaluate", "--run", "nowhere"], "nowhere is no run folder"),
-        (["evaluate"], "no trained model under runs/ch06_cnn: run `python -m zoo.ch06_cnn train`"),
+        (["predict", "--run", "nowhere"], "python -m zoo.ch06_cnn predict cat.png"),
+        (["speedrun", "predict"], "python -m zoo.ch06_cnn speedrun predict cat.png"),
         (["train", "--resume", "nowhere"], "nowhere is no run folder"),
         (["train", *SMALL, "--device", "tpu"], "no tpu here"),
-        (["train", *SMALL, "--devices", "7"], "a mesh of 7 devices was asked for"),
+        (["train", *SMALL, "--devices", "9"], "a mesh of 9 devices was asked for"),
         (["train", *SMALL, "--batch-size", "99999"], "choose a batch size from 1 to"),
         (["train", *SMALL, "--epochs", "0"], "ask for more epochs"),
         (["train", "--data", "sample", "--split", "official"], "official"),
+        (["train", "--dataset", "mnist", "--split", "holdout"], "MNIST has no split holdout"),
         (["train", *SMALL, "--learning-rate", "1e30", "--out", "bad"], "not finite at step"),
     ],
 )
-def test_what_a_user_can_mend_is_said_in_one_line(zoo, arguments, message):
-    done = zoo("ch06_cnn", *arguments)
+def test_an_error_that_a_user_can_mend_is_one_line(command, arguments, message):
+    done = command(*arguments)
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
 
 
-def test_a_picture_that_is_none_is_refused_by_name(zoo, place, trained):
-    (place / "notes.png").write_text("not a picture")
-    done = zoo("ch06_cnn", "predict", "notes.png", "--run", trained[0])
+def test_a_picture_that_is_none_is_refused_by_name(command, room, trained):
+    (room / "notes.png").write_text("not a picture")
+    done = command("predict", "notes.png", "--run", trained[0])
     assert done.returncode == 1
     assert "notes.png can't be read as a picture" in done.stderr
 
 
-def test_a_run_is_not_written_over_and_not_resumed_as_another(zoo, trained):
+def test_a_run_is_not_written_over_and_not_resumed_as_another(command, trained):
     folder, _ = trained
-    again = zoo("ch06_cnn", "train", *SMALL, "--out", folder)
+    again = command("train", *SMALL, "--out", folder)
     assert again.returncode == 1
     assert "holds a run already" in again.stderr
-    other = zoo(
-        "ch06_cnn", "train", "--resume", folder, "--data", "sample", "--seed", 5, "--hidden", 9
-    )
+    other = command("train", "--resume", folder, "--data", "sample", "--seed", 5, "--hidden", 9)
     assert other.returncode == 1
     assert "hidden is 8 there and 9 here; seed is 0 there and 5 here" in other.stderr
 
 
-def test_resuming_a_finished_run_says_so_and_draws_it(zoo, place, trained):
-    shutil.copytree(trained[0], place / "finished")
-    done = zoo("ch06_cnn", "train", "--resume", "finished", "--data", "sample", "--device", "cpu")
+def test_resuming_a_finished_run_draws_it(command, room, trained):
+    shutil.copytree(trained[0], room / "finished")
+    done = command("train", "--resume", "finished", "--data", "sample", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert "all 2 epochs of this run are trained already" in done.stdout
 
 
-def test_a_damaged_checkpoint_is_refused_with_the_reason(zoo, place, trained):
-    shutil.copytree(trained[0], place / "damaged")
-    newest = checkpoint.latest(place / "damaged")
-    largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
-    done = zoo("ch06_cnn", "evaluate", "--run", "damaged")
+def test_a_damaged_checkpoint_is_refused_with_the_reason(command, room, trained):
+    shutil.copytree(trained[0], room / "damaged")
+    newest = checkpoint.latest(room / "damaged")
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    done = command("evaluate", "--run", "damaged")
     assert done.returncode == 1
     assert str(newest.name) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_folder_that_cannot_be_written_is_named(command, room):
+    (room / "file").write_text("")
+    done = command("train", *SMALL, "--out", room / "file" / "run")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "file" in done.stderr
 
 
 # Runs that are stopped. The unbroken one is the measure: same parameters and metrics to the bit.
@@ -173,8 +247,7 @@ LONG = [*SMALL[:3], "8", "8", "8", *SMALL[6:], "--epochs", "6", "--batch-size", 
 
 def outcome(folder):
     """The final state as arrays and the metrics that do not depend on the clock."""
-    config = runs.saved_config(folder)
-    state, _ = checkpoint.restore(folder, start(config, 2500)[1])
+    state = models.load(folder).state
     state = state._replace(key=jax.random.key_data(state.key))
     rows = run.read_metrics(folder)
     clock = ("seconds", "examples_per_second")
@@ -212,7 +285,7 @@ def inside_a_save(process, folder, number, delay):
     """Waits until the checkpoint behind an epoch is being written."""
     after_epoch(process, folder, number, 0.0)
     while process.poll() is None:
-        if any("tmp" in p.name for p in (folder / "checkpoints").glob("*")):
+        if any("tmp" in p.name for p in (folder / "checkpoints").glob(".*")):
             break
 
 
@@ -251,20 +324,3 @@ def test_a_stopped_run_goes_on_to_the_same_bits(zoo, place, environment, unbroke
     leaves, rows = outcome(folder)
     assert all(np.array_equal(a, b) for a, b in zip(leaves, unbroken[0], strict=True))
     assert rows == unbroken[1]
-
-
-def test_a_run_folder_that_cannot_be_written_is_said(zoo, place):
-    (place / "file").write_text("")
-    done = zoo("ch06_cnn", "train", *SMALL, "--out", place / "file" / "run")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "file" in done.stderr
-
-
-def test_reading_a_picture_keeps_its_middle_square(tmp_path):
-    wide = np.zeros((40, 120, 3), np.uint8)
-    wide[:, 40:80] = 200
-    PIL.Image.fromarray(wide).save(tmp_path / "wide.png")
-    small = commands.read_image(Path(tmp_path / "wide.png"))
-    assert small.shape == (32, 32, 3)
-    assert small[16, 4:28].min() > 190

@@ -1,7 +1,8 @@
 """The pictures of chapter 6: learning curves, the confusion matrix, filters and what is predicted.
 
 Axes: N images of 32x32 pixels and 3 colours, uint8 [N, 32, 32, 3]; K classes. Probabilities are
-float [N, K], the softmax of the logits. In all pictures blue is right and orange is wrong.
+float [N, K], the softmax of the logits. In all pictures blue is right and orange is wrong. What has
+another shape, type or range than described raises a `ValueError`.
 """
 
 import math
@@ -13,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zoo.common import figures
-from zoo.common.figures import BLUE, INK, NORMAL, ORANGE, PALE, SMALL, page, plain
+from zoo.common.figures import BLUE, INK, NORMAL, ORANGE, PALE, SMALL, draw_image, page, plain
 
 CAT = 3
 KEYS = ("epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy")
@@ -25,28 +26,20 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]], caption: str = "") -> 
     Args:
         metrics: The lines of metrics.jsonl, each with the keys of `KEYS`.
         caption: What data these are.
-
-    Raises:
-        ValueError: When there is no line, or one lacks a key.
     """
     if not metrics:
         raise ValueError("got no lines of metrics, expected one for each epoch")
     for number, line in enumerate(metrics, 1):
         if missing := [key for key in KEYS if key not in line]:
             raise ValueError(f"line {number} of metrics lacks {missing}, expected {list(KEYS)}")
-    epoch = [line["epoch"] for line in metrics]
-    values = np.array([[line[key] for key in KEYS[1:]] for line in metrics], float).T
-    train_loss, test_loss = values[:2]
-    train_accuracy, test_accuracy = 100 * values[2:]
+    sets, epoch = ("train", "test"), [line["epoch"] for line in metrics]
+    cost = {name: [line[f"{name}_loss"] for line in metrics] for name in sets}
+    accuracy = {name: [100 * line[f"{name}_accuracy"] for line in metrics] for name in sets}
+    accuracy = {f"{name}, last {y[-1]:.1f} %": y for name, y in accuracy.items()}
     figure = page(8.0, 3.4, caption=caption)
     left, right = figure.subplots(1, 2)
-    losses = {"train": train_loss, "test": test_loss}
-    figures.draw_curves(left, losses, epoch, "epoch", "cost, cross-entropy (nats)")
-    last = {
-        f"train, last {train_accuracy[-1]:.1f} %": train_accuracy,
-        f"test, last {test_accuracy[-1]:.1f} %": test_accuracy,
-    }
-    figures.draw_curves(right, last, epoch, "epoch", "accuracy (%)")
+    figures.draw_curves(left, cost, epoch, "epoch", "cost, cross-entropy (nats)")
+    figures.draw_curves(right, accuracy, epoch, "epoch", "accuracy (%)")
     right.set_ylim(0, 100)
     return figure
 
@@ -68,30 +61,22 @@ def cats(
 
     Args:
         images: Pictures of one class, [N, 32, 32, 3].
-        probabilities: What the model says of them, [N, K].
+        probabilities: What the model predicts for them, [N, K].
         classes: The K names.
         caption: What data these are.
         label: The class that all pictures are of; CIFAR-10's cats, unless another is given.
-
-    Raises:
-        ValueError: When a shape, a type or a probability is not as above.
     """
     images, probabilities = _check(images, probabilities, classes)
     _check_labels("label", np.array([label]), 1, classes)
-    answers = probabilities.argmax(1)
+    guesses, shares = probabilities.argmax(1), probabilities.max(1)
     columns = min(5, len(images))
     rows = math.ceil(len(images) / columns)
-    title = f"{(answers == label).sum()} of {len(images)} recognised as {classes[label]}"
+    title = f"{(guesses == label).sum()} of {len(images)} recognised as {classes[label]}"
     figure = page(max(1.5 * columns, 3.2), 1.63 * rows, title, caption)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid:
-        axes.set_axis_off()
-    for axes, image, answer, share in zip(
-        grid, images, answers, probabilities.max(1), strict=False
-    ):
-        mark, colour = ("✓", BLUE) if answer == label else ("✗", ORANGE)
-        text = f"{mark} {classes[answer]} {100 * share:.0f} %"
-        figures.draw_image(axes, image, text, colour, NORMAL)
+    grid = _grid(figure, rows, columns)
+    for axes, image, guess, share in zip(grid, images, guesses, shares, strict=False):
+        mark, colour = ("✓", BLUE) if guess == label else ("✗", ORANGE)
+        draw_image(axes, image, f"{mark} {classes[guess]} {100 * share:.0f} %", colour, NORMAL)
     return figure
 
 
@@ -110,11 +95,9 @@ def filters(kernel: Any, caption: str = "") -> Figure:
     title = f"{count} filters of {height}x{width} pixels, each scaled to its own range"
     figure = page(max(0.75 * columns, 5.2), 0.75 * rows, title, caption)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid:
-        axes.set_axis_off()
+    grid = _grid(figure, rows, columns)
     for axes, tile in zip(grid, np.moveaxis(tiles, -1, 0), strict=False):
-        figures.draw_image(axes, tile)
+        draw_image(axes, tile)
     return figure
 
 
@@ -127,18 +110,13 @@ def predictions(
     _check_labels("labels", labels, len(images), classes)
     columns = min(3, len(images))
     rows = math.ceil(len(images) / columns)
-    right = int((probabilities.argmax(1) == labels).sum())
-    title = f"{right} of {len(images)} right"
+    title = f"{(probabilities.argmax(1) == labels).sum()} of {len(images)} right"
     if columns == 3:
         title += " (true class blue, wrong answer orange)"
     figure = page(max(3.3 * columns, 3.3), 1.35 * rows, title, caption)
-    grid = figure.subplots(
-        rows, 2 * columns, squeeze=False, gridspec_kw={"width_ratios": [1, 1.2] * columns}
-    ).reshape(-1, 2)
-    for cell in grid.ravel():
-        cell.set_axis_off()
+    grid = _grid(figure, rows, 2 * columns, width_ratios=[1, 1.2] * columns).reshape(-1, 2)
     for (left, bars), image, label, row in zip(grid, images, labels, probabilities, strict=False):
-        figures.draw_image(left, image, classes[label])
+        draw_image(left, image, classes[label])
         _bars(bars, row, classes, 3, SMALL, label)
     return figure
 
@@ -150,11 +128,19 @@ def prediction(image: Any, probabilities: Any, classes: Sequence[str], caption: 
         raise ValueError(f"image has shape {image.shape}, expected (32, 32, 3)")
     images, rows = _check(image[None], np.asarray(probabilities)[None], classes)
     figure = page(6.0, 2.4, caption=caption)
-    left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.4]})
-    figures.draw_image(left, images[0])
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.4])
+    draw_image(left, images[0])
     _bars(right, rows[0], classes, 5, NORMAL)
     right.set_xlabel("probability (%)", loc="left")
     return figure
+
+
+def _grid(figure: Figure, rows: int, columns: int, **options: Any) -> np.ndarray:
+    """Axes [rows * columns] without frames; some in the last row may stay empty."""
+    grid = figure.subplots(rows, columns, squeeze=False, **options).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    return grid
 
 
 def _bars(
@@ -172,20 +158,17 @@ def _bars(
     top = np.argsort(-probabilities, kind="stable")[:count]
     best = top[0] if label is None else label
     colours = [BLUE if k == best else ORANGE if k == top[0] else PALE for k in top]
-    names = [classes[k] for k in top]
     shares = 100 * probabilities[top]
     drawn = axes.barh(range(len(top)), shares, color=colours, height=0.7)
     axes.bar_label(drawn, [f"{s:.0f} %" for s in shares], padding=2, size=size, color=INK)
     axes.set_axis_on()
     plain(axes)
-    axes.set_yticks(range(len(top)), names)
+    axes.set_yticks(range(len(top)), [classes[k] for k in top], parse_math=False)
     axes.tick_params(axis="y", labelsize=size, length=0)
     axes.set_ylim(count - 0.4, -0.6)
     axes.set_xlim(0, 130)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
-    for text in axes.get_yticklabels():
-        text.set_parse_math(False)
 
 
 def _check(
@@ -201,7 +184,7 @@ def _check(
         raise ValueError(f"probabilities have shape {probabilities.shape}, expected {expected}")
     probabilities = probabilities.astype(np.float64)
     sums = probabilities.sum(1)
-    if not (probabilities.min() >= 0 and np.all(abs(sums - 1) < 0.02)):
+    if not (probabilities.min() >= 0 and np.all(abs(sums - 1) < 0.02)):  # true for NaN, too
         got = f"from {probabilities.min():g}, with sums from {sums.min():g} to {sums.max():g}"
         raise ValueError(f"probabilities go {got}, expected 0 to 1 and sums of 1: apply softmax")
     return images, probabilities

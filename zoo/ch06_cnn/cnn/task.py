@@ -37,25 +37,28 @@ def random(config: Any, count: int) -> fit.Batch:
     return {"image": images, "label": rng.integers(0, 10, count).astype(np.uint8)}
 
 
+def triangle(begin: float, peak: float, top: int, steps: int) -> optax.Schedule:
+    """A rate that rises from `begin` to its peak at step `top` (at least 1), and falls to 0."""
+    top = max(1, top)
+    parts = [
+        optax.linear_schedule(begin, peak, top),
+        optax.linear_schedule(peak, 0.0, max(1, steps - top)),
+    ]
+    return optax.join_schedules(parts, [top])
+
+
 def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
     """The solver of the configuration for a run of `steps` updates."""
+    rate = config.learning_rate
     if config.solver == "rmsprop":
-        return solvers.rmsprop(config.learning_rate)
-    warm_up = max(1, steps // 5)
-    schedule = optax.join_schedules(
-        [
-            optax.linear_schedule(0.1 * config.learning_rate, config.learning_rate, warm_up),
-            optax.linear_schedule(config.learning_rate, 0.0, max(1, steps - warm_up)),
-        ],
-        [warm_up],
-    )
+        return solvers.rmsprop(rate)
 
     def kernels(params: model.Params) -> model.Params:
         return jax.tree.map(lambda a: a.ndim > 1, params)
 
     return optax.chain(
         optax.add_decayed_weights(config.weight_decay, mask=kernels),
-        optax.sgd(schedule, momentum=0.9, nesterov=True),
+        optax.sgd(triangle(0.1 * rate, rate, steps // 5, steps), momentum=0.9, nesterov=True),
     )
 
 

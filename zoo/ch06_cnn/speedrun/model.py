@@ -167,22 +167,17 @@ def apply(
     Batch norm uses the running `moments`, those of `init_moments` if there are none. Convolutions
     compute in `dtype`, batch norm and the dense layer in float32.
     """
-    return _forward(params, x, moments, activation, dtype, training=False).logits
+    return _forward(params, x, moments, training=False, activation=activation, dtype=dtype).logits
 
 
 def apply_training(
-    params: Params,
-    x: jax.Array,
-    moments: Moments | None = None,
-    *,
-    activation: str = "gelu",
-    dtype: Any = jnp.float32,
+    params: Params, x: jax.Array, moments: Moments | None = None, **options: Any
 ) -> Output:
     """As `apply`, in training: batch norm uses the batch's own moments and updates `moments`."""
-    return _forward(params, x, moments, activation, dtype, training=True)
+    return _forward(params, x, moments, training=True, **options)
 
 
-def _forward(params, x, moments, activation, dtype, training: bool) -> Output:
+def _forward(params, x, moments, *, training, activation="gelu", dtype=jnp.float32) -> Output:
     if x.ndim != 4 or x.shape[1:] != (32, 32, 3):
         raise ValueError(f"images have shape {x.shape}, expected (batch, 32, 32, 3): resize them")
     activate = {"gelu": jax.nn.gelu, "silu": jax.nn.silu, "relu": jax.nn.relu}[activation]
@@ -228,15 +223,15 @@ def loss(
     It is the loss in evaluation; `loss_training` is that of an update.
 
     Args:
-      params: from `init`, or averaged ones.
+      params: from `init`, or their average.
       batch: `image`, scaled, [B, 32, 32, 3], and `label`, integers [B].
-      key: not used: the network draws nothing.
+      key: not used; the network draws nothing.
       moments: the running moments, see `apply`.
       label_smoothing: s.
       **options: those of `apply`.
 
     Returns:
-      The loss and, beside it, the accuracy in [0, 1] and `moments` as they were.
+      The loss and, beside it, the accuracy in [0, 1] and the moments as they were.
     """
     logits = apply(params, batch["image"], moments, **options)
     value, metrics = _cross_entropy(logits, batch["label"], label_smoothing)
@@ -252,15 +247,10 @@ def loss_training(
     average: float = 0.0,
     **options: Any,
 ) -> tuple[jax.Array, tuple[Metrics, Stats]]:
-    """As `loss`, with the batch's own moments; it also returns the updated `stats`.
+    """As `loss`, with the batch's own moments; it returns updated `stats` in place of moments.
 
-    Args:
-      params: from `init`.
-      batch: as in `loss`.
-      stats: from `init_stats` or the step before.
-      label_smoothing: as in `loss`.
-      average: `decay` of `running_average`.
-      **options: those of `apply_training`.
+    `stats` are those of `init_stats` or of the step before, `average` is the decay of
+    `running_average`.
     """
     stats = init_stats(params) if stats is None else stats
     logits, moments = apply_training(params, batch["image"], stats["moments"], **options)

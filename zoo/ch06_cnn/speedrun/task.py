@@ -57,16 +57,6 @@ def prepare(config: model.Config, data: fit.Batch) -> fit.Batch:
     return {**data, "side": bits}
 
 
-def triangle(peak: float, steps: int, rise: float) -> optax.Schedule:
-    """A rate that rises from a fifth of its peak, in `rise` of the steps, and falls to 0."""
-    top = max(1, round(rise * steps))
-    parts = [
-        optax.linear_schedule(0.2 * peak, peak, top),
-        optax.linear_schedule(peak, 0.0, max(1, steps - top)),
-    ]
-    return optax.join_schedules(parts, [top])
-
-
 def as_matrices(kernels: Any) -> Any:
     """For each kernel [rows, columns, C, O] that Muon shall take it as a matrix of O columns."""
     axes = optax.contrib.MuonDimensionNumbers((0, 1, 2), 3)
@@ -81,7 +71,8 @@ def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
     """
 
     def down(peak: float) -> optax.GradientTransformation:
-        return optax.scale_by_learning_rate(triangle(peak, steps, config.rise))
+        schedule = cnn.triangle(0.2 * peak, peak, round(config.rise * steps), steps)
+        return optax.scale_by_learning_rate(schedule)
 
     momentum = optax.trace(0.85, nesterov=True)
     muon = optax.contrib.scale_by_muon(

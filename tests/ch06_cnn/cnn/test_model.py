@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from zoo.ch06_cnn import model
+from zoo.ch06_cnn.cnn import model
 
 BOOK, MODERN = model.RECIPES["book"], model.RECIPES["modern"]
 
@@ -193,6 +193,23 @@ def test_augmentation_moves_mirrored_copies_and_keeps_the_middle(getkey):
                         found.add((n, mirrored))
     assert len({n for n, _ in found}) == 64
     assert 15 < sum(mirrored for _, mirrored in found) < 49
+
+
+def test_shifts_are_those_of_numpys_mirrored_edges(getkey):
+    images = np.random.default_rng(2).integers(0, 256, (64, 32, 32, 3), np.uint8)
+    moved = np.asarray(model.move(getkey(), jnp.asarray(images), 2))
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    found = set()
+    for n in range(len(images)):
+        places = [
+            (i, j)
+            for i in range(5)
+            for j in range(5)
+            if np.array_equal(moved[n], padded[n, i : i + 32, j : j + 32])
+        ]
+        assert len(places) == 1
+        found |= set(places)
+    assert len(found) > 15
 
 
 def test_no_augmentation_leaves_the_images(getkey):

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from zoo.ch06_cnn import model
-from zoo.ch06_cnn.train import losses, make_optimizer, predict_probabilities, start, train
+from zoo.ch06_cnn.cnn import model
+from zoo.ch06_cnn.cnn.task import TASK, triangle
 from zoo.common import device, fit
 
 
@@ -28,13 +28,12 @@ def config():
 
 
 def metrics_of(config, data, form="loop", mesh=None):
-    optimizer, state = start(config, 64)
-    training, testing = losses(config)
+    training, testing = TASK.losses(config, 4)
     options = {"epochs": config.epochs, "batch_size": config.batch_size}
     reports = fit.iterate(
         training,
-        optimizer,
-        state,
+        TASK.optimizer(config, TASK.updates(config, 4)),
+        TASK.start(config, data),
         data,
         test=data,
         test_loss=testing,
@@ -60,14 +59,15 @@ def test_it_learns_a_few_images_by_heart(config, data):
     eager = dataclasses.replace(
         config, epochs=40, shift=0, flip=False, dropout_dense=0.0, filters=(8, 8, 16), hidden=32
     )
-    state = train(eager, few)
-    probabilities = predict_probabilities(eager, state.params, state.stats, few["image"])
+    state = TASK.train(eager, few)
+    classify = TASK.predictions(eager)["classify"].function
+    probabilities = classify(TASK.weights(state), few)["probabilities"]
     assert (probabilities.argmax(-1) == few["label"]).mean() > 0.9
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
 
 
 def test_books_solver_is_gorgonias_arithmetic():
-    optimizer = make_optimizer(model.RECIPES["book"], 10)
+    optimizer = TASK.optimizer(model.RECIPES["book"], 10)
     w, average = np.array([1.0, -2.0]), np.zeros(2)
     params = jnp.asarray(w, jnp.float32)
     state = optimizer.init(params)
@@ -81,15 +81,23 @@ def test_books_solver_is_gorgonias_arithmetic():
 
 
 def test_books_first_step_is_the_root_of_a_thousand_times_the_rate():
-    optimizer = make_optimizer(model.RECIPES["book"], 10)
+    optimizer = TASK.optimizer(model.RECIPES["book"], 10)
     params = jnp.zeros(1)
     updates, _ = optimizer.update(jnp.array([7.0]), optimizer.init(params), params)
     np.testing.assert_allclose(-updates, 0.0316, rtol=1e-3)
 
 
+def test_rates_rise_to_their_peak_and_fall_to_0():
+    rates = np.array([triangle(0.6, 3.0, 20, 100)(n) for n in range(101)])
+    assert rates.argmax() == 20
+    np.testing.assert_allclose(rates[[0, 10, 20, 60, 100]], [0.6, 1.8, 3.0, 1.5, 0.0], atol=1e-6)
+    only_falls = np.array([triangle(0.2, 1.0, 0, 10)(n) for n in range(1, 11)])
+    assert (np.diff(only_falls) < 0).all()
+
+
 def test_modern_schedule_rises_and_falls_to_0():
     config = dataclasses.replace(model.RECIPES["modern"], weight_decay=0.0)
-    optimizer = make_optimizer(config, 100)
+    optimizer = TASK.optimizer(config, 100)
     params = {"kernel": jnp.zeros((1, 1))}
     state, sizes = optimizer.init(params), []
     for _ in range(101):
@@ -100,7 +108,7 @@ def test_modern_schedule_rises_and_falls_to_0():
 
 
 def test_weight_decay_touches_kernels_alone():
-    optimizer = make_optimizer(model.RECIPES["modern"], 10)
+    optimizer = TASK.optimizer(model.RECIPES["modern"], 10)
     params = {"kernel": jnp.ones((2, 2)), "scale": jnp.ones(2)}
     zero = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(zero, optimizer.init(params), params)
@@ -114,8 +122,10 @@ def test_dropout_bug_drops_in_tests_too(data):
     batch = {name: jnp.asarray(array[:8]) for name, array in data.items()}
     values = {}
     for bug in (False, True):
-        testing = losses(dataclasses.replace(config, dropout_bug=bug))[1]
+        testing = TASK.losses(dataclasses.replace(config, dropout_bug=bug), 1)[1]
         values[bug], _ = testing(params, batch, None, [])
-    exact, _ = losses(dataclasses.replace(config, dropout_bug=False))[1](params, batch, None, [])
+    exact, _ = TASK.losses(dataclasses.replace(config, dropout_bug=False), 1)[1](
+        params, batch, None, []
+    )
     assert values[False] == exact
     assert values[True] != exact
