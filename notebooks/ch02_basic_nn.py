@@ -41,12 +41,12 @@ grads
 # %% [markdown]
 # ## Three programs
 #
-# `train` runs all 10,000 steps in one compiled call. Its history is what each step saw before its
-# update, and the last output is what the book's programs print. The text's own program can't
+# `run_program` runs all 10,000 steps in one compiled call. Its history is what each step saw before
+# its update, and the last output is what the book's programs print. The text's own program can't
 # learn: its cost falls when every output rises.
 
 # %%
-histories = {name: nn.train(config, toy)[1] for name, config in nn.RECIPES.items()}
+histories = {name: nn.run_program(config, toy)[1] for name, config in nn.RECIPES.items()}
 for name, history in histories.items():
     print(f"{name:<8}{history['output'][-1].round(8)}")
 
@@ -64,7 +64,7 @@ figures.programs(outputs, *arrays, "The output for each row, step by step.")
 # %%
 xor = {**toy, "label": jnp.array([0.0, 1.0, 1.0, 0.0])}
 for hidden in (0, 8):
-    history = nn.train(dataclasses.replace(config, hidden=hidden), xor)[1]
+    history = nn.run_program(dataclasses.replace(config, hidden=hidden), xor)[1]
     print(f"{hidden} hidden units: {history['output'][-1].round(3)}")
 
 # %% [markdown]
@@ -82,10 +82,10 @@ figures.activations(
 )
 
 # %% [markdown]
-# ## Descent, and how it runs away
+# ## Descent, and how it diverges
 #
 # The worked example's sum of squared errors is a parabola with the second derivative 60. Descent
-# runs away above the learning rate 2 / 60.
+# diverges above the learning rate 2 / 60.
 
 # %%
 sse = nn.descent.sse
