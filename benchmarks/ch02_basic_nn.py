@@ -26,7 +26,7 @@ NOTE = (
 
 
 def zoo_contender() -> tuple[Run, float]:
-    """`run_program` as a user calls it, and the seconds that compiling took beyond a second call."""
+    """`run_program` as a user calls it, and how much longer its first call took than its second."""
     toy = model.example(CONFIG)
     times = []
     for _ in range(2):

@@ -19,7 +19,7 @@ from zoo.common.data import digest
 from zoo.common.device import Name as DeviceName
 from zoo.common.device import current, describe, use
 
-CHAPTER = task.TASK.name
+FOLDER = Path("runs", task.TASK.name)
 ROWS = np.array(model.INPUTS), np.array(model.LABELS)
 
 
@@ -39,7 +39,7 @@ def train(config: model.Config, device: DeviceName = "auto", out: Path | None = 
     dataset = task.load(config)
     about = {name: getattr(dataset, name) for name in ("name", "source", "split", "description")}
     about |= {"classes": list(dataset.classes), "sha256": digest(dataset)}
-    folder = run.create(CHAPTER, config, about, out)
+    folder = run.create(task.TASK.name, config, about, out)
     print(f"run folder {folder}, {describe(current())}")
     began = time.perf_counter()
     params, history = program.run_program(config, dataset.train)
@@ -93,17 +93,11 @@ def _numbers(values: Any) -> str:
     return "[" + ", ".join(f"{value:.8f}" for value in values) + "]"
 
 
-def _save(figure: Any, command: str, name: str, out: Path | None) -> None:
-    """Writes a command's picture and prints its path."""
-    folder = Path("runs", CHAPTER, command) if out is None else out
-    print(common.save(figure, folder / f"{name}.png"))
-
-
-def compare(out: Path | None = None) -> None:
+def compare(out: Path = FOLDER / "compare") -> None:
     """Train all four recipes and set them side by side.
 
     Args:
-        out: folder for the picture; runs/ch02_basic_nn/compare if not given
+        out: folder for the picture
     """
     outputs, rows = {}, []
     for name, config in model.RECIPES.items():
@@ -115,7 +109,7 @@ def compare(out: Path | None = None) -> None:
     names = [f"{' '.join(map(str, row))}: {label}" for row, label in toy]
     timing.print_table("the output before the last update", ("", "cost", *names), rows)
     caption = "The first network, 10,000 steps; each curve is the output for one of the four rows."
-    _save(figures.programs(outputs, *ROWS, caption), "compare", "programs", out)
+    print(common.save(figures.programs(outputs, *ROWS, caption), out / "programs.png"))
 
 
 def bench(device: DeviceName = "auto", runs: int = 20) -> None:
@@ -146,11 +140,11 @@ def bench(device: DeviceName = "auto", runs: int = 20) -> None:
     )
 
 
-def activations(out: Path | None = None) -> None:
+def activations(out: Path = FOLDER / "activations") -> None:
     """Draw ten activation functions with their derivatives, and tabulate them.
 
     Args:
-        out: folder for the pictures; runs/ch02_basic_nn/activations if not given
+        out: folder for the pictures
     """
     named = {
         "step": functions.step,
@@ -184,15 +178,15 @@ def activations(out: Path | None = None) -> None:
         "leaky ReLU in the book's picture and text": leaky,
         "tanh and its misprint": {"tanh": tanh, "as printed": misprinted},
     }
-    _save(figures.activations(curves, caption), "activations", "activations", out)
-    _save(figures.overlays(x, panels), "activations", "overlays", out)
+    print(common.save(figures.activations(curves, caption), out / "activations.png"))
+    print(common.save(figures.overlays(x, panels), out / "overlays.png"))
 
 
-def descent(out: Path | None = None, seed: int = 0) -> None:
+def descent(out: Path = FOLDER / "descent", seed: int = 0) -> None:
     """Gradient descent: the book's worked example put right, the parabola, the chain rule, batches.
 
     Args:
-        out: folder for the pictures; runs/ch02_basic_nn/descent if not given
+        out: folder for the pictures
         seed: of the noisy line and the order of its points
     """
     sse, slope = descending.sse, jax.grad(descending.sse)(2.0)
@@ -219,8 +213,8 @@ def descent(out: Path | None = None, seed: int = 0) -> None:
         f"{slope:g}, the second derivative 60 everywhere."
     )
     drawn = figures.parabolas(w, np.asarray(cost(w)), paths, caption)
-    _save(drawn, "descent", "parabola", out)
-    _save(_draw_batches(seed), "descent", "batches", out)
+    print(common.save(drawn, out / "parabola.png"))
+    print(common.save(_draw_batches(seed), out / "batches.png"))
 
 
 def _draw_batches(seed: int) -> Any:
@@ -230,8 +224,8 @@ def _draw_batches(seed: int) -> Any:
     paths, costs, rows = {}, {}, []
     sizes = {"all 256 at once": 256, "mini-batches of 32": 32, "single points": 1}
     for key, (kind, size), rate in zip(keys, sizes.items(), (0.5, 0.25, 0.05), strict=True):
-        start, options = jnp.array([-0.8, 0.8]), {"batch_size": size, "rate": rate, "epochs": 8}
-        path = descending.batch_descent(key, start, x, y, **options)
+        start = jnp.array([-0.8, 0.8])
+        path = descending.batch_descent(key, start, (x, y), rate, batch_size=size, epochs=8)
         loss = cost(path, x, y)
         name = f"{kind}, rate {rate:g}"
         paths[name] = np.asarray(path)
@@ -246,20 +240,24 @@ def _draw_batches(seed: int) -> Any:
     grid = np.stack(np.meshgrid(a, b), -1)
     heights = np.asarray(cost(grid.reshape(-1, 2), x, y)).reshape(grid.shape[:2]) - least
     ground = figures.Map(a, b, np.maximum(heights, 0.0), tuple(best))
-    caption = "A line through 256 noisy points, 8 passes. Small batches: quick at first, never at \
-rest."
+    caption = (
+        "A line through 256 noisy points, 8 passes. Small batches: quick at first, never at rest."
+    )
     return figures.batches(ground, paths, costs, caption)
 
 
 def solvers(
-    steps: int = 500, device: DeviceName = "auto", out: Path | None = None, film: bool = True
+    steps: int = 500,
+    device: DeviceName = "auto",
+    out: Path = FOLDER / "solvers",
+    film: bool = True,
 ) -> None:
     """Race seven solvers at 21 learning rates on four problems, in one compiled call.
 
     Args:
         steps: of each solver
         device: where to compute
-        out: folder for the pictures; runs/ch02_basic_nn/solvers if not given
+        out: folder for the pictures
         film: make the animated GIF too, which takes longer than all the rest
     """
     _check_count("steps", steps)
@@ -290,14 +288,13 @@ def solvers(
         f"Each solver at the best of {len(rates)} learning rates for {steps} steps at which it "
         "never climbs above its start. Darker is higher; the star is the minimum."
     )
-    _save(figures.race(maps, paths, curves, caption), "solvers", "race", out)
+    print(common.save(figures.race(maps, paths, curves, caption), out / "race.png"))
     drawn = figures.rates(rates, last, f"Cost after {steps} steps; no line: not finite.")
-    _save(drawn, "solvers", "rates", out)
+    print(common.save(drawn, out / "rates.png"))
     if film:
         shown = np.unique(np.geomspace(1, steps, 45).astype(int))
         frames = figures.frames(maps, paths, [0, *shown.tolist()], caption)
-        folder = Path("runs", CHAPTER, "solvers") if out is None else out
-        print(common.animate(frames, folder / "race.gif"))
+        print(common.animate(frames, out / "race.gif"))
 
 
 def _best(races: dict[str, racing.Race], rates: np.ndarray) -> tuple[dict, dict]:

@@ -247,7 +247,7 @@ def _describe(child: Child, processes: int, command: Sequence[str]) -> str:
         advice = "go on from the last checkpoint with --resume RUN-FOLDER"
     return (
         f"process {child.number} of {processes} {how}; the others were stopped. "
-        f"When its cause is mended, {advice}{said}"
+        f"When the cause is fixed, {advice}{said}"
     )
 
 

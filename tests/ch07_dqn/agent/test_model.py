@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from zoo.ch07_dqn import model
+from zoo.ch07_dqn.agent import model
 
 SMALL = {
     "site": dataclasses.replace(
@@ -115,16 +115,6 @@ def test_loss_equals_numpy(kind, getkey):
     np.testing.assert_allclose(metrics["td_error"], np.abs(error).mean(), rtol=1e-5)
 
 
-def test_the_books_cost_compares_all_with_all(getkey):
-    config = SMALL["site"]
-    params, batch = model.init(getkey(), config), model.example(config, 6)
-    values = np.asarray(model.apply(params, batch["obs"]), np.float64)
-    value = values[np.arange(6), batch["action"]]
-    expected = np.mean([(t - v) ** 2 for t in np.asarray(batch["target"]) for v in value])
-    found, _ = model.loss(params, batch, kind="squared", crossed_cost=True)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_gradients_agree_with_finite_differences(name, getkey):
     config = SMALL[name]
@@ -150,16 +140,3 @@ def test_choices_by_hand():
 
     assert choice(0.5, 0.0, 0.4) == 2  # greedy: the closed one is better, but closed
     assert [choice(0.5, u, 0.6) for u in (0.0, 0.3, 0.4, 0.99)] == [0, 0, 2, 3]
-
-
-def test_the_books_choice_is_a_member_of_the_running_maximum():
-    def choices(values, legal):
-        chances = jnp.stack([jnp.zeros(64), jnp.linspace(0, 0.999, 64)], -1)
-        choose = jax.vmap(model.choose_by_running_maximum, (None, None, 0))
-        return set(choose(jnp.array(values), jnp.array(legal), chances).tolist())
-
-    everything = [True] * 4
-    assert choices([1.0, 3.0, 2.0, 4.0], everything) == {0, 1, 3}
-    assert choices([4.0, 3.0, 2.0, 1.0], everything) == {0}
-    assert choices([1.0, 3.0, 2.0, 4.0], [False, True, True, True]) == {1, 3}
-    assert choices([-200.0] * 4, [True, False, True, False]) == {0, 2}  # there it crashes

@@ -1,11 +1,12 @@
-"""Trains the agents of chapter 7: act, remember, replay as one pure step, many steps in one scan.
+"""The loop of the agents: act, remember, replay as one pure step, many steps in one scan.
 
-Axes: M mazes with one agent each, S sites, A = 4 actions, T steps, B transitions in a batch.
+Axes: M agents, each in its maze, E epochs, S sites, A = 4 actions, T steps, B transitions in a
+batch.
 """
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zoo.ch07_dqn import environment, model, replay
+from zoo.ch07_dqn import book, environment, replay
 from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn.agent import model
 from zoo.common import device, fit, solvers
+from zoo.common.data import DataError
 
 
 class Transition(NamedTuple):
@@ -44,48 +47,46 @@ class State(NamedTuple):
     step: jax.Array  # int32 []
 
 
-class Info(NamedTuple):
-    """What a step tells."""
+class Run(NamedTuple):
+    """Agents in their mazes, one each, and their progress; each leaf has an axis M."""
 
-    reward: jax.Array
-    terminated: jax.Array
-    ended: jax.Array
-    loss: jax.Array
+    agents: State
+    lengths: jax.Array  # int32 [M, E], Greedy.walk.length after each epoch, -2 before it
+    home: jax.Array  # float32 [M, E], Greedy.home
+    step: jax.Array  # int32 [], steps of each agent
+
+
+class Greedy(NamedTuple):
+    """What the greedy policy of an agent does."""
+
+    values: jax.Array  # float32 [S, A]
+    walk: environment.Walk
+    home: jax.Array  # float32 [], share of the floor from which it reaches the goal
 
 
 def make_optimizer(config: model.Config) -> optax.GradientTransformation:
     """The solver of the configuration."""
-    if config.solver == "rmsprop":
-        return solvers.rmsprop(config.learning_rate)
-    return optax.adam(config.learning_rate)
+    solver = solvers.rmsprop if config.solver == "rmsprop" else optax.adam
+    return solver(config.learning_rate)
+
+
+def make_loss(config: model.Config) -> fit.Loss:
+    """The loss of the configuration."""
+    errors = book.crossed_errors if config.crossed_cost else model.td_error
+    return functools.partial(
+        model.loss, activation=config.activation, kind=config.loss, errors=errors
+    )
 
 
 def make_params(config: model.Config, seed: jax.Array) -> environment.Params:
     """The maze of a seed, with the rewards and starts of the configuration."""
     maze_key, reward_key = jax.random.split(jax.random.key(seed))
-    maze = mazes.generate(
-        maze_key, config.rows, config.columns, method=config.method, extra=config.extra
-    )
+    maze = mazes.of_config(maze_key, config)
     if config.transposed:
-        maze = transpose_by_mistake(maze)
+        maze = book.transpose(maze)
     if config.rewards == "book":
-        return environment.book(reward_key, maze, config.limit, config.spread)
+        return book.make_params(reward_key, maze, config.limit, config.spread)
     return environment.modern(maze, config.limit, config.spread)
-
-
-def transpose_by_mistake(maze: mazes.Maze) -> mazes.Maze:
-    """The maze as the book's program walks it: rows and columns of start and goal exchanged.
-
-    The start (row 1, column 0) becomes a tile of the upper wall; columns are bounded by the number
-    of rows, 11 of 21, and the goal (row 20, column 9) lies outside of the 11 rows.
-    """
-    rows, columns = maze.exits.shape
-    ways = mazes.legal(maze.exits)
-    ways = ways.at[:, rows - 1 :, 0].set(False).at[:, rows:].set(False)
-    exits = (ways << jnp.arange(4)).sum(-1).astype(jnp.uint8)
-    start = jnp.int32(1)
-    exits = exits.at[0, 1].set(2)  # south, into the maze
-    return mazes.Maze(exits, start, jnp.int32(rows * columns))
 
 
 def init(key: jax.Array, config: model.Config, params: environment.Params) -> State:
@@ -106,6 +107,56 @@ def init(key: jax.Array, config: model.Config, params: environment.Params) -> St
         key=run_key,
         step=zero,
     )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def make_agents(config: model.Config, count: int) -> tuple[State, environment.Params]:
+    """So many agents before their first step, with their mazes; each leaf has a leading axis M.
+
+    `config.agents` of them in turn are in the same maze.
+
+    Raises:
+      DataError: the configuration contradicts itself.
+    """
+    _check(config)
+
+    def make(number: jax.Array) -> tuple[State, environment.Params]:
+        params = make_params(config, config.maze_seed + number // config.agents)
+        key = jax.random.fold_in(jax.random.key(config.seed), number)
+        return init(key, config, params), params
+
+    return jax.vmap(make)(jnp.arange(count))
+
+
+def make_mazes(config: model.Config) -> environment.Params:
+    """The maze of each agent of a run; each leaf has a leading axis M."""
+    return make_agents(config, config.mazes * config.agents)[1]
+
+
+def start(config: model.Config, *_: Any) -> Run:
+    """A run of `config.mazes` mazes with `config.agents` agents each, before its first step.
+
+    The mazes follow from the configuration, so no data are used.
+
+    Raises:
+      DataError: as `make_agents`.
+    """
+    count = config.mazes * config.agents
+    lengths = jnp.full((count, config.epochs), -2, jnp.int32)
+    agents, _ = make_agents(config, count)
+    return Run(agents, lengths, jnp.zeros((count, config.epochs)), jnp.int32(0))
+
+
+def _check(config: model.Config) -> None:
+    if min(config.mazes, config.agents) < 1:
+        raise DataError(
+            f"got {config.mazes} mazes and {config.agents} agents in each, expected at least 1"
+        )
+    if config.epoch_steps % config.target_every:
+        raise DataError(
+            f"got --epoch-steps {config.epoch_steps} and --target-every {config.target_every}: "
+            "the first must be a multiple of the second"
+        )
 
 
 def observe(config: model.Config, site: jax.Array) -> jax.Array:
@@ -134,7 +185,7 @@ def act(
     values, legal = q_values(config, state.params, site), _legal(config, params, site)
     chance = jax.random.uniform(key, (2,))
     if config.choice == "running-maximum":
-        return model.choose_by_running_maximum(values, legal, chance)
+        return book.choose(values, legal, chance)
     epsilon = config.epsilon * config.epsilon_decay ** state.episodes.astype(jnp.float32)
     return model.choose(values, legal, chance, jnp.maximum(epsilon, config.epsilon_min))
 
@@ -144,7 +195,8 @@ def make_batch(
 ) -> model.Batch:
     """Transitions from memory with their targets, as `model.loss` takes them."""
     if config.replay == "first":
-        runs = jax.tree.map(lambda a: a[:, None], replay.first(state.memory, config.batch_size))
+        memories = book.first_memories(state.memory, config.batch_size)
+        runs = jax.tree.map(lambda a: a[:, None], memories)
     else:
         runs = replay.sample_runs(key, state.memory, config.batch_size, config.n_step)
     sums = functools.partial(model.n_step_return, discount=config.discount)
@@ -155,7 +207,7 @@ def make_batch(
     legal = _legal(config, params, following)
     target = jax.vmap(model.td_target)(reward, discount, values, choosing, legal)
     obs, action = observe(config, runs.site[:, 0]), runs.action[:, 0]
-    if config.network == "coordinates":  # the value of the action taken is all that is asked for
+    if config.network == "coordinates":  # only the value of the action taken is needed
         obs = jnp.take_along_axis(obs, action[:, None, None], 1)
         action = jnp.zeros_like(action)
     return {"obs": obs, "action": action, "target": target}
@@ -166,19 +218,21 @@ def learn(
 ) -> tuple[model.Params, Any, jax.Array]:
     """One update on a batch from memory: parameters, the solver's state, the loss."""
     batch = make_batch(key, state, config, params)
-    loss = functools.partial(
-        model.loss,
-        activation=config.activation,
-        kind=config.loss,
-        crossed_cost=config.crossed_cost,
-    )
-    (value, _), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
+    loss = jax.value_and_grad(make_loss(config), has_aux=True)
+    (value, _), grads = loss(state.params, batch)
     updates, opt_state = make_optimizer(config).update(grads, state.opt_state, state.params)
     return optax.apply_updates(state.params, updates), opt_state, value
 
 
-def step(state: State, config: model.Config, params: environment.Params) -> tuple[State, Info]:
-    """Act, remember, replay: one step of the environment and, if there is replay, one update."""
+def step(
+    state: State, config: model.Config, params: environment.Params
+) -> tuple[State, dict[str, jax.Array]]:
+    """Act, remember, replay: one step of the environment and, if there is replay, one update.
+
+    Returns:
+      The state, and of this step the `reward`, the `loss`, and whether the goal was reached
+      (`terminated`) or the episode `ended`.
+    """
     keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
     site = state.place.site
     action = act(keys[0], state, config, params)
@@ -195,99 +249,53 @@ def step(state: State, config: model.Config, params: environment.Params) -> tupl
         visits=state.visits.at[following].add(1),
         step=state.step + 1,
     )
+    info = {"reward": reward, "terminated": terminated, "ended": ended}
     if config.replay == "never":
-        return state, Info(reward, terminated, ended, jnp.float32(0))
+        return state, info | {"loss": jnp.float32(0)}
     net, opt_state, value = learn(keys[2], state, config, params)
     if config.n_step > 1:  # there is nothing to learn from before there are n transitions
         ready, before = state.memory.count >= config.n_step, (state.params, state.opt_state)
         net, opt_state = jax.tree.map(
             lambda new, old: jnp.where(ready, new, old), (net, opt_state), before
         )
-    state = state._replace(params=net, opt_state=opt_state)
-    return state, Info(reward, terminated, ended, value)
-
-
-class Greedy(NamedTuple):
-    """What the greedy policy of an agent does."""
-
-    values: jax.Array  # float32 [S, A]
-    policy: jax.Array  # int32 [S], the best open action
-    sites: jax.Array  # int32 [walk's limit + 1], its way from the entrance
-    length: jax.Array  # int32 [], steps to the goal, -1 if it is not reached
-    shortest: jax.Array  # int32 [], by breadth-first search, -1 if there is no way
-    home: jax.Array  # float32 [], share of the sites from which it reaches the goal
+    return state._replace(params=net, opt_state=opt_state), info | {"loss": value}
 
 
 def greedy(config: model.Config, net: model.Params, params: environment.Params) -> Greedy:
-    """Tries the policy without exploration, from everywhere."""
-    size = params.maze.exits.size
+    """Follows the policy without exploration, from everywhere."""
+    maze, size = params.maze, params.maze.exits.size
     values = q_values(config, net, jnp.arange(size))
-    legal = mazes.legal(params.maze.exits.reshape(-1))
-    policy = jnp.argmax(jnp.where(legal, values, -jnp.inf), -1)
-    sites, length = environment.walk(params, policy, size)
-    to = jnp.take_along_axis(mazes.neighbours(params.maze.exits), policy[:, None], 1)[:, 0]
-    to = jnp.where(jnp.arange(size) == params.maze.goal, params.maze.goal, to)
+    policy = mazes.best_moves(maze, values)
+    to = jnp.take_along_axis(mazes.neighbours(maze.exits), policy[:, None], 1)[:, 0]
+    to = jnp.where(jnp.arange(size) == maze.goal, maze.goal, to)
     for _ in range(size.bit_length()):  # after n rounds `to` is where 2^n steps lead
         to = to[to]
-    floor = legal.any(-1)
-    home = (floor & (to == params.maze.goal)).sum() / floor.sum()
-    distance = mazes.solve(params.maze).reshape(-1)[params.maze.start]
-    return Greedy(values, policy, sites, length, distance, home)
+    floor = maze.exits.reshape(-1) != 0
+    home = (floor & (to == maze.goal)).sum() / floor.sum()
+    return Greedy(values, environment.walk(maze, policy), home)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def greedy_all(config: model.Config, nets: model.Params, params: environment.Params) -> Greedy:
+    """The greedy policies of several agents; each leaf has a leading axis M."""
+    return jax.vmap(functools.partial(greedy, config))(nets, params)
 
 
 @functools.cache
-def _trier(config: model.Config) -> Callable[..., Greedy]:
-    return jax.jit(jax.vmap(functools.partial(greedy, config)))
-
-
-def greedy_all(config: model.Config, run: "Run", params: environment.Params) -> Greedy:
-    """The greedy policies of all agents of a run, NumPy arrays with a leading axis M."""
-    return jax.tree.map(np.asarray, _trier(config)(run.agents.params, params))
-
-
-class Run(NamedTuple):
-    """Agents in their mazes, one each, and what became of them; each leaf has an axis M."""
-
-    agents: State
-    lengths: jax.Array  # int32 [M, epochs], Greedy.length after each epoch, -2 before it
-    home: jax.Array  # float32 [M, epochs], Greedy.home
-    step: jax.Array  # int32 [], steps of each agent
-
-
-def start(config: model.Config, agents: int) -> tuple[State, environment.Params]:
-    """So many agents before their first step, with their mazes; each leaf has a leading axis M.
-
-    `config.agents` of them in turn are in the same maze.
-    """
-
-    def make(number: jax.Array) -> tuple[State, environment.Params]:
-        params = make_params(config, config.maze_seed + number // config.agents)
-        key = jax.random.fold_in(jax.random.key(config.seed), number)
-        return init(key, config, params), params
-
-    return jax.vmap(make)(jnp.arange(agents))
-
-
-@functools.cache
-def _starter(config: model.Config, agents: int) -> Callable[[], tuple[State, environment.Params]]:
-    return jax.jit(functools.partial(start, config, agents))
-
-
-@functools.cache
-def _epoch(config: model.Config, agents: int) -> jax.stages.Compiled:
+def _epoch(config: model.Config, count: int) -> jax.stages.Compiled:
     """`run_epoch`, compiled once for each configuration in a process."""
     epoch = device.jit(lambda agents, params: run_epoch(agents, config, params), donate_argnums=0)
-    return epoch.lower(*jax.eval_shape(_starter(config, agents))).compile()
+    return epoch.lower(*jax.eval_shape(lambda: make_agents(config, count))).compile()
 
 
 def run_epoch(
     agents: State, config: model.Config, params: environment.Params
-) -> tuple[State, tuple[jax.Array, ...], Greedy]:
+) -> tuple[State, dict[str, jax.Array], Greedy]:
     """`config.epoch_steps` steps of all agents [M], in one scan.
 
     Returns:
-      The agents; means over these steps of the loss and the reward, and the episodes that ended
-      and those of them that did at the goal, [M]; and their `greedy` policies.
+      The agents; of these steps the means of `loss` and `reward`, and how many episodes `ended` and
+      `terminated` at the goal, each [M]; and the agents' `greedy` policies.
     """
     one = len(agents.step) == 1  # without the leading axis a step is faster
     first = functools.partial(jax.tree.map, lambda a: a[0])
@@ -295,7 +303,7 @@ def run_epoch(
     move = functools.partial(step, config=config)
     move = move if one else jax.vmap(move)
 
-    def period(state: State, _: None) -> tuple[State, Info]:
+    def period(state: State, _: None) -> tuple[State, dict[str, jax.Array]]:
         state, info = jax.lax.scan(
             lambda s, _: move(s, params=own), state, length=config.target_every
         )
@@ -303,39 +311,37 @@ def run_epoch(
 
     state, info = jax.lax.scan(period, state, length=config.epoch_steps // config.target_every)
     agents = jax.tree.map(lambda a: a[None], state) if one else state
-    info = jax.tree.map(lambda a: a.reshape(config.epoch_steps, -1), info)
-    sums = info.loss.mean(0), info.reward.mean(0), info.ended.sum(0), info.terminated.sum(0)
-    tried = jax.vmap(functools.partial(greedy, config))(agents.params, params)
-    return agents, sums, tried
+    info = {name: a.reshape(config.epoch_steps, -1) for name, a in info.items()}
+    totals = {name: info[name].mean(0) for name in ("loss", "reward")}
+    totals |= {name: info[name].sum(0) for name in ("ended", "terminated")}
+    return agents, totals, jax.vmap(functools.partial(greedy, config))(agents.params, params)
 
 
-def start_run(config: model.Config) -> tuple[Run, environment.Params]:
-    """A run of `config.mazes` mazes with `config.agents` agents each, before its first step."""
-    count = config.mazes * config.agents
-    agents, params = _starter(config, count)()
-    lengths = jnp.full((count, config.epochs), -2, jnp.int32)
-    return Run(agents, lengths, jnp.zeros((count, config.epochs)), jnp.int32(0)), params
-
-
-def iterate(config: model.Config, params: environment.Params, run: Run) -> Iterator[fit.Progress]:
-    """Goes on with a run to its end and reports after each epoch.
+def iterate(config: model.Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
+    """Goes on with a run, which stays valid, to its end and reports after each epoch.
 
     The metrics are means over the agents: `loss`, `reward` per step, `at_goal` (share of the
     episodes that ended there), `solved` (share of the agents whose greedy policy reaches the goal)
-    and `tiles_solved` (share of the floor from which it does).
+    and `tiles_solved` (share of the floor from which it does). All agents train on one device, in
+    the mazes of the configuration: data, test and mesh, which other loops take, are not used.
+
+    Raises:
+      DataError: as `make_agents`.
+      NonFiniteError: the loss is infinite or not a number.
     """
+    params = make_mazes(config)
     began = time.perf_counter()
-    compiled = _epoch(config, len(run.agents.step))
+    compiled = _epoch(config, len(run.lengths))
     compile_seconds = time.perf_counter() - began
     agents, done = jax.tree.map(jnp.copy, run.agents), int(run.step) // config.epoch_steps
     for number in range(done, config.epochs):
         began = time.perf_counter()
-        agents, (loss, reward, ended, reached), tried = compiled(agents, params)
+        agents, totals, tried = compiled(agents, params)
         metrics = {
-            "loss": loss.mean(),
-            "reward": reward.mean(),
-            "at_goal": reached.sum() / jnp.maximum(ended.sum(), 1),
-            "solved": (tried.length > 0).mean(),
+            "loss": totals["loss"].mean(),
+            "reward": totals["reward"].mean(),
+            "at_goal": totals["terminated"].sum() / jnp.maximum(totals["ended"].sum(), 1),
+            "solved": (tried.walk.length > 0).mean(),
             "tiles_solved": tried.home.mean(),
         }
         metrics = {name: float(value) for name, value in metrics.items()}
@@ -345,29 +351,11 @@ def iterate(config: model.Config, params: environment.Params, run: Run) -> Itera
                 "--learning-rate, or rewards of 1 instead of 100 (--rewards modern)"
             )
         run = Run(
-            jax.tree.map(jnp.copy, agents),
-            run.lengths.at[:, number].set(tried.length),
+            jax.tree.map(jnp.copy, agents),  # the next call overwrites them
+            run.lengths.at[:, number].set(tried.walk.length),
             run.home.at[:, number].set(tried.home),
             run.step + config.epoch_steps,
         )
-        seconds = time.perf_counter() - began
-        steps = config.epoch_steps * len(loss)
+        seconds, steps = time.perf_counter() - began, config.epoch_steps * len(run.lengths)
         yield fit.Progress(run, number + 1, steps, seconds, compile_seconds, metrics)
         compile_seconds = 0.0
-
-
-def train(
-    config: model.Config,
-    *,
-    run: Run | None = None,
-    follow: Callable[[Iterator[fit.Progress]], Run] = fit.last,
-) -> tuple[Run, environment.Params]:
-    """Trains one agent, or many at once, in their mazes; returns the last state and the mazes.
-
-    Args:
-      config: one of `RECIPES`, or changed by `dataclasses.replace`.
-      run: a restored state to go on from.
-      follow: consumes the reports of `iterate`: shows progress, saves, stops.
-    """
-    fresh, params = start_run(config)
-    return follow(iterate(config, params, fresh if run is None else run)), params

@@ -1,15 +1,22 @@
-"""What each mend of the book's program does: `python -m zoo.ch07_dqn mends`."""
+"""What each mend of the book's program does: `python -m studies.ch07_mends`.
+
+Mends the bugs of recipe `book` one by one until it is recipe `modern`.
+"""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.ch07_dqn import model
-from zoo.ch07_dqn.train import train
-from zoo.common import bench as timing
-from zoo.common import device, run
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from zoo import ch07_dqn as dqn
+from zoo.common import bench, cli, figures, run
+from zoo.common import device as devices
 from zoo.common.data import DataError
-from zoo.common.device import Name as DeviceName
+from zoo.common.figures import BLUE, ORANGE, PALE, SMALL
 
 MENDS: dict[str, dict[str, Any]] = {
     "as printed": {},
@@ -37,7 +44,7 @@ MENDS: dict[str, dict[str, Any]] = {
 """Changes of the recipe `book`, each on top of those before it; the last gives `modern`."""
 
 
-def ladder(base: model.Config, **sizes: Any) -> dict[str, model.Config]:
+def ladder(base: dqn.Config, **sizes: Any) -> dict[str, dqn.Config]:
     """The configurations of the lines of the table."""
     config = dataclasses.replace(base, **sizes)
     lines = {}
@@ -52,7 +59,7 @@ def mends(
     rows: int = 3,
     columns: int = 4,
     steps: int = 10_000,
-    device_name: DeviceName = "auto",
+    device: devices.Name = "auto",
     out: Path = Path("runs/ch07_dqn/mends"),
 ) -> None:
     """Mend the bugs of the book's program one by one, and count what share of mazes it solves.
@@ -64,28 +71,48 @@ def mends(
         rows: of cells; small, so that ten thousand steps tell
         columns: of cells
         steps: of training in each maze
-        device_name: what computes
+        device: where to compute
         out: folder for table and figure
     """
-    from zoo.ch07_dqn import figures
-    from zoo.common import figures as common
-
     if count < 1 or steps < 100 or steps % 100:
         raise DataError(f"got {count} mazes, {steps} steps: at least 1, and a multiple of 100")
-    device.use(device_name)
+    devices.use(device)
     sizes = {"mazes": count, "rows": rows, "columns": columns, "epochs": 1, "epoch_steps": steps}
     solved, home = {}, {}
-    for name, config in ladder(model.RECIPES["book"], **sizes).items():
-        state, _ = train(config)
+    for name, config in ladder(dqn.RECIPES["book"], **sizes).items():
+        state = dqn.train(config, {})
         solved[name] = float((state.lengths[:, -1] >= 0).mean())
         home[name] = float(state.home[:, -1].mean())
         print(f"{name:<30}{solved[name]:6.0%} of the mazes, {home[name]:6.1%} of the tiles")
     kind = f"{count} mazes of {rows}x{columns} cells, {steps:,} steps in each"
     run.write_json(out / "mends.json", {"mazes": kind, "solved": solved, "tiles_solved": home})
-    drawn = common.save(figures.mends(solved, home, kind), out / "mends.png")
-    timing.print_table(
+    drawn = figures.save(draw(solved, home, kind), out / "mends.png")
+    bench.print_table(
         kind,
-        ("mended so far", "mazes solved", "tiles from which it finds out"),
+        ("mended so far", "mazes solved", "tiles from which it reaches the goal"),
         [(name, f"{solved[name]:.0%}", f"{home[name]:.1%}") for name in solved],
     )
     print(f"written to {out / 'mends.json'}, {drawn}")
+
+
+def draw(solved: Mapping[str, float], home: Mapping[str, float], caption: str = "") -> Figure:
+    """Shares of mazes solved, and of tiles from which the goal is reached, one line a mend."""
+    names = list(solved)
+    figure = figures.page(6.5, 0.3 * len(names) + 0.6, "bugs mended one by one", caption)
+    axes = figure.subplots()
+    rows = np.arange(len(names))[::-1]
+    tiles = "tiles from which it reaches the goal"
+    axes.barh(rows + 0.2, list(solved.values()), 0.36, color=ORANGE, label="mazes solved")
+    axes.barh(rows - 0.2, list(home.values()), 0.36, color=BLUE, label=tiles)
+    axes.set_yticks(rows, names)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    figures.plain(axes)
+    axes.set_xlim(0, 1)
+    axes.set_axisbelow(True)
+    axes.grid(axis="x", color=PALE, linewidth=0.5)
+    axes.legend(fontsize=SMALL, frameon=False, loc="upper right")
+    return figure
+
+
+if __name__ == "__main__":
+    cli.main(__doc__, {"mends": mends}, dqn.TASKS)

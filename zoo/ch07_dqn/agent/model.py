@@ -2,9 +2,9 @@
 
 Two networks with the same functions. `site` sees the number of the site as a one-hot vector and
 gives the values of all four actions at once; `coordinates` is the book's, which sees
-(x, y, dx, dy), gives one value, and is asked once for each action. `apply` tells them apart by
-its input. The targets that `loss` compares with are made outside of it, from a frozen copy of
-the parameters.
+(x, y, dx, dy) and gives one value, so it is applied once for each action. `apply` tells them apart
+by its input. The targets that `loss` compares with are computed outside of it, from a frozen copy
+of the parameters.
 
 Axes: B transitions in a batch, S sites of the maze, A = 4 actions, F = 4 numbers of the book's
 input. `_tm1` is before a step, `_t` after it. README.md lists where this departs from the book.
@@ -12,6 +12,7 @@ input. `_tm1` is before a step, `_t` after it. README.md lists where this depart
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -21,13 +22,11 @@ import optax
 Params = dict[str, Any]
 Batch = Metrics = dict[str, jax.Array]
 ACTIONS = 4
-LOWEST = -100.0
-"""The book's search for the best action starts from here."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train` can be asked for."""
+    """The agents, their mazes and their training."""
 
     recipe: Literal["modern", "mended", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
@@ -86,7 +85,7 @@ class Config:
     batch_size: int = 32
     """transitions per update; one update a step"""
     n_step: int = 1
-    """so many rewards are added up before the network is asked for the rest"""
+    """so many rewards are added up before the network's value takes their place"""
     double: bool = True
     """the newest network names the best next action, the target network values it"""
     target_every: int = 100
@@ -100,7 +99,7 @@ class Config:
     learning_rate: float = 1e-3
     """of the solver"""
     epochs: int = 60
-    """parts of a run; after each one the greedy policy is tried"""
+    """parts of a run; after each one the greedy policy is tested"""
     epoch_steps: int = 1000
     """steps in each part"""
     seed: int = 0
@@ -220,6 +219,11 @@ def apply(
     return x[..., 0] if jnp.issubdtype(obs.dtype, jnp.floating) else x
 
 
+def td_error(value_tm1: jax.Array, target: jax.Array) -> jax.Array:
+    """The temporal-difference error, target - Q(s, a), elementwise."""
+    return target - value_tm1
+
+
 def loss(
     params: Params,
     batch: Batch,
@@ -227,9 +231,9 @@ def loss(
     *,
     activation: str = "relu",
     kind: str = "huber",
-    crossed_cost: bool = False,
+    errors: Callable[[jax.Array, jax.Array], jax.Array] = td_error,
 ) -> tuple[jax.Array, Metrics]:
-    """Mean error of the values of the actions taken: (target - Q(s, a))^2, or Huber's.
+    """Mean cost of the errors of the values of the actions taken: squared, or Huber's.
 
     Args:
       params: from `init`.
@@ -237,16 +241,14 @@ def loss(
       key: not used.
       activation: of the network.
       kind: `squared`, or `huber`: e^2 / 2 up to |e| = 1, then |e| - 1 / 2.
-      crossed_cost: errors of all pairs [B, B], as where a row is subtracted from a column.
+      errors: of values and targets [B]; the book's are of all pairs.
 
     Returns:
       The loss and, beside it, the mean absolute error and the mean value.
     """
     values = apply(params, batch["obs"], key, activation)
     value = pick(values, batch["action"])
-    error = td_error(value, batch["target"])
-    if crossed_cost:
-        error = batch["target"][None] - value[:, None]
+    error = errors(value, batch["target"])
     costs = error**2 if kind == "squared" else optax.losses.huber_loss(error)
     return costs.mean(), {"td_error": jnp.abs(error).mean(), "value": value.mean()}
 
@@ -255,11 +257,6 @@ def pick(values: jax.Array, action: jax.Array) -> jax.Array:
     """The values [...] of one action each out of [..., A]."""
     # A product, because the gradient of an indexing is slow on CPUs.
     return (values * jax.nn.one_hot(action, values.shape[-1])).sum(-1)
-
-
-def td_error(value_tm1: jax.Array, target: jax.Array) -> jax.Array:
-    """The temporal-difference error of a single transition, target - Q(s, a)."""
-    return target - value_tm1
 
 
 def td_target(
@@ -315,22 +312,10 @@ def choose(values: jax.Array, legal: jax.Array, chance: jax.Array, epsilon: jax.
       epsilon: [].
     """
     greedy = jnp.argmax(jnp.where(legal, values, -jnp.inf))
-    return jnp.where(chance[0] < epsilon, _one_of(legal, chance[1]), greedy)
+    return jnp.where(chance[0] < epsilon, pick_one(legal, chance[1]), greedy)
 
 
-def choose_by_running_maximum(values: jax.Array, legal: jax.Array, chance: jax.Array) -> jax.Array:
-    """As the book's program chooses: any action that is better than all before it in the list.
-
-    It keeps each new maximum in a list that it never clears. Where no value is above -100 it
-    crashes; here any legal action is taken then.
-    """
-    seen = jnp.where(legal, values, LOWEST)
-    before = jax.lax.cummax(jnp.concatenate([jnp.full(1, LOWEST), seen[:-1]]))
-    records = legal & (values > before)
-    return _one_of(jnp.where(records.any(), records, legal), chance[1])
-
-
-def _one_of(mask: jax.Array, chance: jax.Array) -> jax.Array:
-    """The place of one of the set bits, all equally likely for a uniform `chance`."""
+def pick_one(mask: jax.Array, chance: jax.Array) -> jax.Array:
+    """The index of one of the set bits [A], all equally likely for a uniform `chance`."""
     number = jnp.floor(chance * mask.sum()).astype(jnp.int32)
     return jnp.argmax(jnp.cumsum(mask) > number)

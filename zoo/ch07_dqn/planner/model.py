@@ -28,7 +28,7 @@ ACTIONS, PLANES = 4, 6
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train-planner` can be asked for."""
+    """The planner, its mazes and its training."""
 
     recipe: Literal["modern", "large"] = "modern"
     """the whole configuration to start from; large: for 5x10 cells"""
@@ -65,7 +65,7 @@ class Config:
     clip: float = 1.0
     """largest norm of a gradient"""
     epochs: int = 20
-    """parts of a run; after each one 200 mazes that it was not trained on are tried"""
+    """parts of a run; after each one it walks 200 mazes that it was not trained on"""
     epoch_steps: int = 100
     """updates in each part"""
     seed: int = 0
@@ -111,7 +111,6 @@ def apply(
             f"mazes have shape {x.shape}, expected (batch, rows, columns, {PLANES}): make them by "
             "`image`"
         )
-
     layer = params["round"]
     channels = layer["kernel"].shape[2] - PLANES
     barred = jnp.where(x[..., :ACTIONS, None] > 0, 0.0, -jnp.inf)
@@ -135,12 +134,13 @@ def loss(
 
     Args:
       params: from `init`.
-      batch: `image` [B, H, W, I]; `site` and `action`, integers [B, T]; `target`, float32 [B, T];
-        `weight`, float32 [B, T], 0 for what is no transition.
+      batch: `exits` and `goal` as `image` takes them; `site` and `action`, integers [B, T];
+        `target`, float32 [B, T]; `weight`, float32 [B, T], 0 for what is no transition.
       key: not used.
       rounds: as in `apply`.
     """
-    values = read(apply(params, batch["image"], key, rounds), batch["site"])
+    values = apply(params, image(batch["exits"], batch["goal"]), key, rounds)
+    values = read(values, batch["site"])
     value = jnp.take_along_axis(values, batch["action"][..., None], -1)[..., 0]
     error = batch["target"] - value
     weight = batch["weight"]
@@ -151,18 +151,18 @@ def loss(
 
 def read(values: jax.Array, site: jax.Array) -> jax.Array:
     """Values [B, T, A] at the cells `site` [B, T] out of those of all cells [B, H, W, A]."""
-    flat = values.reshape(len(values), -1, ACTIONS)
+    flat = values.reshape(values.shape[0], -1, ACTIONS)
     return jnp.take_along_axis(flat, site[..., None], 1)
 
 
 def example(config: Config, size: int = 2) -> Batch:
     """A small batch as `loss` takes it, always the same: mazes without walls, two steps in each."""
-    shape = (size, config.rows, config.columns)
+    sites = config.rows * config.columns
     number = jnp.arange(2 * size).reshape(size, 2)
-    exits = jnp.full(shape, 15, jnp.uint8)
     return {
-        "image": image(exits, jnp.full(size, config.rows * config.columns - 1)),
-        "site": number % (config.rows * config.columns),
+        "exits": jnp.full((size, config.rows, config.columns), 15, jnp.uint8),
+        "goal": jnp.full(size, sites - 1),
+        "site": number % sites,
         "action": number % ACTIONS,
         "target": -1.0 * number,
         "weight": jnp.ones((size, 2)),

@@ -1,4 +1,4 @@
-"""Trains the planner of chapter 7: a DQN on mazes that are new at every step.
+"""The loop of the planner: a DQN on mazes that are new at every step.
 
 Axes: B mazes, H rows, W columns of cells, T steps of a walk, A = 4 actions.
 """
@@ -13,15 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zoo.ch07_dqn import environment, model, planner, replay
+from zoo.ch07_dqn import environment, replay
 from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn.agent.model import choose
+from zoo.ch07_dqn.planner import model
 from zoo.common import device, fit
 from zoo.common.data import DataError
 
 HELD_OUT = 16
 """One of so many mazes is never trained on."""
-TRIED = 200
-"""So many held-out mazes are tried after each epoch."""
+TESTED = 200
+"""So many held-out mazes are walked after each epoch."""
 
 
 class Walk(NamedTuple):
@@ -38,8 +40,8 @@ class Walk(NamedTuple):
 class State(NamedTuple):
     """All that a step carries on."""
 
-    params: planner.Params
-    target: planner.Params  # the frozen copy
+    params: model.Params
+    target: model.Params  # the frozen copy
     opt_state: Any
     memory: replay.Memory
     key: jax.Array  # of the whole run; a step's own key is folded from it and the step's number
@@ -57,44 +59,31 @@ def held_out(exits: jax.Array) -> jax.Array:
     return (mixed ^ mixed >> 13) % HELD_OUT == 0
 
 
-def generate(config: planner.Config, key: jax.Array) -> mazes.Maze:
-    """A maze of cells as the configuration has them."""
-    return mazes.generate(
-        key,
-        config.rows,
-        config.columns,
-        method=config.method,
-        extra=config.extra,
-        grid="cells",
-    )
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(config: model.Config, begin: jax.Array) -> tuple[mazes.Maze, jax.Array]:
+    """The mazes of the next seeds, and which of them are held out."""
+    seeds = begin + jnp.arange(HELD_OUT * TESTED)
+    drawn = jax.vmap(lambda seed: mazes.of_config(jax.random.key(seed), config, "cells"))(seeds)
+    return drawn, jax.vmap(held_out)(drawn.exits)
 
 
 @functools.cache
-def _drawer(rows: int, columns: int, method: str, extra: float) -> Callable[..., Any]:
-    config = planner.Config(rows=rows, columns=columns, method=method, extra=extra)
-
-    def draw(begin: jax.Array) -> tuple[mazes.Maze, jax.Array]:
-        seeds = begin + jnp.arange(HELD_OUT * TRIED)
-        drawn = jax.vmap(lambda seed: generate(config, jax.random.key(seed)))(seeds)
-        return drawn, jax.vmap(held_out)(drawn.exits)
-
-    return jax.jit(draw)
-
-
-def test_mazes(config: planner.Config, count: int) -> mazes.Maze:
+def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
     """The first `count` held-out mazes of the seeds 0, 1, 2 ...; always the same ones.
 
     Raises:
       DataError: there are hardly any, because mazes of this size are so few.
     """
-    draw = _drawer(config.rows, config.columns, config.method, config.extra)
-    found, there, begin = [], 0, 0
-    while there < count:
-        drawn, chosen = jax.tree.map(np.asarray, draw(begin))
+    kind = model.Config(  # what else is in the configuration need not be compiled again
+        rows=config.rows, columns=config.columns, method=config.method, extra=config.extra
+    )
+    found, present, begin = [], 0, 0
+    while present < count:
+        drawn, chosen = jax.tree.map(np.asarray, _draw(kind, begin))
         found.append(jax.tree.map(lambda a, chosen=chosen: a[chosen], drawn))
-        there += int(chosen.sum())
+        present += int(chosen.sum())
         begin += len(chosen)
-        if begin > 20 * HELD_OUT * max(count, TRIED):
+        if begin > 20 * HELD_OUT * max(count, TESTED):
             raise DataError(
                 f"mazes of {config.rows}x{config.columns} cells are too few to hold some of them "
                 "out: use at least 4x4"
@@ -102,20 +91,20 @@ def test_mazes(config: planner.Config, count: int) -> mazes.Maze:
     return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)[:count]), *found)
 
 
-def make_optimizer(config: planner.Config) -> optax.GradientTransformation:
+def make_optimizer(config: model.Config) -> optax.GradientTransformation:
     """Adam with a rate that rises and falls, on gradients of bounded norm."""
-    steps = config.epochs * config.epoch_steps
-    rise = max(1, min(100, steps // 10))
+    updates = config.epochs * config.epoch_steps
+    rise = max(1, min(100, updates // 10))
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, rise, max(steps, rise + 1)
+        0.0, config.learning_rate, rise, max(updates, rise + 1)
     )
     return optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(schedule))
 
 
-def init(key: jax.Array, config: planner.Config) -> State:
+def init(key: jax.Array, config: model.Config) -> State:
     """A planner that has seen no maze yet."""
     init_key, run_key = jax.random.split(key)
-    params = planner.init(init_key, config)
+    params = model.init(init_key, config)
     steps = config.walk_steps
     nothing = Walk(
         jnp.zeros((config.rows, config.columns), jnp.uint8),
@@ -145,10 +134,10 @@ def walk(
     first = jax.random.randint(start_key, (), 0, size)
 
     def move(site: jax.Array, chance: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        action = model.choose(flat[site], legal[site], chance, epsilon)
-        there = site == maze.goal
-        following = jnp.where(there, site, to[site, action])
-        return following, (following, action, following == maze.goal, 1.0 - there)
+        action = choose(flat[site], legal[site], chance, epsilon)
+        arrived = site == maze.goal
+        following = jnp.where(arrived, site, to[site, action])
+        return following, (following, action, following == maze.goal, 1.0 - arrived)
 
     chances = jax.random.uniform(chance_key, (steps, 2))
     _, (sites, actions, terminated, weight) = jax.lax.scan(move, first, chances)
@@ -157,12 +146,12 @@ def walk(
     return Walk(maze.exits, maze.goal, sites, actions, terminated, used)
 
 
-def explore(key: jax.Array, state: State, config: planner.Config) -> Walk:
+def explore(key: jax.Array, state: State, config: model.Config) -> Walk:
     """Walks [B, ...] through new mazes."""
     maze_key, walk_key = jax.random.split(key)
-    draw = functools.partial(generate, config)
+    draw = functools.partial(mazes.of_config, config=config, grid="cells")
     maze = jax.vmap(draw)(jax.random.split(maze_key, config.walkers))
-    values = planner.apply(state.params, planner.image(maze.exits, maze.goal), rounds=config.rounds)
+    values = model.apply(state.params, model.image(maze.exits, maze.goal), rounds=config.rounds)
     progress = state.step / (0.5 * config.epochs * config.epoch_steps)
     epsilon = config.epsilon + (config.epsilon_min - config.epsilon) * jnp.minimum(progress, 1.0)
     keys = jax.random.split(walk_key, config.walkers)
@@ -170,16 +159,17 @@ def explore(key: jax.Array, state: State, config: planner.Config) -> Walk:
     return jax.vmap(move)(keys, maze, values)
 
 
-def make_batch(walks: Walk, state: State, config: planner.Config) -> planner.Batch:
-    """Walks [B, ...] with their targets, as `planner.loss` takes them: DQN."""
-    image = planner.image(walks.exits, walks.goal)
+def make_batch(walks: Walk, state: State, config: model.Config) -> model.Batch:
+    """Walks [B, ...] with their targets, as `model.loss` takes them: DQN."""
+    image = model.image(walks.exits, walks.goal)
     following = walks.site[:, 1:]
-    values = planner.read(planner.apply(state.target, image, rounds=config.rounds), following)
+    values = model.read(model.apply(state.target, image, rounds=config.rounds), following)
     exits = walks.exits.reshape(len(following), -1)
     legal = mazes.legal(jnp.take_along_axis(exits, following, 1))
     best = jnp.where(legal, values, -jnp.inf).max(-1)
     return {
-        "image": image,
+        "exits": walks.exits,
+        "goal": walks.goal,
         "site": walks.site[:, :-1],
         "action": walks.action,
         "target": -1.0 + config.discount * jnp.where(walks.terminated, 0.0, best),
@@ -187,90 +177,63 @@ def make_batch(walks: Walk, state: State, config: planner.Config) -> planner.Bat
     }
 
 
-def step(state: State, config: planner.Config) -> tuple[State, planner.Metrics]:
+def step(state: State, config: model.Config) -> tuple[State, model.Metrics]:
     """Walk, remember, replay: the walkers' steps in new mazes, then one update."""
     explore_key, sample_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     walks = explore(explore_key, state, config)
     memory = replay.remember_all(state.memory, walks)
     batch = make_batch(replay.sample(sample_key, memory, config.batch_size), state, config)
-    loss = functools.partial(planner.loss, rounds=config.rounds)
+    loss = functools.partial(model.loss, rounds=config.rounds)
     (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
     updates, opt_state = make_optimizer(config).update(grads, state.opt_state)
     params = optax.apply_updates(state.params, updates)
     number = state.step + 1
-    copy = number % config.target_every == 0
-    target = jax.tree.map(lambda new, old: jnp.where(copy, new, old), params, state.target)
+    target = optax.periodic_update(params, state.target, number, config.target_every)
     state = State(params, target, opt_state, memory, state.key, number)
     reached = walks.terminated.any(-1).mean()
     return state, {"loss": value, "walks_at_goal": reached, **metrics}
 
 
 @functools.cache
-def _epoch(config: planner.Config) -> jax.stages.Compiled:
+def _epoch(config: model.Config) -> jax.stages.Compiled:
     """An epoch's steps, compiled once for each configuration in a process."""
 
-    def epoch(state: State) -> tuple[State, planner.Metrics]:
+    def epoch(state: State) -> tuple[State, model.Metrics]:
         return jax.lax.scan(lambda s, _: step(s, config), state, length=config.epoch_steps)
 
     return device.jit(epoch, donate_argnums=0).lower(start(config)).compile()
 
 
 @functools.cache
-def solver(rounds: int) -> Callable[[planner.Params, mazes.Maze], "Tried"]:
-    """`try_mazes` with so many rounds, compiled."""
-    return device.jit(functools.partial(try_mazes, rounds=rounds))
+def solver(rounds: int) -> Callable[[model.Params, mazes.Maze], environment.Walk]:
+    """`solve` with so many rounds, compiled."""
+    return device.jit(functools.partial(solve, rounds=rounds))
 
 
-class Tried(NamedTuple):
-    """What the greedy policy does in mazes [B]."""
+def solve(params: model.Params, maze: mazes.Maze, rounds: int) -> environment.Walk:
+    """Walks through mazes of cells [B, ...] of any size without exploration."""
+    values = model.apply(params, model.image(maze.exits, maze.goal), rounds=rounds)
 
-    sites: jax.Array  # int32 [B, limit + 1], its ways from the entrance
-    length: jax.Array  # int32 [B], steps to the goal, -1 if it is not reached
-    shortest: jax.Array  # int32 [B], by breadth-first search
-
-
-def try_mazes(params: planner.Params, maze: mazes.Maze, rounds: int) -> Tried:
-    """Walks through mazes of cells [B, ...] of any size without exploration.
-
-    An episode may take four steps for each cell, but a policy that comes back to a cell never
-    ends, so what matters is only whether it does.
-    """
-    values = planner.apply(params, planner.image(maze.exits, maze.goal), rounds=rounds)
-    size = maze.exits[0].size
-
-    def one(maze: mazes.Maze, values: jax.Array) -> Tried:
-        legal = mazes.legal(maze.exits.reshape(-1))
-        policy = jnp.argmax(jnp.where(legal, values.reshape(size, -1), -jnp.inf), -1)
-        sites, length = environment.walk(environment.modern(maze), policy, size)
-        return Tried(sites, length, mazes.solve(maze).reshape(-1)[maze.start])
-
-    return jax.vmap(one)(maze, values)
+    return jax.vmap(environment.walk)(maze, jax.vmap(mazes.best_moves)(maze, values))
 
 
-def summary(tried: Tried) -> dict[str, float]:
-    """Share of mazes solved, and mean of length over optimum and share of shortest ways in them."""
-    length, best = np.asarray(tried.length), np.asarray(tried.shortest)
-    solved = length >= 0
-    if not solved.any():
-        return {"solved": 0.0, "ratio": float("nan"), "optimal": 0.0}
-    ratio = (length[solved] / np.maximum(best[solved], 1)).mean()
-    optimal = (length == best).mean()
-    return {"solved": float(solved.mean()), "ratio": float(ratio), "optimal": float(optimal)}
-
-
-def start(config: planner.Config) -> State:
-    """The state before the first step of a run."""
+def start(config: model.Config, *_: Any) -> State:
+    """The state before the first step of a run; each step draws its mazes, so no data are used."""
     return jax.jit(lambda: init(jax.random.key(config.seed), config))()
 
 
-def iterate(config: planner.Config, state: State) -> Iterator[fit.Progress]:
-    """Goes on with a run to its end and reports after each epoch.
+def iterate(config: model.Config, state: State, *_: Any) -> Iterator[fit.Progress]:
+    """Goes on with a run from `state`, which stays valid, and reports after each epoch.
 
     The metrics are means over the epoch: `loss`, `td_error`, `walks_at_goal`; and `test_solved`,
-    the share of `TRIED` held-out mazes that the greedy policy solves.
+    the share of `TESTED` held-out mazes that the greedy policy solves. Data, test and mesh, which
+    other loops take, are not used.
+
+    Raises:
+      NonFiniteError: the loss is infinite or not a number.
     """
     began = time.perf_counter()
-    compiled, test, maze = _epoch(config), solver(config.rounds), test_mazes(config, TRIED)
+    compiled, test, maze = _epoch(config), solver(config.rounds), held_out_mazes(config, TESTED)
     jax.block_until_ready(test(state.params, maze))
     compile_seconds = time.perf_counter() - began
     now = jax.tree.map(jnp.copy, state)
@@ -284,24 +247,8 @@ def iterate(config: planner.Config, state: State) -> Iterator[fit.Progress]:
                 f"--learning-rate than {config.learning_rate:g}"
             )
         seconds = time.perf_counter() - began
-        metrics["test_solved"] = summary(test(now.params, maze))["solved"]
-        kept = jax.tree.map(jnp.copy, now)
+        metrics["test_solved"] = float((np.asarray(test(now.params, maze).length) >= 0).mean())
+        kept = jax.tree.map(jnp.copy, now)  # the next call overwrites them
         steps = config.epoch_steps
         yield fit.Progress(kept, number + 1, steps, seconds, compile_seconds, metrics)
         compile_seconds = 0.0
-
-
-def train(
-    config: planner.Config,
-    *,
-    state: State | None = None,
-    follow: Callable[[Iterator[fit.Progress]], State] = fit.last,
-) -> State:
-    """Trains a planner on mazes that are new at every step; returns the last state.
-
-    Args:
-      config: one of `planner.RECIPES`, or changed by `dataclasses.replace`.
-      state: a restored state to go on from.
-      follow: consumes the reports of `iterate`: shows progress, saves, stops.
-    """
-    return follow(iterate(config, start(config) if state is None else state))

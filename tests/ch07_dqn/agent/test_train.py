@@ -7,10 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.ch07_dqn import environment, model
+from zoo.ch07_dqn import environment
 from zoo.ch07_dqn import maze as mazes
-from zoo.ch07_dqn.train import iterate, q_values, run_epoch, start, start_run, step, train
+from zoo.ch07_dqn.agent import model, task
+from zoo.ch07_dqn.agent.train import (
+    iterate,
+    make_agents,
+    make_mazes,
+    q_values,
+    run_epoch,
+    start,
+    step,
+)
 from zoo.common import fit
+from zoo.common.data import DataError
 
 TINY = dataclasses.replace(
     model.RECIPES["modern"],
@@ -39,8 +49,7 @@ def follow(reports):
 
 @pytest.fixture(scope="module")
 def trained():
-    (run, rows), params = train(TINY, follow=follow)
-    return run, rows, params
+    return *task.TASK.train(TINY, {}, follow=follow), make_mazes(TINY)
 
 
 def test_small_mazes_are_solved_by_the_shortest_way(trained):
@@ -67,11 +76,11 @@ def test_values_come_near_those_of_value_iteration(trained):
 
 
 def test_a_resumed_run_equals_an_unbroken_one(trained):
-    run, _, params = trained
-    reports = iterate(TINY, params, start_run(TINY)[0])
+    run, _, _ = trained
+    reports = iterate(TINY, start(TINY))
     next(reports)
     middle = next(reports).state
-    resumed, rows = follow(iterate(TINY, params, middle))
+    resumed, rows = follow(iterate(TINY, middle))
     assert len(rows) == 2
     for a, b in zip(*map(jax.tree.leaves, (run, resumed)), strict=True):
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
@@ -82,13 +91,13 @@ def test_a_resumed_run_equals_an_unbroken_one(trained):
 @pytest.fixture(scope="module")
 def after_a_period():
     """The state of one agent before and after one period of the target network."""
-    agents, params = jax.jit(lambda: start(PERIOD, 1))()
+    agents, params = make_agents(PERIOD, 1)
     return agents, jax.jit(lambda a, p: run_epoch(a, PERIOD, p)[0])(agents, params), params
 
 
 def test_one_agent_alone_equals_itself_among_others(after_a_period):
     _, alone, _ = after_a_period
-    agents, params = jax.jit(lambda: start(PERIOD, 3))()
+    agents, params = make_agents(PERIOD, 3)
     together = jax.jit(lambda a, p: run_epoch(a, PERIOD, p)[0])(agents, params)
     assert alone.place.site[0] == together.place.site[0]
     assert np.array_equal(alone.visits[0], together.visits[0])
@@ -122,13 +131,14 @@ def test_the_target_network_stands_still_between_two_copies(after_a_period):
 
 def test_as_printed_the_goal_is_out_of_reach_and_nothing_is_learnt():
     config = dataclasses.replace(model.RECIPES["book"], mazes=1, epochs=1, epoch_steps=300)
-    (run, rows), params = train(config, follow=follow)
+    run, rows = follow(iterate(config, start(config)))
+    params = make_mazes(config)
     assert (jax.vmap(mazes.solve)(params.maze).reshape(1, -1)[:, 1] == -1).all()
     sites = run.agents.visits.reshape(1, 11, 21)
     assert (sites[:, :, 11:] == 0).all()
     assert sites.sum() == 300
     assert rows[0]["solved"] == 0.0
-    before = start_run(config)[0].agents.params
+    before = start(config).agents.params
     for a, b in zip(*map(jax.tree.leaves, (run.agents.params, before)), strict=True):
         assert np.array_equal(a, b)
 
@@ -145,7 +155,7 @@ def test_with_other_options_too_a_step_gives_a_state_of_the_same_form(changes):
     config = dataclasses.replace(TINY, **changes)
 
     def both():
-        agents, params = start(config, 1)
+        agents, params = make_agents(config, 1)
         agent, own = jax.tree.map(lambda a: a[0], (agents, params))
         return agent, *step(agent, config, own)
 
@@ -154,12 +164,28 @@ def test_with_other_options_too_a_step_gives_a_state_of_the_same_form(changes):
     assert all(
         a.dtype == b.dtype for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True)
     )
-    assert info.loss.shape == ()
+    assert info["loss"].shape == ()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(trained):
-    run, params = start_run(TINY)
+def test_a_loss_that_is_not_finite_stops_the_run():
+    run = start(TINY)
     broken = jax.tree.map(lambda a: a * jnp.nan, run.agents.params)
     run = run._replace(agents=run.agents._replace(params=broken))
     with pytest.raises(fit.NonFiniteError, match="smaller --learning-rate"):
-        next(iterate(TINY, params, run))
+        next(iterate(TINY, run))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epoch_steps": 150, "target_every": 100}, "must be a multiple"),
+        ({"mazes": 0}, "0 mazes and 1 agents"),
+        ({"agents": 0}, "3 mazes and 0 agents"),
+        ({"rows": 1, "columns": 1}, "1x1 cells"),
+        ({"capacity": 0}, "capacity of 0"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(changes, message):
+    config = dataclasses.replace(TINY, **changes)
+    with pytest.raises(DataError, match=message):
+        start(config)
