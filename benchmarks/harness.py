@@ -176,13 +176,6 @@ def table(row: Row, task: str, result: dict[str, Any]) -> list[list[str]]:
     return lines
 
 
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def _parse(row: Row, doc: str, arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{row.name}", description=doc.splitlines()[0]
@@ -213,7 +206,7 @@ def main(row: Row, doc: str, arguments: Sequence[str] | None = None) -> None:
     for task in options.tasks:
         record = {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "commit": _commit(),
+            "commit": bench.commit(),
             "command": " ".join([f"python -m benchmarks.{row.name}", *(arguments or sys.argv[1:])]),
             "system": bench.system(),
             "load_before": os.getloadavg(),

@@ -86,8 +86,10 @@ def test_median_and_quartiles_equal_numpys(seconds):
     np.testing.assert_allclose(timing.quartiles, (low, high))
 
 
-def test_quartiles_of_known_numbers():
-    assert bench.quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == (2.0, 4.0)
+def test_median_and_quartiles_of_known_numbers():
+    expected = {"median": 3.0, "low": 2.0, "high": 4.0}
+    assert bench.spread([4.0, 1.0, 3.0, 2.0, 5.0]) == expected
+    assert bench.spread([7.0]) == {"median": 7.0, "low": 7.0, "high": 7.0}
 
 
 def test_the_machine_is_described():

@@ -47,6 +47,7 @@ def _double(array: Any) -> np.ndarray:
 def errors(result: Result, right: Result) -> tuple[float, float]:
     """Relative errors of a loss and of a gradient; the latter's norms are over all of the tree."""
     (value, grads), (right_value, right_grads) = result, right
+    # The smallest numbers guard against a division by 0 alone.
     of_loss = abs(float(value) - float(right_value)) / max(abs(float(right_value)), 1e-30)
     pairs = list(zip(jax.tree.leaves(grads), jax.tree.leaves(right_grads), strict=True))
     off = sum(((np.asarray(a, np.float64) - b) ** 2).sum() for a, b in pairs)
@@ -55,16 +56,14 @@ def errors(result: Result, right: Result) -> tuple[float, float]:
 
 def measure(model: models.Model, names: tuple[device.Name, ...]) -> list[dict[str, Any]]:
     """A row for each device: loss, errors, and whether they are within the tolerances."""
-    module, config = model.task.model, model.config
-    device.use("cpu")
-    params = jax.device_get(module.init(jax.random.key(config.seed), config))
-    batch = jax.device_get(module.example(config, BATCH))
-    right = reference(module.loss, params, batch)
+    device.use("cpu")  # so that all devices begin with the same parameters
+    loss, (params, batch) = model.task.model.loss, model.example(BATCH)
+    right = reference(loss, params, batch)
     rows = []
     for name in names:
         device.use(name)
         with jax.default_matmul_precision("float32"):
-            result = gradient(module.loss, params, batch)
+            result = gradient(loss, params, batch)
         loss_error, gradient_error = errors(result, right)
         agrees = loss_error <= LOSS_TOLERANCE and gradient_error <= GRADIENT_TOLERANCE
         row = {"model": model.name, "device": name, "loss": float(result[0]), "agrees": agrees}

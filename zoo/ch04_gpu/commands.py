@@ -52,14 +52,13 @@ class Where:
         jax.config.update("jax_enable_compilation_cache", False)
         names = machine.select(self.devices)
         if "gpu" not in names:
-            available = "gpu" in machine.present()
-            reason = "not requested" if available else machine.missing_for_gpu()
-            print(f"without a GPU: {reason}")
+            here = "gpu" in machine.present()
+            print(f"without a GPU: {'not requested' if here else machine.missing_for_gpu()}")
         return names
 
     def keep(self, record: dict[str, Any], rows: Iterable[Any]) -> None:
         """Prints a record's tables, writes its JSON and its picture."""
-        from zoo.ch04_gpu.figures import FIGURES
+        from zoo.ch04_gpu.figures import FIGURES  # here, since matplotlib takes its time
         from zoo.common import figures
 
         record["rows"] = list(rows)
@@ -68,11 +67,11 @@ class Where:
         print(tables.machine(record))
         for table in tables.TABLES[record["name"]](record):
             print(f"\n{table.text()}")
-        written = [folder / f"{name}.json"]
+        written = f"{folder / name}.json"
         if record["name"] in FIGURES:
             figure = FIGURES[record["name"]](record)
-            written.append(figures.save(figure, folder / "figures" / f"{name}.png"))
-        print(f"\nwritten: {', '.join(map(str, written))}")
+            written += f", {figures.save(figure, folder / 'figures' / f'{name}.png')}"
+        print(f"\nwritten: {written}")
 
 
 def _positive(**values: float) -> None:
@@ -83,14 +82,16 @@ def _positive(**values: float) -> None:
 
 
 def _each(
-    chosen: list[models.Model], kinds: tuple[DeviceName, ...], one: Callable[..., dict[str, Any]]
+    chosen: list[models.Model],
+    kinds: tuple[DeviceName, ...],
+    measure: Callable[[models.Model], list[dict[str, Any]]],
 ) -> list[dict[str, Any]]:
-    """A row for each model on each kind of device, with progress on the screen."""
+    """The rows of each model on each kind of device, with progress on the screen."""
     rows = []
     for kind in kinds:
         for model in chosen:
             use(kind)
-            rows.append({"model": model.name, "device": kind, **one(model)})
+            rows += [{"model": model.name, "device": kind, **row} for row in measure(model)]
             print(f"{model.name} on {kind}: measured", flush=True)
     return rows
 
@@ -118,29 +119,25 @@ def bench(
     _positive(runs=runs, seconds=seconds)
     chosen, kinds = models.choose(names), where.begin()
 
-    def one(model: models.Model) -> dict[str, Any]:
+    def one(model: models.Model) -> list[dict[str, Any]]:
         task, config, size = model.task, model.config, model.batch_size
         data = model.random(max(examples, size) if examples else None)
         trained, state = timing.training(task, config, data, size, runs=runs, seconds=seconds)
         batch = {name: array[:size] for name, array in data.items()}
         predicted = timing.inference(task, config, task.weights(state), batch)
-        low, high = timing.quartiles(trained.values)
-        epoch = {"median": trained.median, "low": high, "high": low}
         items = task.items(config)
-        return {
-            "recipe": model.recipe,
-            "unit": task.unit,
-            "batch": size,
+        row = {"recipe": model.recipe, "unit": task.unit, "batch": size}
+        row |= {
             "examples_per_epoch": task.epoch,
-            "epoch": {name: task.epoch / rate for name, rate in epoch.items()},
+            "epoch": timing.spread([task.epoch / rate for rate in trained.values]),
             "training": trained.scaled(items).summary(),
             "inference": predicted.scaled(items).summary(),
             "runs": trained.values,
             "book": models.BOOK_SECONDS.get(model.name),
         }
+        return [row]
 
-    record = machine.record("bench", kinds)
-    where.keep(record, _each(chosen, kinds, one))
+    where.keep(machine.record("bench", kinds), _each(chosen, kinds, one))
 
 
 def check(where: Where, names: Models = ()) -> None:
@@ -201,7 +198,7 @@ def place_models(where: Where, names: Models = (), size: int = 0, seconds: float
         use(kind)
         peaks[kind] = roofline.peaks(size)
     record = machine.record("roofline", kinds, peaks=peaks, book=roofline.BOOK)
-    where.keep(record, _each(chosen, kinds, lambda model: roofline.place(model, seconds)))
+    where.keep(record, _each(chosen, kinds, lambda model: [roofline.place(model, seconds)]))
 
 
 def blas(where: Where, numbers: int = 2**22, runs: int = 10) -> None:
@@ -259,14 +256,11 @@ def compare_precisions(
     """
     _positive(steps=steps, runs=runs)
     chosen, kinds = models.choose(names), where.begin()
-    rows = []
-    for model in chosen:
-        for kind in kinds:
-            use(kind)
-            for name in precision.available():
-                rows.append({"device": kind, **precision.measure(model, name, steps, runs)})
-                print(f"{model.name} on {kind} in {name}: measured", flush=True)
-    where.keep(machine.record("precision", kinds), rows)
+
+    def one(model: models.Model) -> list[dict[str, Any]]:
+        return [precision.measure(model, name, steps, runs) for name in precision.available()]
+
+    where.keep(machine.record("precision", kinds), _each(chosen, kinds, one))
 
 
 def scale(
@@ -322,8 +316,8 @@ def trace(
     (model,), folder = models.choose((name,)), Where(out=out).folder()
     use(device)
     path = profile.trace(model, folder, steps)
-    ranked = profile.most_expensive(profile.read(path))
-    if rows := [(operation, times, f"{spent:.2f}") for operation, times, spent in ranked]:
+    if found := profile.most_expensive(path):
+        rows = [(operation, times, f"{spent:.2f}") for operation, times, spent in found]
         title = f"{name}, {steps} updates: the most expensive operations"
         timing.print_table(title, ("operation", "times", "ms in all"), rows)
     print(f"trace: {path}: open it at https://ui.perfetto.dev, or: xprof --logdir {folder}")

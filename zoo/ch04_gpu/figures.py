@@ -9,43 +9,52 @@ from matplotlib.figure import Figure
 
 from zoo.ch04_gpu import tables
 from zoo.common import figures
-from zoo.common.figures import BLUE, COLOURS, GREY, INK, NORMAL, ORANGE, PALE, SMALL, page, plain
+from zoo.common.figures import BLUE, COLOURS, INK, ORANGE, PALE, SMALL, page, plain
 
 Record = tables.Record
+Groups = dict[str, dict[str, float]]
 DEVICES = {"cpu": BLUE, "gpu": ORANGE, "tpu": COLOURS[2]}
+
+
+def _grouped(rows: list[Record], group: str, name: str, value: Callable[[Record], float]) -> Groups:
+    groups: Groups = {}
+    for row in rows:
+        groups.setdefault(row[group], {})[row[name]] = value(row)
+    return groups
+
+
+def _bars(record: Record, groups: Groups, title: str, label: str) -> Figure:
+    """Bars side by side: the groups on the left, in each one bar for every name."""
+    names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    high = (0.2 * len(names) + 0.1) * len(groups) + 1.1
+    figure = page(7.0, high, title, tables.machine(record))
+    axes = figure.subplots()
+    height = 0.8 / len(names)
+    for k, name in enumerate(names):
+        places = [i + (k - (len(names) - 1) / 2) * height for i in range(len(groups))]
+        values = [group.get(name, np.nan) for group in groups.values()]
+        bars = axes.barh(places, values, 0.9 * height, color=COLOURS[k % 6], label=name)
+        texts = [tables.significant(v) if np.isfinite(v) else "" for v in values]
+        axes.bar_label(bars, texts, padding=3, size=SMALL, color=INK)
+    if "logarithmic" in label:
+        axes.set_xscale("log")
+    plain(axes, label).margins(x=0.12)
+    axes.set_yticks(range(len(groups)), groups)
+    axes.set_ylim(len(groups) - 0.4, -0.6)
+    axes.legend(fontsize=SMALL, frameon=False, loc="best", labelcolor=INK)
+    return figure
 
 
 def bench(record: Record) -> Figure:
     """Seconds an epoch of every model, on a logarithmic scale, and the book's where it has them."""
-    rows = record["rows"]
-    names = list(dict.fromkeys(row["model"] for row in rows))
-    kinds = record["devices"]
-    figure = page(
-        7.0,
-        0.34 * len(names) * max(1, 0.7 * len(kinds)) + 1.0,
-        "Seconds an epoch",
-        tables.machine(record),
-    )
-    axes = figure.subplots()
-    height = 0.8 / len(kinds)
-    for k, kind in enumerate(kinds):
-        mine = [row for row in rows if row["device"] == kind]
-        places = [names.index(row["model"]) + (k - (len(kinds) - 1) / 2) * height for row in mine]
-        seconds = [row["epoch"]["median"] for row in mine]
-        bars = axes.barh(places, seconds, 0.9 * height, color=DEVICES[kind], label=kind)
-        labels = [f"{tables.significant(s)} s" for s in seconds]
-        axes.bar_label(bars, labels, padding=3, size=SMALL, color=INK)
-    books = {row["model"]: row["book"] for row in rows if row["book"]}
-    for j, (who, marker) in enumerate((("the book's CPU", "D"), ("the book's GPU", "o"))):
-        times = [book[j] for book in books.values()]
-        at = [names.index(name) for name in books]
-        if times:
-            axes.plot(times, at, marker, color="white", markeredgecolor=INK, label=who)
-    axes.set_xscale("log")
-    axes.margins(x=0.12)
-    plain(axes, "seconds an epoch (logarithmic)")
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    groups = _grouped(record["rows"], "model", "device", lambda row: row["epoch"]["median"])
+    figure = _bars(record, groups, "Seconds an epoch", "seconds an epoch (logarithmic)")
+    axes = figure.axes[0]
+    books = {row["model"]: row["book"] for row in record["rows"] if row["book"]}
+    places = [list(groups).index(name) for name in books]
+    for k, (who, marker) in enumerate((("CPU", "D"), ("GPU", "o")) if books else ()):
+        times, label = [book[k] for book in books.values()], f"the book's {who}"
+        axes.plot(times, places, marker, color="white", markeredgecolor=INK, label=label)
     axes.legend(fontsize=SMALL, frameon=False, loc="best", labelcolor=INK)
     return figure
 
@@ -73,8 +82,7 @@ def roofline(record: Record) -> Figure:
     figure = page(7.0, 4.6, "Roofline", tables.machine(record))
     axes = figure.subplots()
     points = [row["intensity"] for row in record["rows"]]
-    low, high = min([0.1, *points]) / 2, max([500.0, *points]) * 2
-    reach = np.geomspace(low, high, 200)
+    reach = np.geomspace(min([0.1, *points]) / 2, max([500.0, *points]) * 2, 200)
     for name, peak in record["peaks"].items():
         roof = np.minimum(peak["float32"], reach * peak["bandwidth"]) / 1e9
         label = f"{name}: {peak['float32'] / 1e9:.0f} GFLOP/s, {peak['bandwidth'] / 1e9:.0f} GB/s"
@@ -93,10 +101,10 @@ def roofline(record: Record) -> Figure:
     return figure
 
 
-def _name_points(axes: Axes, rows: list[dict[str, Any]], column: float = 60.0) -> None:
+def _name_points(axes: Axes, rows: list[Record], column: float = 60.0) -> None:
     """Names beside points of the roofline; where they would overlap, in a column with lines."""
 
-    def crowded(row: dict[str, Any]) -> bool:
+    def crowded(row: Record) -> bool:
         others = [other["gflops"] for other in rows if other is not row]
         return any(row["gflops"] / 1.4 < other < 1.4 * row["gflops"] for other in others)
 
@@ -105,61 +113,34 @@ def _name_points(axes: Axes, rows: list[dict[str, Any]], column: float = 60.0) -
     for row in ranked:
         x, y = row["intensity"], row["gflops"]
         place, line = (1.2 * x, y), None
-        if row in moved:
+        if row in moved:  # a third below the middle one, where the roofline leaves room
             middle = moved[len(moved) // 2]["gflops"] / 3
             place = (column, middle * 1.5 ** (moved.index(row) - len(moved) / 2))
             line = {"arrowstyle": "-", "color": PALE, "linewidth": 0.6, "relpos": (0, 0.5)}
-        axes.annotate(
-            row["model"], (x, y), place, size=SMALL, color=INK, va="center", arrowprops=line
-        )
-
-
-def _bars(record: Record, groups: dict[str, dict[str, float]], title: str, label: str) -> Figure:
-    """Bars side by side: the groups on the left, in each one bar for every name."""
-    names = list(dict.fromkeys(name for group in groups.values() for name in group))
-    figure = page(7.0, 0.2 * len(names) * len(groups) + 1.1, title, tables.machine(record))
-    axes = figure.subplots()
-    height = 0.8 / len(names)
-    for k, name in enumerate(names):
-        places = [i + (k - (len(names) - 1) / 2) * height for i in range(len(groups))]
-        values = [group.get(name, np.nan) for group in groups.values()]
-        bars = axes.barh(places, values, 0.9 * height, color=COLOURS[k % 6], label=name)
-        texts = [tables.significant(v) if np.isfinite(v) else "" for v in values]
-        axes.bar_label(bars, texts, padding=3, size=SMALL, color=INK)
-    plain(axes, label).margins(x=0.12)
-    axes.set_yticks(range(len(groups)), groups)
-    axes.set_ylim(len(groups) - 0.4, -0.6)
-    axes.legend(fontsize=SMALL, frameon=False, loc="best", labelcolor=INK)
-    return figure
+        options = {"size": SMALL, "color": INK, "va": "center", "arrowprops": line}
+        axes.annotate(row["model"], (x, y), place, **options)
 
 
 def ops(record: Record) -> Figure:
     """GFLOP/s of the operations at the largest size measured, forward and backward."""
     size = record["rows"][-1]["size"]
-    groups: dict[str, dict[str, float]] = {}
+    groups: Groups = {}
     for row in record["rows"]:
         if row["size"] == size:
-            group = groups.setdefault(row["operation"], {})
-            for way in ("forward", "backward"):
-                group[f"{row['device']}, {way}"] = row[way]["gflops"]
+            speeds = {f"{row['device']}, {w}": row[w]["gflops"] for w in ("forward", "backward")}
+            groups.setdefault(row["operation"], {}).update(speeds)
     return _bars(record, groups, f"The chapter's operations, {size}", "GFLOP/s")
 
 
 def blas(record: Record) -> Figure:
     """GFLOP/s of the three levels of BLAS."""
-    groups: dict[str, dict[str, float]] = {}
-    for row in record["rows"]:
-        groups.setdefault(row["level"], {})[row["who"]] = row["gflops"]
-    figure = _bars(record, groups, "BLAS levels", "GFLOP/s (logarithmic)")
-    figure.axes[0].set_xscale("log")
-    return figure
+    groups = _grouped(record["rows"], "level", "who", lambda row: row["gflops"])
+    return _bars(record, groups, "BLAS levels", "GFLOP/s (logarithmic)")
 
 
 def memory(record: Record) -> Figure:
     """Nanoseconds a number in each order of reading."""
-    groups: dict[str, dict[str, float]] = {}
-    for row in record["rows"]:
-        groups.setdefault(row["order"], {})[row["device"]] = row["nanoseconds"]
+    groups = _grouped(record["rows"], "order", "device", lambda row: row["nanoseconds"])
     return _bars(record, groups, "Reading memory in three orders", "ns a number")
 
 
@@ -175,7 +156,6 @@ def scale(record: Record) -> Figure:
     rates["the best there could be"] = [n * rows[0]["strong"]["median"] for n in devices]
     figures.draw_curves(axes, rates, devices, "devices", f"{record['unit']}/s")
     axes.set_ylim(bottom=0)
-    axes.tick_params(labelsize=NORMAL, color=GREY)
     return figure
 
 

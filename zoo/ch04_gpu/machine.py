@@ -15,17 +15,16 @@ import jax
 from zoo.common import bench, device
 
 CUDA_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
-_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class Backend(NamedTuple):
     """A line of `devices`."""
 
     name: str  # as --devices takes it
-    kind: str  # or "not here"
-    count: int
-    memory: str
-    note: str  # what is missing, or what to do with it
+    kind: str = "not here"
+    count: int = 0
+    memory: str = ""
+    note: str = ""  # what is missing, or what to do with it
 
 
 def present() -> tuple[device.Name, ...]:
@@ -58,13 +57,12 @@ def driver() -> str | None:
     if shutil.which("nvidia-smi"):
         asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         try:
-            done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            done = None
-        if done and done.returncode == 0 and done.stdout.strip():
-            return done.stdout.split()[0]
+            return subprocess.check_output(asked, text=True, timeout=20).split()[0]
+        except (OSError, subprocess.SubprocessError, IndexError):
+            pass  # a driver that hangs or fails still has its version in /proc
     try:
-        return _DRIVER.read_text().split("Kernel Module")[1].split()[0]
+        text = Path("/proc/driver/nvidia/version").read_text()
+        return text.split("Kernel Module")[1].split()[0]
     except (OSError, IndexError):
         return None
 
@@ -100,28 +98,16 @@ def backends() -> list[Backend]:
     lines, here = [], present()
     for name, note in missing.items():
         if name not in here:
-            lines.append(Backend(name, "not here", 0, "", note))
+            lines.append(Backend(name, note=note))
             continue
-        all_of_it = device.devices(name)
-        first = all_of_it[0]
+        first, *others = device.devices(name)
         kind = device.describe(first).partition(": ")[2]
-        forced = name == "cpu" and len(all_of_it) > 1
+        forced = name == "cpu" and others
         note = "one processor, shown as several devices (XLA_FLAGS)" if forced else ""
         if name == "gpu":
             note = f"driver {driver() or 'unknown'}"
-        lines.append(Backend(name, kind, len(all_of_it), _memory(first), note))
+        lines.append(Backend(name, kind, 1 + len(others), _memory(first), note))
     return lines
-
-
-def commit() -> str | None:
-    """The version of zoo's source as git names it; None outside of a repository."""
-    described = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    folder = Path(__file__).parent
-    try:
-        done = subprocess.run(described, cwd=folder, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
 
 
 def record(command: str, names: tuple[device.Name, ...], **content: Any) -> dict[str, Any]:
@@ -130,7 +116,7 @@ def record(command: str, names: tuple[device.Name, ...], **content: Any) -> dict
         "name": command,
         "devices": list(names),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": bench.commit(),
         "arguments": sys.argv[1:],
         "system": {
             **bench.system(),

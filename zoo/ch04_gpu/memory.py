@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.ch04_gpu import timing as clocks
+from zoo.ch04_gpu import products
 from zoo.common import bench, device
 
 LINE = 16  # float32 numbers in a cache line of 64 bytes
@@ -65,14 +65,14 @@ def blas(names: tuple[device.Name, ...], n: int, runs: int) -> list[dict[str, An
     rows = []
     for level in levels(n):
         arrays = [rng.standard_normal(shape, np.float32) for shape in level.shapes]
-        times = {"NumPy": clocks.clock(lambda: level.in_numpy(*arrays), least=runs)}  # noqa: B023
+        times = {"NumPy": products.clock(lambda: level.in_numpy(*arrays), least=runs)}  # noqa: B023
         for name in names:
             device.use(name)
             times[f"JAX, {name}"] = bench.time_call(
                 level.function, *map(jnp.array, arrays), runs=runs, warmup=2, donate=level.donate
             ).seconds
         for who, seconds in times.items():
-            spread = clocks.spread(seconds)
+            spread = bench.spread(seconds)
             rows.append(
                 {
                     "level": level.name,
@@ -118,7 +118,7 @@ def patterns(names: tuple[device.Name, ...], n: int, runs: int) -> list[dict[str
                     "device": name,
                     "order": order,
                     "numbers": n,
-                    **clocks.spread(timing.seconds),
+                    **bench.spread(timing.seconds),
                     "nanoseconds": 1e9 * timing.median / n,
                     "ratio": timing.median / first,
                 }

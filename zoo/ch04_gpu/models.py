@@ -4,7 +4,6 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 import zoo
 from zoo.common import fit
@@ -47,6 +46,12 @@ class Model(NamedTuple):
         step = fit.make_step(task.losses(config, 1)[0], task.optimizer(config, 1))
         return step, task.begin(config, batch), task.prepare(config, batch)
 
+    def example(self, size: int) -> tuple[Any, Any]:
+        """Parameters and a batch of `model.example`, NumPy arrays."""
+        module, config = self.task.model, self.config
+        params = module.init(jax.random.key(config.seed), config)
+        return jax.device_get((params, module.example(config, size)))
+
 
 @functools.cache
 def every() -> tuple[Model, ...]:
@@ -69,10 +74,3 @@ def choose(names: tuple[str, ...] = ()) -> list[Model]:
         if name not in known:
             raise DataError(f"got the model {name!r}, expected one of {', '.join(known)}")
     return [known[name] for name in names] or list(known.values())
-
-
-def parameters(model: Model) -> tuple[Any, Any]:
-    """Parameters and a small batch of `model.example`, NumPy arrays."""
-    module, config = model.task.model, model.config
-    params = module.init(jax.random.key(config.seed), config)
-    return jax.tree.map(np.asarray, (params, module.example(config, model.batch_size)))

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from zoo.ch04_gpu import timing as clocks
 from zoo.common import bench, device, ops
 from zoo.common.data import DataError
 
@@ -28,12 +27,8 @@ class Operation(NamedTuple):
     name: str
     function: Callable[..., jax.Array]
     shapes: tuple[tuple[int, ...], ...]  # of args
-    flops: Callable[[tuple[int, ...]], int]  # of the forward pass, for the result's shape
+    flops: int  # of the forward pass, for each number that comes out
     backward: int  # times the forward pass
-
-
-def _elementwise(shape: tuple[int, ...]) -> int:
-    return math.prod(shape)
 
 
 def operations(size: str) -> list[Operation]:
@@ -46,51 +41,16 @@ def operations(size: str) -> list[Operation]:
         raise DataError(f"got the size {size!r}, expected one of {', '.join(SIZES)}")
     batch = SIZES[size]
     width = 32 * batch
-    maps, sequence, channels = (batch, 32, 32, 32), (batch, 1024, 32), (32,)
+    square, maps, sequence = (width, width), (batch, 32, 32, 32), (batch, 1024, 32)
+    taps, kernel, channels = (5, 32, 32), (3, 3, 32, 32), (32,)
     return [
-        Operation(
-            "matrix product",
-            lambda key, a, b: a @ b,
-            ((width, width),) * 2,
-            lambda shape: 2 * math.prod(shape) * width,
-            2,
-        ),
-        Operation(
-            "conv1d",
-            lambda key, x, k: ops.conv1d(x, k),
-            (sequence, (5, 32, 32)),
-            lambda shape: 2 * math.prod(shape) * 5 * 32,
-            2,
-        ),
-        Operation(
-            "conv2d",
-            lambda key, x, k: ops.conv2d(x, k),
-            (maps, (3, 3, 32, 32)),
-            lambda shape: 2 * math.prod(shape) * 9 * 32,
-            2,
-        ),
-        Operation(
-            "max pooling",
-            lambda key, x: ops.max_pool2d(x),
-            (maps,),
-            lambda shape: 4 * math.prod(shape),
-            1,
-        ),
-        Operation(
-            "dropout",
-            lambda key, x: ops.dropout(key, x, 0.5),
-            (maps,),
-            lambda shape: 3 * math.prod(shape),
-            1,
-        ),
-        Operation("ReLU", lambda key, x: jax.nn.relu(x), (maps,), _elementwise, 1),
-        Operation(
-            "batch norm",
-            _batch_norm,
-            (maps, channels, channels),
-            lambda shape: 7 * math.prod(shape),
-            2,
-        ),
+        Operation("matrix product", lambda key, a, b: a @ b, (square, square), 2 * width, 2),
+        Operation("conv1d", lambda key, x, k: ops.conv1d(x, k), (sequence, taps), 2 * 5 * 32, 2),
+        Operation("conv2d", lambda key, x, k: ops.conv2d(x, k), (maps, kernel), 2 * 9 * 32, 2),
+        Operation("max pooling", lambda key, x: ops.max_pool2d(x), (maps,), 4, 1),
+        Operation("dropout", lambda key, x: ops.dropout(key, x, 0.5), (maps,), 3, 1),
+        Operation("ReLU", lambda key, x: jax.nn.relu(x), (maps,), 1, 1),
+        Operation("batch norm", _batch_norm, (maps, channels, channels), 7, 2),
     ]
 
 
@@ -109,10 +69,6 @@ def backward(function: Callable[..., jax.Array]) -> Callable[..., tuple[jax.Arra
     return pull
 
 
-def _nbytes(*trees: Any) -> int:
-    return sum(a.nbytes for a in jax.tree.leaves(trees))
-
-
 def measure(operation: Operation, runs: int = 10) -> dict[str, Any]:
     """Forward and backward seconds with GFLOP/s and GB/s, on the device in use."""
     arg_key, key = jax.random.split(jax.random.key(0))
@@ -121,22 +77,17 @@ def measure(operation: Operation, runs: int = 10) -> dict[str, Any]:
     args = tuple(jax.random.normal(k, shape) for k, shape in pairs)
     out = jax.eval_shape(operation.function, key, *args)
     g = jnp.ones(out.shape)
-    flops = operation.flops(out.shape)
-    # The result of a backward pass is as large as the arguments.
-    work = {
-        "forward": (operation.function, (key, *args), flops, _nbytes(args, g)),
-        "backward": (
-            backward(operation.function),
-            (key, args, g),
-            operation.backward * flops,
-            _nbytes(args, args, g),
-        ),
-    }
+    flops = operation.flops * math.prod(out.shape)
     row: dict[str, Any] = {"operation": operation.name, "shape": list(operation.shapes[0])}
-    for name, (function, given, count, moved) in work.items():
+    pull, inside = backward(operation.function), sum(a.nbytes for a in args)
+    for name, function, given, count, moved in (
+        ("forward", operation.function, (key, *args), flops, inside + g.nbytes),
+        # What comes out of a backward pass is as large as the arguments.
+        ("backward", pull, (key, args, g), operation.backward * flops, 2 * inside + g.nbytes),
+    ):
         timing = bench.time_call(function, *given, runs=runs, warmup=2)
         row[name] = {
-            **clocks.spread(timing.seconds),
+            **bench.spread(timing.seconds),
             "compile_seconds": timing.compile_seconds,
             "gflops": count / timing.median / 1e9,
             "gbytes": moved / timing.median / 1e9,

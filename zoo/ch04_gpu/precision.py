@@ -5,8 +5,7 @@ bfloat16 parameters and batch are rounded on their way into the loss; Adam's own
 usual. The error is that of the first loss and its gradient against float64 on the CPU.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,7 +13,6 @@ import jax.numpy as jnp
 import optax
 
 from zoo.ch04_gpu import agreement, models
-from zoo.ch04_gpu import timing as clocks
 from zoo.common import bench, device
 
 DEFAULT = ("feedforward", "autoencoder", "cnn")
@@ -31,30 +29,19 @@ def rounded(loss: Callable[..., Any], precision: str) -> Callable[..., Any]:
     if precision != "bfloat16":
         return loss
 
+    def cast(a: jax.Array) -> jax.Array:  # labels stay whole numbers
+        return a.astype(jnp.bfloat16) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
     def low(params: Any, batch: Any) -> tuple[jax.Array, Any]:
-        value, aux = loss(*_cast((params, batch), jnp.bfloat16))
+        value, aux = loss(*jax.tree.map(cast, (params, batch)))
         return value.astype(jnp.float32), aux
 
     return low
 
 
-def _cast(tree: Any, dtype: Any) -> Any:
-    def cast(a: jax.Array) -> jax.Array:
-        return a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a
-
-    return jax.tree.map(cast, tree)
-
-
-@contextlib.contextmanager
-def products(precision: str) -> Iterator[None]:
-    """Products of float32 matrices in true float32, or with tf32 operands."""
-    with jax.default_matmul_precision("tensorfloat32" if precision == "tf32" else "float32"):
-        yield
-
-
 def measure(model: models.Model, precision: str, steps: int, runs: int) -> dict[str, Any]:
     """Seconds a step, the loss before and after `steps` of them, and the errors of the first."""
-    params, batch = models.parameters(model)
+    params, batch = model.example(model.batch_size)
     optimizer = optax.adam(1e-3)
     exact = model.task.model.loss
     loss = rounded(exact, precision)
@@ -66,7 +53,7 @@ def measure(model: models.Model, precision: str, steps: int, runs: int) -> dict[
         return (optax.apply_updates(params, updates), opt_state), value
 
     carry = (params, optimizer.init(params))
-    with products(precision):
+    with jax.default_matmul_precision("tensorfloat32" if precision == "tf32" else "float32"):
         timing = bench.time_call(step, carry, batch, runs=runs, warmup=2)
         compiled, losses = device.jit(step), []
         for _ in range(steps):
@@ -76,9 +63,8 @@ def measure(model: models.Model, precision: str, steps: int, runs: int) -> dict[
     reference = agreement.reference(exact, params, batch)
     loss_error, gradient_error = agreement.errors(measured, reference)
     return {
-        "model": model.name,
         "precision": precision,
-        **clocks.spread(timing.seconds),
+        **bench.spread(timing.seconds),
         "first_loss": float(losses[0]),
         "last_loss": float(losses[-1]),
         "steps": steps,

@@ -1,15 +1,31 @@
 """Where a GPU starts to pay: products of square matrices by size, in NumPy and in JAX."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.ch04_gpu import timing as clocks
-from zoo.common import device
+from zoo.common import bench, device
 
-SMALLEST, BOOKS_LARGEST = 8, 8192
+SMALLEST = 8
+
+
+def clock(function: Callable[[], Any], seconds: float = 0.2, least: int = 5) -> tuple[float, ...]:
+    """Seconds of each call; as many calls as fit into `seconds`, after one that is not timed.
+
+    The function must wait for its own result.
+    """
+    function()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < least or (time.perf_counter() < end and len(times) < 1000):
+        began = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - began)
+    return tuple(times)
 
 
 def sizes(largest: int) -> list[int]:
@@ -32,7 +48,7 @@ def seconds(
     """
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, size, size), np.float32)
-    found = {"NumPy": clocks.spread(clocks.clock(lambda: a @ b, budget))}
+    found = {"NumPy": clock(lambda: a @ b, budget)}
     for name in names:
         where = device.use(name)
         x, y = jax.device_put((a, b), where)
@@ -46,9 +62,9 @@ def seconds(
         def moved(product=product, where=where):
             return np.asarray(product(*jax.device_put((a, b), where)))
 
-        found[f"JAX, {name}"] = clocks.spread(clocks.clock(resident, budget))
-        found[f"JAX, {name}, with transfer"] = clocks.spread(clocks.clock(moved, budget))
-    return found
+        found[f"JAX, {name}"] = clock(resident, budget)
+        found[f"JAX, {name}, with transfer"] = clock(moved, budget)
+    return {who: bench.spread(times) for who, times in found.items()}
 
 
 def run(names: tuple[device.Name, ...], largest: int, budget: float = 0.3) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ import collections
 import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -31,19 +30,13 @@ def trace(model: models.Model, folder: Path, steps: int = 5) -> Path:
     return found[-1]
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The events of a trace in Perfetto's JSON form."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        return json.load(file)["traceEvents"]
-
-
-def most_expensive(events: list[dict[str, Any]], count: int = 10) -> list[tuple[str, int, float]]:
-    """The compiled operations that took longest: name, how often, milliseconds in all.
+def most_expensive(path: Path, count: int = 10) -> list[tuple[str, int, float]]:
+    """The compiled operations of a trace that took longest: name, how often, milliseconds in all.
 
     Where the profiler says which events are XLA's (they have an `hlo_op`), only those are counted.
     """
     totals: dict[str, list[float]] = collections.defaultdict(list)
-    for event in events:
+    for event in json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]:
         name = event.get("args", {}).get("hlo_op")
         if event.get("ph") == "X" and name:
             totals[name].append(event["dur"] / 1e3)

@@ -76,14 +76,9 @@ def place(model: models.Model, seconds: float = 0.5, examples: int = 4_000) -> d
     data = model.random(max(min(examples, model.task.epoch), size))
     counted = count(*model.step({name: array[:size] for name, array in data.items()}))
     trained, _ = bench.training(model.task, model.config, data, size, runs=3, seconds=seconds)
-    return {
-        "batch": size,
-        "flops": counted.flops,
-        "bytes": counted.bytes,
-        "source": counted.source,
-        "intensity": counted.intensity,
-        "gflops": counted.flops * trained.median / size / 1e9,
-    }
+    gflops = counted.flops * trained.median / size / 1e9
+    row = {"batch": size, **counted._asdict(), "intensity": counted.intensity, "gflops": gflops}
+    return row
 
 
 def bound(intensity: float, peak: float, bandwidth: float) -> float:

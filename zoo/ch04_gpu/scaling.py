@@ -5,7 +5,6 @@ each device has a batch of its own of fixed size; the best is the same time. Eff
 of the best that is reached.
 """
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -83,12 +82,12 @@ def difference(model: models.Model, name: device.Name, devices: int, batch_size:
     """
     device.use(name)
     data = model.random(4 * batch_size)
-    config = dataclasses.replace(model.config, epochs=1, batch_size=batch_size)
-    # Through the loop of gradients, whatever loop the model's training has.
-    task = dataclasses.replace(model.task, loop=None)
 
     def trained(count: int) -> Any:
-        return jax.device_get(task.train(config, data, mesh=device.mesh(count, name)).params)
+        mesh = device.mesh(count, name)
+        reports = bench.endless(model.task, model.config, data, batch_size, mesh=mesh)
+        ended = next(progress for progress in reports if progress.metrics)  # the first epoch
+        return jax.device_get(ended.state.params)
 
     pairs = zip(*map(jax.tree.leaves, (trained(1), trained(devices))), strict=True)
     return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)) for a, b in pairs)

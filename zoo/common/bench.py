@@ -8,8 +8,10 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -39,6 +41,12 @@ class Timing(NamedTuple):
         return quartiles(self.seconds)
 
 
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles, for a file of results."""
+    low, high = quartiles(values)
+    return {"median": statistics.median(values), "low": low, "high": high}
+
+
 def quartiles(values: Sequence[float]) -> tuple[float, float]:
     """First and third quartile, between the nearest values by straight lines, as in NumPy."""
     if len(values) == 1:
@@ -57,7 +65,7 @@ def time_call(
     """Times `function(*args)`, compiled, with the options of `device.jit`.
 
     Args:
-      function: of arrays, or pytrees of them; what it computes must not depend on the time.
+      function: of arrays, or pytrees of them.
       *args: its arguments; they stay valid.
       runs: how many runs are timed.
       warmup: how many come before them, untimed.
@@ -105,13 +113,7 @@ class Rates(NamedTuple):
 
     def summary(self) -> dict[str, float]:
         """Median, quartiles and compilation, for a file of results."""
-        low, high = quartiles(self.values)
-        return {
-            "median": self.median,
-            "low": low,
-            "high": high,
-            "compile_seconds": self.compile_seconds,
-        }
+        return spread(self.values) | {"compile_seconds": self.compile_seconds}
 
     def cells(self) -> tuple[str, str, str]:
         """Median, quartiles and compilation, for a table."""
@@ -189,9 +191,8 @@ def inference(
 
     It is of the task's first prediction whose inputs are all in the batch.
     """
-    prediction = next(
-        p for p in task.predictions(config).values() if p.inputs.keys() <= batch.keys()
-    )
+    predictions = task.predictions(config).values()
+    prediction = next(p for p in predictions if p.inputs.keys() <= batch.keys())
     inputs = jax.device_put({name: batch[name] for name in prediction.inputs})
     timing = time_call(prediction.function, weights, inputs, runs=runs, warmup=5)
     return Rates.of(timing, len(jax.tree.leaves(inputs)[0]))
@@ -228,6 +229,15 @@ def _memory_gib() -> float | None:
     return round(size / 2**30, 1)
 
 
+def commit() -> str:
+    """Of zoo's source, as git names it; `unknown` outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(git, capture_output=True, check=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)  # of what is installed; imports nothing
@@ -248,11 +258,10 @@ class Table(NamedTuple):
         lines = [self.header, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         shown = [self.title]
-        for cells in lines:
-            first, *rest = zip(cells, widths, strict=True)
-            padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
+        for first, *rest in lines:
+            padded = [first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]
             shown.append("  ".join(padded).rstrip())
-        return "\n".join([*shown, *([self.note] if self.note else [])])
+        return "\n".join([*shown, self.note] if self.note else shown)
 
     def markdown(self) -> str:
         """As a table of Markdown, the first column to the left, the others to the right."""

@@ -12,13 +12,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
-from zoo.common.data import DataError
+import jax
+
+from zoo.common import run
+from zoo.common.checkpoint import CheckpointError
+from zoo.common.data import DataError, fetch
 from zoo.common.device import DeviceError
 from zoo.common.device import Name as DeviceName
+from zoo.common.fit import BatchError, FinishedError, NonFiniteError
 from zoo.common.task import Task
 
 Command = Callable[..., None]
 Commands = Mapping[str, "Command | Commands"]
+_TRAINING = (BatchError, FinishedError, NonFiniteError)
+EXPECTED = (DataError, OSError, DeviceError, CheckpointError, run.RunError, *_TRAINING)
+"""What a user can mend."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,37 +86,18 @@ def main(doc: str | None, commands: Commands | Command, tasks: Sequence[Task] = 
         A function alone is the whole program.
       tasks: the chapter's models.
     """
-    from zoo.common import run
-
     try:
-        _cache_compilation()
+        if jax.config.jax_compilation_cache_dir is None:  # compiled programs stay from run to run
+            jax.config.update("jax_compilation_cache_dir", str(Path(fetch.cache()) / "xla"))
         _dispatch(doc, commands, {task.config_type: task for task in tasks})
-    except run.Stopped as stopped:
-        print(stopped, file=sys.stderr)
+    except (run.Stopped, KeyboardInterrupt) as stopped:
+        print(str(stopped) or "interrupted", file=sys.stderr)
         sys.exit(130)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except _expected_errors() as error:
+    except EXPECTED as error:
         if os.environ.get("ZOO_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-def _expected_errors() -> tuple[type[Exception], ...]:
-    from zoo.common import checkpoint, fit, run
-
-    return (
-        DataError,
-        OSError,
-        DeviceError,
-        checkpoint.CheckpointError,
-        run.RunError,
-        fit.BatchError,
-        fit.FinishedError,
-        fit.NonFiniteError,
-    )
 
 
 def _dispatch(doc: str | None, commands: Commands, tasks: Mapping[type, Task]) -> None:
@@ -216,25 +205,12 @@ def configure(
     Raises:
       RunError: the model has no such recipe; names the one of `others` that has.
     """
-    from zoo.common import run
-
     recipe = given.get("recipe", next(iter(task.recipes)))
     if recipe not in task.recipes:
         owners = [other for other in others if recipe in other.recipes]
         use = f"; for that one use `{owners[0].command} train --recipe {recipe}`" if owners else ""
         raise run.RunError(f"got the recipe {recipe!r}, expected {', '.join(task.recipes)}{use}")
+    base = task.recipes[recipe]
     if resumed is not None:
-        base = run.read_config(resumed, task.name, task.config_type)[0]
-    else:
-        base = task.recipes[recipe]
+        base, _ = run.read_config(resumed, task.name, task.config_type)
     return dataclasses.replace(base, **given)
-
-
-def _cache_compilation() -> None:
-    """Keeps compiled programs from run to run, in the user's cache folder."""
-    import jax
-
-    from zoo.common.data import fetch
-
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(Path(fetch.cache()) / "xla"))

@@ -23,14 +23,8 @@ from matplotlib.ticker import MaxNLocator
 from zoo.common.data import files
 
 # Okabe & Ito, "Color Universal Design", 2008: told apart by the colour-blind as well.
-BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY = COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-)
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+BLUE, ORANGE, GREEN, _, YELLOW, SKY = COLOURS
 INK, GREY, PALE = "#222222", "#666666", "#BBBBBB"
 DPI = 150
 LARGE, NORMAL, SMALL = 11, 9, 8  # points
@@ -85,29 +79,14 @@ def draw_image(
 def draw_curves(
     axes: Axes, series: Mapping[str, Sequence[float]], x: Sequence[float], xlabel: str, ylabel: str
 ) -> None:
-    """Named curves over `x`; markers as long as the points stay apart, so that one point shows.
-
-    Raises:
-        ValueError: When there is nothing to draw, or a curve is not as long as `x`.
-    """
+    """Named curves over `x`; markers as long as the points stay apart, so that one point shows."""
     x = np.asarray(x)
-    if x.ndim != 1 or not x.size or not series:
-        got = f"{len(series)} curves over x of shape {x.shape}"
-        raise ValueError(f"got {got}, expected at least 1 over (points,)")
     for i, (name, y) in enumerate(series.items()):
-        y = np.asarray(y, float)
-        if y.shape != x.shape:
-            raise ValueError(f"curve {name!r} has shape {y.shape}, expected {x.shape} like x")
-        axes.plot(
-            x,
-            y,
-            label=name,
-            color=COLOURS[i % len(COLOURS)],
-            linestyle=_LINES[i % len(_LINES)] if x.size > 1 else "",
-            linewidth=1.6,
-            marker=_MARKERS[i % len(_MARKERS)] if x.size <= 40 else "",
-            markersize=6 if x.size == 1 else 4,
-        )
+        line = _LINES[i % len(_LINES)] if x.size > 1 else ""
+        marker = _MARKERS[i % len(_MARKERS)] if x.size <= 40 else ""
+        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": line, "linewidth": 1.6}
+        style |= {"marker": marker, "markersize": 6 if x.size == 1 else 4}
+        axes.plot(x, np.asarray(y, float), label=name, **style)
     if np.issubdtype(x.dtype, np.integer):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     if x.size == 1:
@@ -133,24 +112,20 @@ def image_grid(
         caption: What data these are.
 
     Raises:
-        ValueError: When the images or the number of titles are not as above.
+        ValueError: When the images are not as above.
     """
     images = check_images(images)
-    if columns < 1:
-        raise ValueError(f"got {columns} columns, expected at least 1")
-    if titles is not None and len(titles) != len(images):
-        raise ValueError(f"got {len(titles)} titles, expected {len(images)}, one for each image")
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
-    lines = max(title.count("\n") + 1 for title in titles) if titles is not None else 0
+    titles = [""] * len(images) if titles is None else titles
+    lines = max(title.count("\n") + bool(title) for title in titles)
     tile = 0.95 * images.shape[1] / images.shape[2] + 0.16 * lines
     figure = page(max(columns * 0.95, 3.0), rows * tile, caption=caption)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
-    titles = [""] * len(images) if titles is None else titles
-    for axes, image, title in zip(grid, images, titles, strict=False):
+    for axes, image, title in zip(grid, images, titles, strict=False):  # the last row may be short
         draw_image(axes, image, title)
     return figure
 
@@ -185,7 +160,7 @@ def training_curves(
         levels: Values to compare with, by metric and name; each is a dotted line.
 
     Raises:
-        ValueError: When there is no line, or one lacks `train_NAME`.
+        ValueError: When there is no line.
     """
     if not metrics:
         raise ValueError("got no lines of metrics, expected one for each epoch")
@@ -199,8 +174,6 @@ def training_curves(
             key = f"{name}_{part}"
             if name == "test" and key not in metrics[0]:
                 continue
-            if missing := [number for number, line in enumerate(metrics, 1) if key not in line]:
-                raise ValueError(f"line {missing[0]} of metrics lacks {key!r}")
             values = [(100 if share else 1) * line[key] for line in metrics]
             series[f"{name}, last {values[-1]:.4g}{' %' if share else ''}"] = values
         draw_curves(axes, series, epoch, "epoch", label)
@@ -263,12 +236,9 @@ def mosaic(
     """Images edge to edge, row by row; the last row may be short.
 
     Raises:
-        ValueError: When there are no images or no columns.
+        ValueError: When they are no images.
     """
-    images = check_images(images)
-    if columns < 1:
-        raise ValueError(f"got {columns} columns, expected at least 1")
-    whole = tiled(images, columns)
+    whole = tiled(check_images(images), columns)
     figure = page(width, width * whole.shape[0] / whole.shape[1], title, caption)
     figure.get_layout_engine().set(w_pad=0, h_pad=0)
     draw_image(figure.subplots(), whole)
@@ -299,16 +269,8 @@ def confusion_matrix(counts: Any, classes: Sequence[str], caption: str = "") -> 
         counts: Whole numbers [K, K]; the colour is the share of the row.
         classes: The K names.
         caption: What data these are.
-
-    Raises:
-        ValueError: When the counts are not square, not whole or below 0, or not as many as classes.
     """
-    counts = np.asarray(counts)
-    size = len(classes)
-    if counts.shape != (size, size) or not size:
-        raise ValueError(f"counts have shape {counts.shape}, expected {(size, size)} like classes")
-    if not np.issubdtype(counts.dtype, np.integer) or counts.min() < 0:
-        raise ValueError(f"counts are {counts.dtype} from {counts.min()}, expected integers from 0")
+    counts, size = np.asarray(counts), len(classes)
     total, right = int(counts.sum()), int(np.trace(counts))
     title = f"accuracy {100 * right / max(total, 1):.1f} % ({right:,} of {total:,})"
     figure = page(0.52 * size + 2.3, 0.42 * size + 1.3, title, caption)

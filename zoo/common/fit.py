@@ -89,9 +89,8 @@ def make_step(
     def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(state.key, state.step)
         rest = () if state.stats is None else (state.stats,)
-        (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(
-            state.params, batch, key, *rest
-        )
+        gradient = jax.value_and_grad(loss, has_aux=True)
+        (value, aux), grads = gradient(state.params, batch, key, *rest)
         metrics, stats = (aux, None) if state.stats is None else aux
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -111,16 +110,13 @@ def steps_per_epoch(data: Batch, batch_size: int, mesh: Mesh | None = None) -> i
     if len(set(sizes.values())) != 1:
         raise BatchError(f"the arrays of a data set must be of one length, got {sizes}")
     examples = next(iter(sizes.values()))
+    asked = f"a batch of {batch_size}"
     if not 1 <= batch_size <= examples:
-        raise BatchError(
-            f"a batch of {batch_size} was asked for, there are {examples} examples: "
-            f"choose a batch size from 1 to {examples}"
-        )
+        advice = f"choose a batch size from 1 to {examples}"
+        raise BatchError(f"{asked} was asked for, there are {examples} examples: {advice}")
     if mesh is not None and batch_size % mesh.size:
-        raise BatchError(
-            f"a batch of {batch_size} does not divide by {mesh.size} devices: "
-            f"choose a multiple of {mesh.size}"
-        )
+        advice = f"choose a multiple of {mesh.size}"
+        raise BatchError(f"{asked} does not divide by {mesh.size} devices: {advice}")
     return examples // batch_size
 
 
@@ -238,7 +234,8 @@ def iterate(
                 size = max(1, min(2 * size, round(steps * call_seconds / max(slowest, 1e-6))))
             metrics = None
             if first == per_epoch:
-                metrics = _epoch_means(state, per_epoch)
+                totals = {k: float(v) for k, v in state.totals.items() if k != "bad_step"}
+                metrics = {f"train_{name}": total / per_epoch for name, total in totals.items()}
                 state = state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
                 if test is not None:
                     measured = measure(tested(state), test)
@@ -246,11 +243,6 @@ def iterate(
                 last_metrics = metrics
             yield Progress(state, epoch + 1, steps, seconds, compile_seconds, metrics)
             compile_seconds = 0.0
-
-
-def _epoch_means(state: State, steps: int) -> dict[str, float]:
-    totals = {name: float(total) for name, total in state.totals.items() if name != "bad_step"}
-    return {f"train_{name}": total / steps for name, total in totals.items()}
 
 
 def fit(
@@ -282,10 +274,10 @@ def make_evaluate(loss: Loss, batch_size: int) -> Callable[[Weights, Batch], dic
 
     def whole(params: Any, stats: Any, data: Batch, count: int) -> dict[str, jax.Array]:
         def one(i, totals):
-            batch = jax.tree.map(
-                lambda a: jax.lax.dynamic_slice_in_dim(a, i * batch_size, batch_size), data
+            cut = functools.partial(
+                jax.lax.dynamic_slice_in_dim, start_index=i * batch_size, slice_size=batch_size
             )
-            return jax.tree.map(jnp.add, totals, measure(params, stats, batch))
+            return jax.tree.map(jnp.add, totals, measure(params, stats, jax.tree.map(cut, data)))
 
         first = jax.tree.map(lambda a: a[:batch_size], data)
         zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(measure, params, stats, first))
@@ -325,11 +317,10 @@ def predict(function: Callable[[Any, Any], Any], weights: Any, inputs: Any, batc
     examples = jax.tree.leaves(inputs)[0].shape[0]
     batch_size = max(1, min(batch_size, examples))
     batches = -(-examples // batch_size)
+    # The last batch is filled up with the last example, so that all are of one shape.
     index = np.arange(batches * batch_size).reshape(batches, batch_size).clip(max=examples - 1)
-    mapped = _mapped(function)(weights, inputs, index)
-    return jax.tree.map(
-        lambda a: np.asarray(a).reshape(-1, *a.shape[2:])[:examples], jax.device_get(mapped)
-    )
+    mapped = jax.device_get(_mapped(function)(weights, inputs, index))
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:examples], mapped)
 
 
 @functools.lru_cache(maxsize=64)

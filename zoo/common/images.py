@@ -32,14 +32,18 @@ def read(source: Path | str | bytes, mode: Literal["L", "RGB"] = "RGB", name: st
     import PIL.Image
     import PIL.ImageOps
 
-    name = name or (str(source) if isinstance(source, str | Path) else "the picture")
+    name = name or _name(source)
     opened = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with PIL.Image.open(opened) as image:
             image.load()
+            # Pillow opens 16-bit PNG and PGM files as 32-bit integers, too. Only the opened file
+            # tells: a turned picture has forgotten its format.
+            bits = getattr(image, "tag_v2", {}).get(258)
+            sixteen = image.format in ("PNG", "PPM") or bits == (16,)
             with suppress(Exception):  # a broken tag can raise anything; the pixels are fine
                 image = PIL.ImageOps.exif_transpose(image)
-            return _eight_bits(image, name).convert(mode)
+            return _eight_bits(image, name, sixteen).convert(mode)
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file") from error
     except DataError:
@@ -50,13 +54,17 @@ def read(source: Path | str | bytes, mode: Literal["L", "RGB"] = "RGB", name: st
         ) from e
 
 
-def _eight_bits(image: Any, name: str) -> Any:
+def _name(source: Path | str | bytes) -> str:
+    return "the picture" if isinstance(source, bytes) else str(source)
+
+
+def _eight_bits(image: Any, name: str, sixteen: bool) -> Any:
     """The picture as one of Pillow's grey or RGB modes of 8 bits, without transparency."""
     import PIL.Image
     import PIL.ImageCms
 
     if image.mode == "F" or image.mode.startswith("I"):
-        return PIL.Image.fromarray(_scaled(image, name))
+        return PIL.Image.fromarray(_scaled(image, name, sixteen))
     if image.mode == "LAB":
         lab, srgb = (PIL.ImageCms.createProfile(kind) for kind in ("LAB", "sRGB"))
         return PIL.ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
@@ -64,12 +72,10 @@ def _eight_bits(image: Any, name: str) -> Any:
         image = image.convert("RGBA")
         paper = PIL.Image.new("RGBA", image.size, "white")
         return PIL.Image.alpha_composite(paper, image).convert("RGB")
-    return (
-        image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
-    )
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
-def _scaled(image: Any, name: str) -> np.ndarray:
+def _scaled(image: Any, name: str, sixteen: bool) -> np.ndarray:
     """Grey values of 16 bits or floats in [0, 1] as uint8."""
     values = np.asarray(image)
     low, high = values.min(), values.max()
@@ -77,10 +83,7 @@ def _scaled(image: Any, name: str) -> np.ndarray:
         if not 0 <= low <= high <= 1:  # false for NaN, too
             raise DataError(f"{name} has float values from {low:g} to {high:g}, expected 0 to 1")
         return np.rint(255.0 * values).astype(np.uint8)
-    # Pillow opens 16-bit PNG and PGM files as 32-bit integers, too.
-    sixteen = image.mode.startswith("I;16") or image.format in ("PNG", "PPM", None)
-    tag = getattr(image, "tag_v2", {}).get(258, (0,))
-    if not (sixteen or tag == (16,)) or low < 0 or high > 65535:
+    if not (sixteen or image.mode.startswith("I;16")) or low < 0 or high > 65535:
         raise DataError(
             f"{name} has integers of 32 bits, {low} to {high}, whose range is not known: save it "
             "with 8 or 16 bits"
@@ -120,9 +123,7 @@ def read_digit(path: Path | str | bytes) -> tuple[np.ndarray, str]:
     elif grey.shape == (SIDE, SIDE):
         return grey, "taken as it is"
     note = "dark on bright, inverted" if inverted else "bright on dark"
-    return _centre(str(path) if not isinstance(path, bytes) else "the picture", grey), (
-        f"{note}, cut out, 20x20 in 28x28"
-    )
+    return _centre(_name(path), grey), f"{note}, cut out, 20x20 in 28x28"
 
 
 def _centre(name: str, grey: np.ndarray) -> np.ndarray:
@@ -141,16 +142,14 @@ def _centre(name: str, grey: np.ndarray) -> np.ndarray:
     share = 20 / max(ink.shape)
     height, width = (max(1, round(share * side)) for side in ink.shape)
     filters = PIL.Image.Resampling
-    digit = PIL.Image.fromarray(ink.astype(np.uint8)).resize(
-        (width, height), filters.LANCZOS if share < 1 else filters.BICUBIC
-    )
+    digit = PIL.Image.fromarray(ink.astype(np.uint8))
+    digit = digit.resize((width, height), filters.LANCZOS if share < 1 else filters.BICUBIC)
     digit = np.asarray(digit)
-    weight = digit.sum(dtype=np.float64)
-    page = np.zeros((SIDE, SIDE), np.uint8)
     corner = []
     for axis, side in enumerate(digit.shape):
-        centre = (digit.sum(1 - axis) * (np.arange(side) + 0.5)).sum() / weight
+        centre = (digit.sum(1 - axis) * (np.arange(side) + 0.5)).sum() / digit.sum(dtype=np.float64)
         corner.append(int(np.clip(round(SIDE / 2 - centre), 0, SIDE - side)))
     top, left = corner
+    page = np.zeros((SIDE, SIDE), np.uint8)
     page[top : top + height, left : left + width] = digit
     return page

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-_NHWC = ("NHWC", "HWIO", "NHWC")
+_convolve = functools.partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 _Pair = tuple[int, int]
 _Pads = tuple[_Pair, _Pair]
 
@@ -75,13 +75,8 @@ def conv1d(
 ) -> jax.Array:
     """Cross-correlation of sequences [B, L, C] with `kernel` [taps, C, O]; gives [B, L', O]."""
     ends = (padding, padding) if isinstance(padding, int) else padding
-    return conv2d(
-        x[:, None],
-        kernel[None],
-        stride=(1, stride),
-        padding=((0, 0), ends),
-        dilation=(1, dilation),
-    )[:, 0]
+    options = {"stride": (1, stride), "padding": ((0, 0), ends), "dilation": (1, dilation)}
+    return conv2d(x[:, None], kernel[None], **options)[:, 0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -92,9 +87,7 @@ def _conv2d(x: jax.Array, kernel: jax.Array, stride: _Pair, padding: _Pads, dila
 
 
 def _conv2d_plain(x, kernel, stride, padding, dilation):
-    return lax.conv_general_dilated(
-        x, kernel, stride, padding, rhs_dilation=dilation, dimension_numbers=_NHWC
-    )
+    return _convolve(x, kernel, stride, padding, rhs_dilation=dilation)
 
 
 def _conv2d_cpu(x, kernel, stride, padding, dilation):
@@ -108,9 +101,8 @@ def _conv2d_cpu(x, kernel, stride, padding, dilation):
     starts = range(0, rows * dilation[0], dilation[0])
     x = jnp.concatenate([x[:, i : i + reach : stride[0]] for i in starts], axis=-1)
     kernel = kernel.transpose(1, 0, 2, 3).reshape(1, columns, rows * channels, filters)
-    return _conv2d_plain(
-        *lax.optimization_barrier((x, kernel)), (1, stride[1]), ((0, 0), (0, 0)), (1, dilation[1])
-    )
+    x, kernel = lax.optimization_barrier((x, kernel))  # XLA would undo the copies
+    return _conv2d_plain(x, kernel, (1, stride[1]), ((0, 0), (0, 0)), (1, dilation[1]))
 
 
 def _conv2d_forward(x, kernel, stride, padding, dilation):
@@ -119,10 +111,7 @@ def _conv2d_forward(x, kernel, stride, padding, dilation):
 
 def _conv2d_backward(stride, padding, dilation, residuals, g):
     def plain(x, kernel, g):
-        forward = functools.partial(
-            _conv2d_plain, stride=stride, padding=padding, dilation=dilation
-        )
-        return jax.vjp(forward, x, kernel)[1](g)
+        return jax.vjp(lambda *a: _conv2d_plain(*a, stride, padding, dilation), x, kernel)[1](g)
 
     def cpu(x, kernel, g):
         return (
@@ -152,15 +141,7 @@ def _input_gradient(shape, kernel, g, stride, padding, dilation):
         before = d * (k - 1) - low
         pads.append((before, size - (out - 1) * s - 1 + d * (k - 1) - before))
     flipped = lax.optimization_barrier(jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2))
-    return lax.conv_general_dilated(
-        g,
-        flipped,
-        (1, 1),
-        pads,
-        lhs_dilation=stride,
-        rhs_dilation=dilation,
-        dimension_numbers=_NHWC,
-    )
+    return _convolve(g, flipped, (1, 1), pads, lhs_dilation=stride, rhs_dilation=dilation)
 
 
 def _input_gradient_of_small_map(shape, kernel, g, padding):
@@ -188,10 +169,7 @@ def _kernel_gradient(x, shape, g, stride, padding, dilation):
     ):
         pads.append((low, d * (k - 1) + s * (out - 1) + 1 - size - low))
     x, g = lax.optimization_barrier((x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)))
-    swapped = lax.conv_general_dilated(
-        x, g, dilation, pads, rhs_dilation=stride, dimension_numbers=_NHWC
-    )
-    return swapped.transpose(1, 2, 0, 3)
+    return _convolve(x, g, dilation, pads, rhs_dilation=stride).transpose(1, 2, 0, 3)
 
 
 def max_pool2d(x: jax.Array, window: int = 2, stride: int | None = None) -> jax.Array:
@@ -199,33 +177,26 @@ def max_pool2d(x: jax.Array, window: int = 2, stride: int | None = None) -> jax.
 
     `stride` is the window's size if not given. The gradient goes to the first of equal values.
     """
-    _check_window(x, window)
-    if stride is None or stride == window:
-        cells, plain = functools.partial(_max_of_cells, window=window), _max_pool_plain
-        return lax.platform_dependent(
-            x, cpu=cells, default=functools.partial(plain, window=window, stride=window)
-        )
-    return _max_pool_plain(x, window, stride)
-
-
-def _check_window(x: jax.Array, window: int) -> None:
     if x.ndim != 4 or min(x.shape[1:3]) < window:
         raise ValueError(
             f"images have shape {x.shape}, expected (batch, height, width, channels) "
             f"with at least {window} rows and columns for a window of {window}"
         )
 
+    def plain(x):
+        size, step = (1, window, window, 1), (1, stride or window, stride or window, 1)
+        return lax.reduce_window(x, -jnp.inf, lax.max, size, step, "VALID")
 
-def _max_pool_plain(x, window, stride):
-    size, step = (1, window, window, 1), (1, stride, stride, 1)
-    return lax.reduce_window(x, -jnp.inf, lax.max, size, step, "VALID")
+    if stride in (None, window):  # XLA's gradient, a scatter, is slow on a CPU
+        return lax.platform_dependent(x, cpu=lambda x: _max_of_cells(x, window), default=plain)
+    return plain(x)
 
 
-def _shifts(x, window, stride):
+def _shifts(x, window):
     """The pixels of each cell as `window`**2 strided maps, row by row."""
-    rows, columns = ((size - window) // stride * stride + 1 for size in x.shape[1:3])
+    rows, columns = (size // window * window - window + 1 for size in x.shape[1:3])
     return [
-        x[:, i : i + rows : stride, j : j + columns : stride]
+        x[:, i : i + rows : window, j : j + columns : window]
         for i in range(window)
         for j in range(window)
     ]
@@ -233,13 +204,13 @@ def _shifts(x, window, stride):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _max_of_cells(x, window):
-    return functools.reduce(jnp.maximum, _shifts(x, window, window))
+    return functools.reduce(jnp.maximum, _shifts(x, window))
 
 
 def _max_of_cells_forward(x, window):
-    shifts = _shifts(x, window, window)
+    shifts = _shifts(x, window)
     largest = functools.reduce(jnp.maximum, shifts)
-    first = jnp.full(largest.shape, len(shifts) - 1, jnp.int8)
+    first = jnp.full(largest.shape, len(shifts) - 1, jnp.int8)  # of equal ones, as Flax has it
     for n, shift in reversed(list(enumerate(shifts[:-1]))):
         first = jnp.where(shift == largest, jnp.int8(n), first)
     return largest, (first, x)
@@ -256,12 +227,6 @@ def _max_of_cells_backward(window, residuals, g):
 
 
 _max_of_cells.defvjp(_max_of_cells_forward, _max_of_cells_backward)
-
-
-def avg_pool2d(x: jax.Array, window: int = 2, stride: int | None = None) -> jax.Array:
-    """The mean of each `window` x `window` cell of images [B, H, W, C], without padding."""
-    _check_window(x, window)
-    return sum(_shifts(x, window, stride or window)) / window**2
 
 
 def dropout(key: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
@@ -304,11 +269,8 @@ def batch_norm(
     if training:
         axes = tuple(range(x.ndim - 1))
         mean = x.mean(axes)
-        var = jnp.maximum((x * x).mean(axes) - mean * mean, 0.0)
-        stats = jax.tree.map(
-            lambda old, new: momentum * old + (1.0 - momentum) * lax.stop_gradient(new),
-            stats,
-            {"mean": mean, "var": var},
-        )
+        var = jnp.maximum((x * x).mean(axes) - mean * mean, 0.0)  # one pass over x; rounding
+        moments = lax.stop_gradient({"mean": mean, "var": var})
+        stats = jax.tree.map(lambda a, b: momentum * a + (1.0 - momentum) * b, stats, moments)
     factor = params["scale"] * lax.rsqrt(var + epsilon)
     return (x - mean) * factor + params["bias"], stats

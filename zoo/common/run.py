@@ -53,21 +53,15 @@ def write_json(path: Path, content: Any) -> None:
 def create(name: str, config: Any, data: dict[str, Any], out: Path | None = None) -> Path:
     """Makes the folder of a new run, by default runs/NAME/TIME, and writes its config.json.
 
-    Args:
-      name: of the task, for example `ch06_cnn`.
-      config: the model's frozen dataclass.
-      data: what config.json says of the data set (name, split, description, hash).
-      out: the folder to use; it must not hold another run.
+    `data` is what config.json says of the data set: name, split, description, hash.
 
     Raises:
-      RunError: there is a run in the folder already.
+      RunError: there is a run in `out` already.
     """
     folder = _claim(Path("runs") / name) if out is None else out
     if (folder / "config.json").exists():
-        raise RunError(
-            f"{folder} holds a run already: go on with it by --resume {folder}, or choose "
-            "another --out"
-        )
+        advice = f"go on with it by --resume {folder}, or choose another --out"
+        raise RunError(f"{folder} holds a run already: {advice}")
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     content = {
         "chapter": name,
@@ -98,9 +92,8 @@ def _claim(parent: Path) -> Path:
 
 def newest(name: str) -> Path | None:
     """The newest run of a task under runs/ that has a checkpoint, or None."""
-    configs = Path("runs", name).glob("*/config.json")
-    folders = sorted((c.parent for c in configs), key=lambda f: (f / "config.json").stat().st_mtime)
-    return next((folder for folder in reversed(folders) if checkpoint.latest(folder)), None)
+    configs = sorted(Path("runs", name).glob("*/config.json"), key=lambda c: c.stat().st_mtime)
+    return next((c.parent for c in reversed(configs) if checkpoint.latest(c.parent)), None)
 
 
 def read_json(path: Path) -> Any:
@@ -156,11 +149,11 @@ def make_config(config_type: type, fields: Any, path: Path) -> Any:
     known = {field.name for field in dataclasses.fields(config_type)}
     if not isinstance(fields, dict):
         raise RunError(f"{path} has no fields of a configuration")
-    if set(fields) != known:
+    if odd := sorted(set(fields) ^ known):
         raise RunError(
-            f"{path} has other fields than this version's Config: "
-            f"{', '.join(sorted(set(fields) ^ known))}; train again"
+            f"{path} has other fields than this version's Config: {', '.join(odd)}; train again"
         )
+    # JSON knows no tuples, and a frozen configuration no lists.
     return config_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 
@@ -208,7 +201,7 @@ def train(
 
     Args:
       task: the model.
-      config: its frozen dataclass; it has `epochs` and `batch_size`.
+      config: its frozen dataclass.
       options: `cli.Options`.
       dataset: a `Dataset` or another loader's result with name, source, split and description.
       mesh: from `devices`.
@@ -248,10 +241,8 @@ def train(
         reports = task.iterate(config, state, dataset.train, dataset.test or None, mesh)
         if task.watch is not None:
             reports = task.watch(config, dataset, folder, state, reports)
-        measures = {"epochs": config.epochs, "steps_per_epoch": steps}
-        measures |= {"batch_size": getattr(config, "batch_size", 1)}
-        keep = follow(folder, **measures, notes=notes, first_step=first)
-        state = device.own(keep(reports))
+        seconds = notes.get("epoch_seconds", 0.0)
+        state = device.own(_follow(folder, config, steps, reports, first, seconds))
     if not first_process:
         sys.exit(0)
     return folder, state
@@ -261,8 +252,8 @@ def _check_peers(config: Any, sha256: str) -> None:
     """Refuses several processes that would not train the same model on the same data."""
     words = hashlib.sha256(f"{config} {sha256}".encode()).digest()
     found = device.everyone(np.frombuffer(words, np.uint8))
-    if (found != found[0]).any():
-        odd = np.flatnonzero((found != found[0]).any(axis=1))
+    odd = np.flatnonzero((found != found[0]).any(axis=1))
+    if odd.size:
         raise RunError(
             f"process {', '.join(map(str, odd))} of {len(found)} has another configuration or "
             "other data than process 0: give all of them the same flags and files"
@@ -273,7 +264,7 @@ def _check_peers(config: Any, sha256: str) -> None:
 def _signals() -> Iterator[threading.Event]:
     """An event that the first SIGINT or SIGTERM sets; a second one interrupts at once."""
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers there
         yield asked
         return
 
@@ -306,73 +297,59 @@ def write_metrics(folder: Path, rows: list[dict[str, Any]]) -> None:
     write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def follow(
+def _follow(
     folder: Path,
-    *,
-    epochs: int,
+    config: Any,
     steps_per_epoch: int,
-    batch_size: int,
-    notes: dict[str, Any] | None = None,
-    first_step: int = 0,
-) -> Callable[[Iterator[fit.Progress]], fit.State]:
-    """A consumer of `fit.iterate` that keeps the run's folder and shows progress.
+    reports: Iterator[fit.Progress],
+    first_step: int,
+    seconds: float,
+) -> fit.State:
+    """Consumes reports: keeps the run's folder and shows progress; returns the last state.
 
-    Args:
-      folder: from `create`.
-      epochs: of the whole run.
-      steps_per_epoch: updates in an epoch.
-      batch_size: examples per update.
-      notes: those of the checkpoint, when resuming.
-      first_step: the step of that checkpoint.
+    `first_step` and `seconds` within its epoch are those of the checkpoint, when resuming.
 
     Raises:
       Stopped: a signal came; the state is saved.
     """
-
-    def consume(reports: Iterator[fit.Progress]) -> fit.State:
-        rows = [row for row in read_metrics(folder) if row["step"] <= first_step]
-        seconds = (notes or {}).get("epoch_seconds", 0.0)
-        steps = first_step % steps_per_epoch
-        compile_seconds, saved = 0.0, time.monotonic()
-        writes = jax.process_index() == 0
-        with _signals() as asked, _screen(epochs, steps_per_epoch, first_step) as show:
-            for progress in reports:
-                _check_shared(progress.state)
-                seconds += progress.seconds
-                steps += progress.steps
-                compile_seconds += progress.compile_seconds
-                rate = steps * batch_size / max(seconds, 1e-9)
-                step = int(progress.state.step)
-                ended = progress.metrics is not None
-                if ended:
-                    row = {"epoch": progress.epoch, "step": step, **progress.metrics}
-                    row |= {"examples_per_second": round(rate, 1), "seconds": round(seconds, 3)}
-                    rows.append(row)
-                    if writes:
-                        write_metrics(folder, rows)  # before the checkpoint, which vouches for it
-                    steps, seconds = 0, 0.0
-                show(progress, step, rate)
-                stop = device.everyone(asked.is_set()).any() and step < epochs * steps_per_epoch
-                if writes and (ended or stop or time.monotonic() - saved > SAVE_SECONDS):
-                    state = device.own(progress.state)
-                    checkpoint.save(folder, state, {"epoch_seconds": seconds})
-                    saved = time.monotonic()
-                if stop:
-                    raise Stopped(
-                        f"stopped and saved at step {step:,} (epoch {progress.epoch} of {epochs}); "
-                        f"go on with --resume {folder}"
-                    )
-        if writes:
-            _write_summary(folder, rows, compile_seconds)
-        return progress.state
-
-    return consume
-
-
-def _write_summary(folder: Path, rows: list[dict[str, Any]], compile_seconds: float) -> None:
-    total = sum(row["seconds"] for row in rows)
-    summary = {**rows[-1], "train_seconds": round(total, 3)}
-    write_json(folder / "summary.json", summary | {"compile_seconds": round(compile_seconds, 3)})
+    epochs, batch_size = config.epochs, getattr(config, "batch_size", 1)
+    # A killed run may have written a line after its last checkpoint.
+    rows = [row for row in read_metrics(folder) if row["step"] <= first_step]
+    steps, compile_seconds, saved = first_step % steps_per_epoch, 0.0, time.monotonic()
+    writes = jax.process_index() == 0
+    with _signals() as asked, _screen(epochs, steps_per_epoch, first_step) as show:
+        for progress in reports:
+            _check_shared(progress.state)
+            seconds += progress.seconds
+            steps += progress.steps
+            compile_seconds += progress.compile_seconds
+            rate = steps * batch_size / max(seconds, 1e-9)
+            step = int(progress.state.step)
+            ended = progress.metrics is not None
+            if ended:
+                row = {"epoch": progress.epoch, "step": step, **progress.metrics}
+                row |= {"examples_per_second": round(rate, 1), "seconds": round(seconds, 3)}
+                rows.append(row)
+                if writes:
+                    write_metrics(folder, rows)  # before the checkpoint, which vouches for it
+                steps, seconds = 0, 0.0
+            show(progress, step, rate)
+            # All processes ask, or those that don't would wait for ever.
+            stop = device.everyone(asked.is_set()).any() and step < epochs * steps_per_epoch
+            if writes and (ended or stop or time.monotonic() - saved > SAVE_SECONDS):
+                state = device.own(progress.state)
+                checkpoint.save(folder, state, {"epoch_seconds": seconds})
+                saved = time.monotonic()
+            if stop:
+                raise Stopped(
+                    f"stopped and saved at step {step:,} (epoch {progress.epoch} of {epochs}); "
+                    f"go on with --resume {folder}"
+                )
+    if writes:
+        total = round(sum(row["seconds"] for row in rows), 3)
+        summary = {**rows[-1], "train_seconds": total, "compile_seconds": round(compile_seconds, 3)}
+        write_json(folder / "summary.json", summary)
+    return progress.state
 
 
 def _check_shared(state: fit.State) -> None:

@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import json
 import shlex
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import zoo
-from zoo.common import checkpoint, device, fit, run
+from zoo.common import bench, checkpoint, device, fit, run
 from zoo.common.data import digest
 from zoo.common.task import Prediction, Task
 
@@ -119,10 +118,8 @@ def check_inputs(prediction: Prediction, inputs: dict[str, Any]) -> dict[str, np
         # Numbers may have another width, but grey levels in [0, 1] are no bytes.
         bytes_wanted = spec.dtype == np.uint8 and array.dtype != np.uint8
         if array.ndim == 0 or array.shape[1:] != spec.shape or bytes_wanted:
-            raise ValueError(
-                f"{name} is {array.dtype} of shape {array.shape}, expected {spec.dtype} "
-                f"({', '.join(('number', *map(str, spec.shape)))})"
-            )
+            got, sizes = f"{array.dtype} of shape {array.shape}", ("number", *map(str, spec.shape))
+            raise ValueError(f"{name} is {got}, expected {spec.dtype} ({', '.join(sizes)})")
         arrays[name] = array.astype(spec.dtype)
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
@@ -188,7 +185,7 @@ def published(task: Task | str) -> Trained:
     shapes = jax.eval_shape(task.weights, task.like(config))
     halves = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.float16), shapes)
     weights = checkpoint.load_weights(path, halves)
-    weights = jax.tree.map(lambda a: a.astype(jnp.float32), weights)
+    weights = jax.tree.map(lambda a: a.astype(jnp.float32), weights)  # float16 is for the file
     return Trained(task, config, weights, card, Path("runs", task.name, PUBLISHED))
 
 
@@ -199,16 +196,15 @@ def choose(task: Task, which: Any) -> Trained:
     """
     device.use(which.device)
     folder = run.newest(task.name) if which.run is None else which.run
-    if str(folder) == PUBLISHED:
-        return published(task)
-    if folder is None and _path(task).is_file():
-        print(f"no run of {task.name} under runs/: using the published model")
-        return published(task)
     if folder is None:
-        raise run.RunError(
-            f"no trained model under {Path('runs', task.name)}: run `{task.command} train` first, "
-            "or name a run folder by --run"
-        )
+        if not _path(task).is_file():
+            raise run.RunError(
+                f"no trained model under {Path('runs', task.name)}: run `{task.command} train` "
+                "first, or name a run folder by --run"
+            )
+        print(f"no run of {task.name} under runs/: using the published model")
+    if str(folder or PUBLISHED) == PUBLISHED:
+        return published(task)
     model = load(folder, task)
     steps = int(model.state.step)
     print(f"model of {folder} after {steps:,} steps, recipe {model.config.recipe}")
@@ -232,7 +228,7 @@ def publish(folder: Path, task: Task | None = None, into: Path | None = None) ->
     task, about = model.task, model.about
     halves = jax.tree.map(lambda a: jnp.asarray(a, jnp.float16), model.weights)
     leaves = jax.tree.leaves(halves)
-    if not all(bool(jnp.isfinite(leaf).all()) for leaf in leaves):
+    if not all(jnp.isfinite(leaf).all() for leaf in leaves):
         raise run.RunError(f"weights of {folder} don't fit into float16: they are not finite there")
     size = sum(leaf.nbytes for leaf in leaves)
     if size > LIMIT:
@@ -241,7 +237,7 @@ def publish(folder: Path, task: Task | None = None, into: Path | None = None) ->
             "train a smaller model"
         )
     path = _path(task) if into is None else into / _path(task).name
-    metrics = _metrics(folder)
+    metrics = _metrics(folder)  # first, since it may fail
     checkpoint.save_weights(path, halves, {"chapter": task.name})
     card = {
         "chapter": task.name,
@@ -250,7 +246,7 @@ def publish(folder: Path, task: Task | None = None, into: Path | None = None) ->
         "config": dataclasses.asdict(model.config),
         "data": about["data"],
         "command": _command(task, about["command"]),
-        "commit": _commit(),
+        "commit": bench.commit(),
         "seed": model.config.seed,
         "metrics": metrics,
         "machine": about["device"],
@@ -281,20 +277,11 @@ def _metrics(folder: Path) -> dict[str, Any]:
 
 def _command(task: Task, arguments: Sequence[str]) -> str:
     """The command as a reader would type it: without the paths of the machine that ran it."""
-    kept, skip = [], False
-    for argument in map(str, arguments[1:]):
-        flag, _, value = argument.partition("=")
-        private = flag.replace("_", "-") in _PRIVATE
-        if not skip and not private:
+    kept, rest = [], iter(arguments[1:])
+    for argument in rest:
+        flag, separator, _ = argument.partition("=")
+        if flag.replace("_", "-") not in _PRIVATE:
             kept.append(argument)
-        skip = not skip and private and not value
+        elif not separator:
+            next(rest, None)  # its value
     return f"python -m {task.package} {shlex.join(kept)}"
-
-
-def _commit() -> str:
-    """Of the source at the time of publication; `unknown` outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(git, capture_output=True, check=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
