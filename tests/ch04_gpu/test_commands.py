@@ -3,12 +3,11 @@
 import copy
 import gzip
 import json
-from pathlib import Path
 from unittest.mock import create_autospec
 
 import pytest
 
-from zoo.ch04_gpu import commands, report, tables
+from zoo.ch04_gpu import commands, tables
 from zoo.ch04_gpu.commands import Where
 from zoo.ch04_gpu.figures import FIGURES
 from zoo.common.data import DataError
@@ -127,33 +126,6 @@ def test_toy_prints_the_chapters_numbers(capsys):
     assert ["2", "4", "4", "neither"] in lines
 
 
-def test_report_writes_tables_and_pictures_between_the_marks(measured, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- bench -->\nold\n<!-- end -->\nbetween\n<!-- nothing -->\n"
-                      "<!-- end -->\nafter\n")  # fmt: skip
-    options = {"readme": readme, "docs": tmp_path / "docs", "results": tmp_path / "results"}
-    commands.write_report(**options, keep_from=measured)
-    text = readme.read_text()
-    assert "old" not in text
-    assert "| feedforward-book | cpu |" in text
-    assert "docs/bench_cpu.png" in text
-    assert (tmp_path / "docs" / "bench_cpu.png").stat().st_size > 10_000
-    assert text.startswith("before\n<!-- bench -->\n")
-    assert "MEASURE" in text[text.index("<!-- nothing") :]
-    assert text.endswith("after\n")
-    commands.write_report(**options)  # again, from what was kept
-    assert readme.read_text() == text
-
-
-def test_report_refuses_what_is_no_measurement(tmp_path):
-    with pytest.raises(RunError, match="no measurement in"):
-        report.load(tmp_path)
-    (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(RunError, match=r"x\.json can't be read as a measurement"):
-        report.load(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -195,8 +167,3 @@ def test_all_runs_every_measurement_into_one_folder(tmp_path, monkeypatch):
         assert stub.call_args.args == (Where(("cpu",), tmp_path),), name
     assert stubs["crossover"].call_args.kwargs == {"largest": 64}
     assert scale.call_args.kwargs["out"] == tmp_path
-
-
-def test_every_measurement_has_its_place_in_the_readme():
-    text = (Path(commands.__file__).parent / "README.md").read_text(encoding="utf-8")
-    assert {name for _, name, _ in report.SECTION.findall(text)} == set(tables.TABLES)

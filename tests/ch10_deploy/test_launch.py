@@ -291,7 +291,8 @@ def test_what_a_state_carries_for_each_example_goes_from_call_to_call_on_a_mesh(
     optimizer = optax.sgd(0.1)
     begin = fit.start(np.ones(3, np.float32), optimizer, jax.random.key(0), np.zeros((8, 3)))
     options = {"epochs": 3, "batch_size": 8, "form": "step"}
-    alone = fit.fit(loss, optimizer, begin, data, **options)
-    split = fit.fit(loss, optimizer, begin, data, mesh=device.mesh(4), **options)
+    alone = fit.last(fit.iterate(loss, optimizer, begin, data, **options))
+    options["mesh"] = device.mesh(4)
+    split = fit.last(fit.iterate(loss, optimizer, begin, data, **options))
     np.testing.assert_allclose(split.params, alone.params, rtol=1e-5)
     np.testing.assert_allclose(split.stats, alone.stats, rtol=1e-5)

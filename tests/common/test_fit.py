@@ -129,19 +129,10 @@ def test_the_state_that_is_given_survives(data):
     assert float(state.params["w"].sum()) == 0.0
 
 
-def test_fit_calls_back_once_an_epoch(data):
-    seen = []
-    state = fit.fit(
-        loss,
-        OPTIMIZER,
-        fresh(),
-        data,
-        epochs=3,
-        batch_size=BATCH,
-        on_epoch=lambda *a: seen.append(a),
-    )
-    assert [epoch for epoch, _ in seen] == [1, 2, 3]
-    assert int(state.step) == 3 * (EXAMPLES // BATCH)
+def test_metrics_are_reported_once_an_epoch(data):
+    found = list(reports(data, epochs=3, call_seconds=0.0))
+    assert [report.epoch for report in found if report.metrics] == [1, 2, 3]
+    assert int(found[-1].state.step) == 3 * (EXAMPLES // BATCH)
 
 
 def test_the_loss_is_traced_once_for_the_whole_run(data):

@@ -18,6 +18,5 @@ if __name__ == "__main__":
             "scale": commands.scale,
             "trace": commands.trace,
             "all": commands.everything,
-            "report": commands.write_report,
         },
     )

@@ -18,7 +18,6 @@ from zoo.ch04_gpu import (
     precision,
     products,
     profile,
-    report,
     roofline,
     scaling,
     tables,
@@ -62,7 +61,7 @@ class Where:
         from zoo.common import figures
 
         record["rows"] = list(rows)
-        folder, name = self.folder(), report.file_name(record)
+        folder, name = self.folder(), tables.file_name(record)
         run.write_json(folder / f"{name}.json", record)
         print(tables.machine(record))
         for table in tables.TABLES[record["name"]](record):
@@ -336,7 +335,7 @@ MEASUREMENTS: dict[str, Callable[..., None]] = {
 
 
 def everything(where: Where, largest: int = 2048) -> None:
-    """All measurements one after the other into one folder, for `report`; some minutes.
+    """All measurements one after the other into one folder; some minutes.
 
     Args:
         where: devices and folder
@@ -345,27 +344,6 @@ def everything(where: Where, largest: int = 2048) -> None:
     where = dataclasses.replace(where, out=where.folder())
     for name, measure in MEASUREMENTS.items():
         measure(where, **({"largest": largest} if name == "crossover" else {}))
-    kind = machine.select(where.devices)[-1]
+    kind = machine.select(where.devices)[-1]  # the GPU, where there is one
     scale(device=kind, devices=max(2, len(jax.devices(kind))), out=where.out)
     print(f"all of it: {where.out}")
-
-
-def write_report(
-    results: Path = Path("benchmarks/results/ch04_gpu"),
-    readme: Path = Path("zoo/ch04_gpu/README.md"),
-    docs: Path = Path("docs/ch04_gpu"),
-    keep_from: Path | None = None,
-) -> None:
-    """Write README.md's tables and figures from the JSON files that are kept.
-
-    Args:
-        results: the folder where they are kept
-        readme: what to write the tables into
-        docs: folder for the figures
-        keep_from: a folder of new ones, which are copied into `results` first
-    """
-    if keep_from is not None:
-        for record in report.load(keep_from):
-            run.write_json(results / f"{report.file_name(record)}.json", record)
-    for path in report.write(results, readme, docs):
-        print(path)

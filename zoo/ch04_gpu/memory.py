@@ -40,7 +40,7 @@ class Level(NamedTuple):
     donate: tuple[int, ...] = ()  # operands that the result takes the place of
 
 
-def _axpy(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _axpy(x: np.ndarray, y: np.ndarray) -> np.ndarray:  # in place, as JAX does with `donate`
     y += 2.0 * x
     return y
 
@@ -72,17 +72,12 @@ def blas(names: tuple[device.Name, ...], n: int, runs: int) -> list[dict[str, An
                 level.function, *map(jnp.array, arrays), runs=runs, warmup=2, donate=level.donate
             ).seconds
         for who, seconds in times.items():
-            spread = bench.spread(seconds)
-            rows.append(
-                {
-                    "level": level.name,
-                    "who": who,
-                    **spread,
-                    "flops_per_byte": level.flops / (4 * level.numbers),
-                    "gflops": level.flops / spread["median"] / 1e9,
-                    "gbytes": 4 * level.numbers / spread["median"] / 1e9,
-                }
-            )
+            spread, moved = bench.spread(seconds), 4 * level.numbers
+            row = {"level": level.name, "who": who, **spread}
+            row["flops_per_byte"] = level.flops / moved
+            row["gflops"] = level.flops / spread["median"] / 1e9
+            row["gbytes"] = moved / spread["median"] / 1e9
+            rows.append(row)
     return rows
 
 
@@ -113,16 +108,10 @@ def patterns(names: tuple[device.Name, ...], n: int, runs: int) -> list[dict[str
         for order, index in orders(n).items():
             timing = bench.time_call(gather_sum, x, jnp.asarray(index), runs=runs, warmup=2)
             first = first or timing.median
-            rows.append(
-                {
-                    "device": name,
-                    "order": order,
-                    "numbers": n,
-                    **bench.spread(timing.seconds),
-                    "nanoseconds": 1e9 * timing.median / n,
-                    "ratio": timing.median / first,
-                }
-            )
+            row = {"device": name, "order": order, "numbers": n, **bench.spread(timing.seconds)}
+            row["nanoseconds"] = 1e9 * timing.median / n
+            row["ratio"] = timing.median / first
+            rows.append(row)
     return rows
 
 

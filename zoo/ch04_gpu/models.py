@@ -56,7 +56,7 @@ class Model(NamedTuple):
 @functools.cache
 def every() -> tuple[Model, ...]:
     """All tasks under their default recipes, and the recipes that the book timed."""
-    models = []
+    models = []  # cached, since `zoo.tasks` imports all chapters
     for task in zoo.tasks():
         own = [Model(task, recipe) for recipe in task.recipes]
         models += [m for m in own if m.recipe == own[0].recipe or m.name in BOOK_SECONDS]

@@ -76,7 +76,7 @@ def measure(operation: Operation, runs: int = 10) -> dict[str, Any]:
     pairs = zip(keys, operation.shapes, strict=True)
     args = tuple(jax.random.normal(k, shape) for k, shape in pairs)
     out = jax.eval_shape(operation.function, key, *args)
-    g = jnp.ones(out.shape)
+    g = jnp.ones(out.shape)  # the gradient of the result, which the pull-back starts from
     flops = operation.flops * math.prod(out.shape)
     row: dict[str, Any] = {"operation": operation.name, "shape": list(operation.shapes[0])}
     pull, inside = backward(operation.function), sum(a.nbytes for a in args)

@@ -75,10 +75,7 @@ def run(names: tuple[device.Name, ...], largest: int, budget: float = 0.3) -> li
 def pays_from(rows: list[dict[str, Any]], who: str, against: str) -> int | None:
     """The smallest size from which on `who` is always faster than `against`; None if there is none.
 
-    Args:
-      rows: from `run`, in the order of the sizes.
-      who: a contender.
-      against: another one.
+    The rows are those of `run`, in the order of the sizes.
     """
     first = None
     for row in rows:

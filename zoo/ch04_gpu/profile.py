@@ -19,7 +19,7 @@ def trace(model: models.Model, folder: Path, steps: int = 5) -> Path:
     """
     step, state, batch = model.step(model.random(model.batch_size))
     step, batch = device.jit(step), jax.device_put(batch)
-    state, _ = jax.block_until_ready(step(state, batch))
+    state, _ = jax.block_until_ready(step(state, batch))  # compiles: not in the trace
     with jax.profiler.trace(str(folder), create_perfetto_trace=True):
         for number in range(steps):
             with jax.profiler.StepTraceAnnotation(model.name, step_num=number):

@@ -52,9 +52,8 @@ def count(function: Callable[..., Any], *args: Any) -> Count:
 def peaks(size: int = 0, numbers: int = 0) -> dict[str, float | None]:
     """Of the device in use: float32 FLOP/s, bytes/s of a copy; on a GPU also tf32 and bfloat16.
 
-    Args:
-      size: of the matrices; 0 for 2048 on a CPU, 8192 elsewhere.
-      numbers: to be copied; 0 for 2^25 on a CPU, 2^28 elsewhere.
+    `size` is that of the matrices (0: 2048 on a CPU, 8192 elsewhere), `numbers` how many are copied
+    (0: 2^25 on a CPU, 2^28 elsewhere).
     """
     on_gpu = device.current().platform != "cpu"
     size, numbers = size or (8192 if on_gpu else 2048), numbers or 2 ** (28 if on_gpu else 25)
@@ -77,8 +76,7 @@ def place(model: models.Model, seconds: float = 0.5, examples: int = 4_000) -> d
     counted = count(*model.step({name: array[:size] for name, array in data.items()}))
     trained, _ = bench.training(model.task, model.config, data, size, runs=3, seconds=seconds)
     gflops = counted.flops * trained.median / size / 1e9
-    row = {"batch": size, **counted._asdict(), "intensity": counted.intensity, "gflops": gflops}
-    return row
+    return {"batch": size, **counted._asdict(), "intensity": counted.intensity, "gflops": gflops}
 
 
 def bound(intensity: float, peak: float, bandwidth: float) -> float:

@@ -43,12 +43,8 @@ def measure(
 ) -> list[Result]:
     """Strong and weak scaling over 1, 2, 4 ... `most` devices: a row for each number.
 
-    Args:
-      model: what to train.
-      name: the kind of device.
-      most: the largest number of devices.
-      batch_size: of all devices in the strong case, of each in the weak; a multiple of `most`.
-      seconds: least length of a timed run, of which there are three.
+    The batch size, a multiple of `most`, is that of all devices in the strong case, of each in the
+    weak. A timed run, of which there are three, has at least so many seconds.
 
     Raises:
       DeviceError: there are fewer devices.
@@ -85,6 +81,7 @@ def difference(model: models.Model, name: device.Name, devices: int, batch_size:
 
     def trained(count: int) -> Any:
         mesh = device.mesh(count, name)
+        # The loop of gradients, whatever loop the model's own training has.
         reports = bench.endless(model.task, model.config, data, batch_size, mesh=mesh)
         ended = next(progress for progress in reports if progress.metrics)  # the first epoch
         return jax.device_get(ended.state.params)

@@ -13,6 +13,11 @@ Column = tuple[str, str | Callable[[Record], str]]
 WHICH: tuple[Column, ...] = (("model", "{model}"), ("device", "{device}"))
 
 
+def file_name(record: Record) -> str:
+    """Of a record without its suffix: the command and the kinds of devices, `bench_cpu`."""
+    return "_".join([record["name"], *record["devices"]])
+
+
 def machine(record: Record) -> str:
     """One line: what was measured, where, with which versions, when."""
     system = record["system"]

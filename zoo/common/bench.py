@@ -62,15 +62,11 @@ def time_call(
     warmup: int = 1,
     donate: Sequence[int] = (),
 ) -> Timing:
-    """Times `function(*args)`, compiled, with the options of `device.jit`.
+    """Times `function(*args)`, compiled with the options of `device.jit`, `runs` times.
 
-    Args:
-      function: of arrays, or pytrees of them.
-      *args: its arguments; they stay valid.
-      runs: how many runs are timed.
-      warmup: how many come before them, untimed.
-      donate: numbers of the arguments whose memory the function may use for its result; each run
-        gets a copy of them, made before the clock starts.
+    Before that come so many untimed runs as `warmup` says. The function may use the memory of the
+    arguments that `donate` numbers for its result: each run gets a copy of them, made before the
+    clock starts, so all arguments stay valid.
 
     Raises:
       ValueError: there is no run to time.
@@ -85,7 +81,7 @@ def time_call(
         given = (jax.tree.map(jnp.copy, a) if i in donate else a for i, a in enumerate(args))
         given = jax.block_until_ready(tuple(given))
         began = time.perf_counter()
-        jax.block_until_ready(compiled(*given))
+        jax.block_until_ready(compiled(*given))  # a call returns before the device has finished
         return time.perf_counter() - began
 
     return Timing(compile_seconds, tuple(run() for _ in range(warmup + runs))[warmup:])
@@ -135,16 +131,8 @@ def training(
 
     It times the loop that the chapters train with, `fit.iterate`, on data that lie on the device,
     from the clock between two reports: what an epoch adds (drawing its order, reading the metrics)
-    is in the time, compilation is not.
-
-    Args:
-      task: the model.
-      config: its configuration.
-      data: as `task.random` gives it.
-      batch_size: examples per update.
-      runs: how many are timed; one more comes before them, untimed.
-      seconds: the least length of a run.
-      mesh: splits each batch over several devices.
+    is in the time, compilation is not. The data are as `task.random` gives them, `seconds` is the
+    least length of a run, and one more comes before those that are timed.
     """
     reports = endless(task, config, data, batch_size, mesh=mesh, call_seconds=min(0.25, seconds))
     values, compile_seconds, done, spent = [], next(reports).compile_seconds, 0, 0.0
@@ -152,10 +140,10 @@ def training(
     for progress in reports:
         now = time.perf_counter()
         done, spent, before = done + progress.steps, spent + now - before, now
-        if spent >= seconds:
+        if spent >= seconds:  # a single call may be too short to time
             values.append(done * batch_size / spent)
             done, spent = 0, 0.0
-        if len(values) > runs:
+        if len(values) > runs:  # the first one was the warm-up
             return Rates(tuple(values[1:]), compile_seconds), progress.state
     raise AssertionError("the loop ends only when it is left")
 
@@ -176,7 +164,7 @@ def endless(
         task.optimizer(config, task.updates(config, steps)),
         task.begin(config, data),
         task.prepare(config, data),
-        epochs=10**6,
+        epochs=10**6,  # more than anyone waits for
         batch_size=batch_size,
         shuffle=task.shuffle(config),
         mesh=mesh,

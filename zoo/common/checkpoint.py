@@ -40,10 +40,8 @@ class CheckpointError(ValueError):
 def save(folder: Path, state: Any, notes: dict[str, Any]) -> Path:
     """Writes `folder/checkpoints/STEP.safetensors` whole or not at all, and keeps the newest two.
 
-    Args:
-      folder: of the run; made if need be.
-      state: any pytree of arrays and typed keys with an attribute `step`.
-      notes: small and of JSON's types, given back by `restore`.
+    The state is any pytree of arrays and typed keys with an attribute `step`; the notes, small and
+    of JSON's types, are given back by `restore`.
 
     Raises:
       CheckpointError: it could not be written (no space, read-only ...), or `folder` holds a later
@@ -72,9 +70,7 @@ def latest(folder: Path) -> Path | None:
 def restore(folder: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     """The newest checkpoint as (state, notes), bit for bit what was saved.
 
-    Args:
-      folder: of the run.
-      like: a state of the same tree; of its leaves, shapes and dtypes count, values do not.
+    `like` is a state of the same tree; of its leaves, shapes and dtypes count, values do not.
 
     Raises:
       CheckpointError: there is none, it is of another model, or it is damaged.
@@ -86,11 +82,9 @@ def restore(folder: Path, like: Any) -> tuple[Any, dict[str, Any]]:
             "step: check the path, or start a new run"
         )
     *earlier, path = found
-    advice = (
-        f"delete {path} to go back to {earlier[-1]}"
-        if earlier
-        else "there is no earlier one: start a new run"
-    )
+    advice = "there is no earlier one: start a new run"
+    if earlier:
+        advice = f"delete {path} to go back to {earlier[-1]}"
     state, record = _read(path, like, f"checkpoint {path}", advice)
     return state, record["notes"]
 
@@ -122,8 +116,8 @@ def load_weights(path: Path, like: Any) -> Any:
 def _write(path: Path, tree: Any, record: dict[str, Any], what: str, otherwise: str) -> None:
     import safetensors.numpy
 
-    arrays = _to_numpy(tree)
-    record |= {"leaves": _describe(tree), "generators": _generators(tree)}
+    arrays, generators = _to_numpy(tree)
+    record |= {"leaves": _describe(tree), "generators": generators}
     header = json.dumps({**record, "sha256": _digest(arrays, record)}, sort_keys=True)
     # One entry alone: the header would list several in any order.
     content = safetensors.numpy.save(arrays, {"record": header})
@@ -155,23 +149,18 @@ def _read(path: Path, like: Any, what: str, advice: str) -> tuple[Any, dict[str,
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         record = json.loads(header["__metadata__"]["record"])
         leaves, expected = record["leaves"], record.pop("sha256")
-        arrays = {
-            name: _array(leaves[name][0], found) for name, found in safetensors.deserialize(content)
-        }
+        entries = safetensors.deserialize(content)
+        arrays = {name: _array(leaves[name][0], entry) for name, entry in entries}
     except Exception as error:  # safetensors has its own exception, NumPy and JSON others
         raise _damaged(path, _cause(error), advice) from error
     found = _digest(arrays, record)
     if found != expected:
         raise _damaged(path, f"the digest is {found}, expected {expected}", advice)
     _compare(leaves, here, what)
-    generators = record["generators"]
-    restored = [
-        jax.random.wrap_key_data(jnp.array(arrays[name]), impl=generators[name])
-        if name in generators
-        else jnp.array(arrays[name])
-        for name in here
-    ]
-    return jax.tree.unflatten(jax.tree.structure(like), restored), record
+    restored = {name: jnp.array(arrays[name]) for name in here}  # in the order of `like`
+    for name, generator in record["generators"].items():
+        restored[name] = jax.random.wrap_key_data(restored[name], impl=generator)
+    return jax.tree.unflatten(jax.tree.structure(like), restored.values()), record
 
 
 def _array(dtype: str, found: dict[str, Any]) -> np.ndarray:
@@ -194,27 +183,19 @@ def _named(tree: Any) -> dict[str, Any]:
     return named
 
 
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _describe(tree: Any) -> dict[str, list]:
     """[dtype, shape] of every leaf by name, as JAX sees it (a Python float is float32)."""
     shapes = jax.eval_shape(lambda tree: tree, tree)
     return {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in _named(shapes).items()}
 
 
-def _generators(tree: Any) -> dict[str, str]:
-    """The generator of every typed key, by name."""
+def _to_numpy(tree: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The leaves by name, typed keys as their words; and each key's generator by name."""
     leaves = {name: jnp.asarray(leaf) for name, leaf in _named(tree).items()}
-    return {n: str(jax.random.key_impl(leaf)) for n, leaf in leaves.items() if _is_key(leaf)}
-
-
-def _to_numpy(tree: Any) -> dict[str, np.ndarray]:
-    """The leaves by name, typed keys as their words."""
-    leaves = {name: jnp.asarray(leaf) for name, leaf in _named(tree).items()}
-    leaves = {n: jax.random.key_data(leaf) if _is_key(leaf) else leaf for n, leaf in leaves.items()}
-    return jax.device_get(leaves)
+    typed = jax.dtypes.prng_key
+    keys = {n: leaf for n, leaf in leaves.items() if jax.dtypes.issubdtype(leaf.dtype, typed)}
+    words = {name: jax.random.key_data(key) for name, key in keys.items()}
+    return jax.device_get(leaves | words), {n: str(jax.random.key_impl(k)) for n, k in keys.items()}
 
 
 def _digest(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> str:
@@ -233,13 +214,13 @@ def _compare(saved: dict[str, list], here: dict[str, list], what: str) -> None:
         left, right = saved.get(name), here.get(name)
         if left != right:
             differences.append(f"{name} is {_leaf(left)} there, {_leaf(right)} here")
-    if not differences:
-        return
-    shown, more = "; ".join(differences[:3]), len(differences) - 3
-    raise CheckpointError(
-        f"{what} is of another model: {shown}{f'; and {more} more' if more > 0 else ''}. "
-        "Give the configuration that it was trained with"
-    )
+    if differences[3:]:
+        differences[3:] = [f"and {len(differences) - 3} more"]
+    if differences:
+        raise CheckpointError(
+            f"{what} is of another model: {'; '.join(differences)}. "
+            "Give the configuration that it was trained with"
+        )
 
 
 def _leaf(description: list | None) -> str:

@@ -101,7 +101,7 @@ def main(doc: str | None, commands: Commands | Command, tasks: Sequence[Task] = 
 
 
 def _dispatch(doc: str | None, commands: Commands, tasks: Mapping[type, Task]) -> None:
-    import tyro
+    import tyro  # here, since a notebook needs none
 
     def app(commands: Commands) -> tyro.extras.SubcommandApp:
         made = tyro.extras.SubcommandApp()
@@ -135,6 +135,7 @@ def _with_flags(command: Command, tasks: Mapping[type, Task]) -> Command:
         resumed = getattr(keywords.get("options"), "resume", None)
         command(*args, config=configure(task, config, resumed, tasks.values()), **keywords)
 
+    # By keyword alone, and `config` last, so that the command's own flags come first in --help.
     own = parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=flags(task))
     others = [
         p if p.kind is p.VAR_POSITIONAL else p.replace(kind=p.KEYWORD_ONLY)

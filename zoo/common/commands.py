@@ -15,6 +15,7 @@ def make(task: Task) -> dict[str, cli.Command]:
 
     A chapter adds its own commands and replaces those of these that do more for its model.
     """
+    # The annotations are read by `cli.main`, which makes the flags of them.
     options_type = cli.RunOptions if task.synthetic else cli.Options
     which_type = cli.TrainedModel if task.synthetic else cli.Trained
 
@@ -62,17 +63,9 @@ def make(task: Task) -> dict[str, cli.Command]:
         print(trained.publish(run, task, into))
 
     train_command.__doc__ = f"Train {task.about}; Ctrl-C saves, --resume DIR goes on."
-    named = {
-        "train": train_command,
-        "evaluate": evaluate_command,
-        "figures": figures_command,
-        "bench": bench_command,
-        "export": export_command,
-        "publish": publish_command,
-    }
-    if task.pictures is None:
-        del named["figures"]
-    return named
+    made = [train_command, evaluate_command, *([figures_command] if task.pictures else [])]
+    made += [bench_command, export_command, publish_command]
+    return {command.__name__.removesuffix("_command"): command for command in made}
 
 
 def train(task: Task, config: Any, options: cli.RunOptions) -> Trained:
@@ -80,7 +73,7 @@ def train(task: Task, config: Any, options: cli.RunOptions) -> Trained:
     mesh = run.devices(options)
     source, folder = getattr(options, "data", "auto"), getattr(options, "data_dir", None)
     dataset = task.load(config, source, folder)
-    config = task.fill(config, dataset)
+    config = task.fill(config, dataset)  # before config.json is written
     print(dataset.description)
     folder, state = run.train(task, config, options, dataset, mesh)
     about = run.read_config(folder, task.name, task.config_type)[1]
@@ -130,15 +123,12 @@ def keep(model: Trained, results: dict[str, Any], name: str = "evaluation") -> P
 
 def draw(model: Trained, dataset: Any) -> list[Path]:
     """All pictures of a model, in its folder."""
-    from zoo.common import figures
-
     if model.task.pictures is None:
         return []
-    drawn = model.task.pictures(model, dataset)
-    return [
-        figures.save(figure, model.folder / "figures" / f"{name}.png")
-        for name, figure in drawn.items()
-    ]
+    from zoo.common import figures  # matplotlib takes half a second
+
+    folder, drawn = model.folder / "figures", model.task.pictures(model, dataset)
+    return [figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
 
 
 def save(model: Trained, name: str, figure: Any) -> None:

@@ -49,7 +49,7 @@ def page(width: float, height: float, title: str = "", caption: str = "") -> Fig
         y = 0.4 * _CAPTION_LINE / whole
         text = figure.text(0.08 / width, y, "\n".join(lines), size=SMALL, color=GREY, va="bottom")
         text.set_parse_math(False)
-        text.set_in_layout(False)
+        text.set_in_layout(False)  # its place is kept free by `layout` already
     return figure
 
 
@@ -68,7 +68,7 @@ def draw_image(
     axes: Axes, image: np.ndarray, title: str = "", colour: str = INK, size: float = SMALL
 ) -> None:
     """One image of `check_images`, its pixels as squares, without ticks."""
-    top = 255 if image.dtype == np.uint8 else 1.0
+    top = 255 if image.dtype == np.uint8 else 1.0  # whatever it holds: a dark image stays dark
     grey = image[..., 0] if image.shape[2:] == (1,) else image
     axes.imshow(grey, cmap="gray", vmin=0, vmax=top, interpolation="nearest")
     axes.set_axis_off()
@@ -103,13 +103,9 @@ def draw_curves(
 def image_grid(
     images: Any, titles: Sequence[str] | None = None, columns: int = 10, caption: str = ""
 ) -> Figure:
-    """Images side by side, row by row.
+    """Images side by side, at most `columns` in a row, with a line or more above each.
 
-    Args:
-        images: uint8, or float in [0, 1]; [N, H, W] and [N, H, W, 1] are grey, [N, H, W, 3] RGB.
-        titles: A line or more above each image.
-        columns: The most images in a row.
-        caption: What data these are.
+    They are uint8, or float in [0, 1]; [N, H, W] and [N, H, W, 1] are grey, [N, H, W, 3] RGB.
 
     Raises:
         ValueError: When the images are not as above.
@@ -263,12 +259,9 @@ def confusion(labels: Any, predictions: Any, classes: Sequence[str], caption: st
 
 
 def confusion_matrix(counts: Any, classes: Sequence[str], caption: str = "") -> Figure:
-    """How often each true class (row) was called which class (column).
+    """How often each true class (row) was called which class (column), whole numbers [K, K].
 
-    Args:
-        counts: Whole numbers [K, K]; the colour is the share of the row.
-        classes: The K names.
-        caption: What data these are.
+    The colour is the share of the row.
     """
     counts, size = np.asarray(counts), len(classes)
     total, right = int(counts.sum()), int(np.trace(counts))
@@ -284,6 +277,7 @@ def confusion_matrix(counts: Any, classes: Sequence[str], caption: str = "") -> 
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)
     for (row, column), count in np.ndenumerate(counts):
+        # Dark letters can't be read on the darker blues.
         colour = "white" if shares[row, column] > 0.55 else INK if count else GREY
         axes.text(column, row, f"{count:,}", ha="center", va="center", size=SMALL, color=colour)
     bar = figure.colorbar(image, ax=axes, format=lambda share, _: f"{100 * share:.0f}", pad=0.02)
@@ -300,7 +294,7 @@ def save(figure: Figure, path: Path | str) -> Path:
         ValueError: When the name does not end in .png.
         OSError: When the file cannot be written; it names `path`.
     """
-    content = io.BytesIO()
+    content = io.BytesIO()  # so that a figure that can't be drawn leaves no file
     path = _named(path, ".png")
     figure.savefig(content, format="png", dpi=DPI)
     return _write(path, content.getvalue())
@@ -311,11 +305,8 @@ def animate(
 ) -> Path:
     """Write figures of one size as an animated GIF that starts again and again; return its path.
 
-    Args:
-        figures: One for each frame; an iterator keeps only one of them in memory.
-        path: Its name ends in .gif; the file appears whole or not at all.
-        seconds: How long each frame stays.
-        hold: How long the last one does.
+    Each frame stays for `seconds`, the last one for `hold`. An iterator of figures keeps only one
+    of them in memory; the file appears whole or not at all.
 
     Raises:
         ValueError: When there is no figure, their sizes differ, or the name is another.

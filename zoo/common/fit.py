@@ -1,4 +1,4 @@
-"""The one supervised training loop: `fit`, and `iterate`, the same loop in the caller's hand.
+"""The one supervised training loop, in the caller's hand: `iterate`, and `last` for its end.
 
 The data set lies on the device, an epoch's order is drawn there, and a batch is gathered inside
 the compiled loop. How many steps one compiled call makes is the loop's own business and changes
@@ -87,7 +87,7 @@ def make_step(
     """
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-        key = jax.random.fold_in(state.key, state.step)
+        key = jax.random.fold_in(state.key, state.step)  # so a resumed run draws the same numbers
         rest = () if state.stats is None else (state.stats,)
         gradient = jax.value_and_grad(loss, has_aux=True)
         (value, aux), grads = gradient(state.params, batch, key, *rest)
@@ -151,7 +151,7 @@ def _make_call(step, batch_size: int, form: Form, sharding: NamedSharding | None
     def single(state, data, order, first, last):
         return one(first, state, data, order)
 
-    options = {"donate_argnums": 0}
+    options = {"donate_argnums": 0}  # else there would be two states in memory
     if sharding is not None:  # else XLA would split what a state carries for each example
         options["out_shardings"] = NamedSharding(sharding.mesh, PartitionSpec())
     return device.jit(loop if form == "loop" else single, **options)
@@ -215,9 +215,10 @@ def iterate(
     began = time.perf_counter()
     call = _make_call(step, batch_size, form, split)
     example = jax.ShapeDtypeStruct((examples,), jnp.int32, sharding=everywhere)
-    call = call.lower(state, data, example, 0, 1).compile()
+    call = call.lower(state, data, example, 0, 1).compile()  # first and last are traced
     compile_seconds = time.perf_counter() - began
 
+    # The first call makes one step, since nobody knows yet how long a step takes.
     done, size, last_metrics = int(state.step), 1, None
     while done < epochs * per_epoch:
         epoch, first = divmod(done, per_epoch)
@@ -243,23 +244,6 @@ def iterate(
                 last_metrics = metrics
             yield Progress(state, epoch + 1, steps, seconds, compile_seconds, metrics)
             compile_seconds = 0.0
-
-
-def fit(
-    *args: Any, on_epoch: Callable[[int, dict[str, float]], None] | None = None, **options: Any
-) -> State:
-    """`iterate` to the end: takes its arguments, returns the last state.
-
-    `on_epoch(epoch, metrics)` is called at the end of each epoch.
-    """
-
-    def reports() -> Iterator[Progress]:
-        for progress in iterate(*args, **options):
-            if on_epoch is not None and progress.metrics is not None:
-                on_epoch(progress.epoch, progress.metrics)
-            yield progress
-
-    return last(reports())
 
 
 def make_evaluate(loss: Loss, batch_size: int) -> Callable[[Weights, Batch], dict[str, float]]:
@@ -304,15 +288,9 @@ def make_evaluate(loss: Loss, batch_size: int) -> Callable[[Weights, Batch], dic
 def predict(function: Callable[[Any, Any], Any], weights: Any, inputs: Any, batch_size: int) -> Any:
     """`function(weights, inputs)` of any number of examples, batch by batch in one compiled call.
 
-    Args:
-      function: of weights and a tree of arrays [B, ...], to one of arrays [B, ...]; compiled once
-        for each function object and shapes, so hand the same object again.
-      weights: a tree of arrays.
-      inputs: a tree of arrays [N, ...].
-      batch_size: examples at a time.
-
-    Returns:
-      A tree of NumPy arrays [N, ...].
+    The inputs are a tree of arrays [N, ...], the result is one of NumPy arrays [N, ...]; between
+    them the function takes and gives [B, ...]. It is compiled once for each function object and
+    shapes, so hand the same object again.
     """
     examples = jax.tree.leaves(inputs)[0].shape[0]
     batch_size = max(1, min(batch_size, examples))
@@ -323,7 +301,7 @@ def predict(function: Callable[[Any, Any], Any], weights: Any, inputs: Any, batc
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:examples], mapped)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64)  # a server calls the same few functions again and again
 def _mapped(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     def whole(weights: Any, inputs: Any, index: jax.Array) -> Any:
         def one(rows: jax.Array) -> Any:
@@ -353,7 +331,7 @@ def _check_finite(state: State, last_metrics: dict[str, float] | None) -> None:
 
 
 def last(reports: Iterator[Progress]) -> State:
-    """The state at the end of `iterate`, in silence."""
+    """The state at the end of `iterate`."""
     for progress in reports:
         state = progress.state
     return state

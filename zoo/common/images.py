@@ -19,12 +19,9 @@ SIDE = 28
 
 
 def read(source: Path | str | bytes, mode: Literal["L", "RGB"] = "RGB", name: str = "") -> Any:
-    """A picture as a `PIL.Image` of 8 bits, grey or RGB.
+    """A file, or its bytes, as a `PIL.Image` of 8 bits, grey (`L`) or RGB.
 
-    Args:
-      source: a file, or its bytes.
-      mode: `L` for grey, else `RGB`.
-      name: what errors call it; the path if not given.
+    Errors call it by `name`, or by its path.
 
     Raises:
       DataError: no such file, no picture that Pillow can read, or numbers without a known range.

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import signal
 import sys
@@ -79,15 +80,13 @@ def create(name: str, config: Any, data: dict[str, Any], out: Path | None = None
 
 def _claim(parent: Path) -> Path:
     """A new folder named by the time, which no other process can get as well."""
-    stamp, number = time.strftime("%Y-%m-%d-%H%M%S"), 1
+    stamp = time.strftime("%Y-%m-%d-%H%M%S")
     parent.mkdir(parents=True, exist_ok=True)
-    while True:
+    for number in itertools.count(1):
         folder = parent / (stamp if number == 1 else f"{stamp}-{number}")
-        try:
+        with contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
-        except FileExistsError:
-            number += 1
 
 
 def newest(name: str) -> Path | None:
@@ -199,12 +198,8 @@ def train(
 ) -> tuple[Path, Any]:
     """Trains in a new run folder, or goes on in the one that --resume names.
 
-    Args:
-      task: the model.
-      config: its frozen dataclass.
-      options: `cli.Options`.
-      dataset: a `Dataset` or another loader's result with name, source, split and description.
-      mesh: from `devices`.
+    `options` are `cli.Options`, the mesh is from `devices`, and the data set is a `Dataset` or
+    another loader's result with name, source, split and description.
 
     Returns:
       The folder and the last state; of several processes only the first one returns, the others
@@ -269,7 +264,7 @@ def _signals() -> Iterator[threading.Event]:
         return
 
     def handle(number, frame):
-        if asked.is_set():
+        if asked.is_set():  # nobody wants to wait for a slow step
             raise KeyboardInterrupt
         asked.set()
 

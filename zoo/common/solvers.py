@@ -42,7 +42,7 @@ def rmsprop(
         mean_square = jax.tree.map(
             lambda c, g: 0.999 * c + (1.0 - 0.999) * g**2, state.mean_square, grads
         )
-        if clip is not None:
+        if clip is not None:  # after the average, as Gorgonia does it
             grads = jax.tree.map(lambda g: jnp.clip(g, -clip, clip), grads)
         updates = jax.tree.map(
             lambda g, c, w: -learning_rate * g / jnp.sqrt(c + 1e-8) - l2 * w,

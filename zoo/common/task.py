@@ -154,6 +154,7 @@ class Task:
 
     def begin(self, config: Any, data: Batch) -> State:
         """The state before the first update of a loop that trains by gradients."""
+        # Drawn in this order ever since: another one would make another run of each seed.
         init_key, fit_key = jax.random.split(jax.random.key(config.seed))
         if self.init is None:
             params = self.model.init(init_key, config)
@@ -165,6 +166,7 @@ class Task:
 
     def like(self, config: Any) -> Any:
         """The shapes and dtypes of a state; nothing is computed."""
+        # One batch will do, since no state depends on how many examples there are.
         data = self.random(config, getattr(config, "batch_size", 1))
         return jax.eval_shape(lambda: self.start(config, data))
 
@@ -207,13 +209,11 @@ class Task:
     ) -> Any:
         """Fits the model to `data`; returns the last state.
 
-        Args:
-          config: one of the model's `RECIPES`, or changed by `dataclasses.replace`.
-          data: arrays with a leading axis of examples, as the `train` of the task's data set.
-          test: measured at the end of each epoch, if given.
-          state: a restored state to go on from.
-          mesh: several devices to split each batch over.
-          follow: consumes the reports of `iterate`: shows progress, saves, stops.
+        The configuration is one of the model's `RECIPES`, or changed by `dataclasses.replace`; the
+        data are arrays with a leading axis of examples, as the `train` of the task's data set.
+        `test` is measured at the end of each epoch. Training goes on from `state`, if given, splits
+        each batch over the devices of `mesh`, and `follow` consumes the reports of `iterate`: shows
+        progress, saves, stops.
         """
         state = self.start(config, data) if state is None else state
         return follow(self.iterate(config, state, data, test, mesh))

@@ -34,7 +34,7 @@ BATCH = 500
 _PRIVATE = ("--out", "--data-dir", "--resume")  # flags that mean nothing on another machine
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class Trained:
     """A trained model."""
 
@@ -73,9 +73,7 @@ class Trained:
     def predict(self, prediction: str | None = None, /, **inputs: Any) -> dict[str, np.ndarray]:
         """One of `predictions` on any number of examples: arrays [N, ...] to arrays [N, ...].
 
-        Args:
-          prediction: its name; the main one if not given.
-          **inputs: arrays with a leading axis, by the names in `Prediction.inputs`.
+        It is the main one if not named; the inputs are named as in `Prediction.inputs`.
 
         Raises:
           ValueError: there is no such prediction, or an input has another name, shape or type.
@@ -141,11 +139,7 @@ def find(name: str) -> Task:
 
 
 def load(folder: Path | str, task: Task | None = None) -> Trained:
-    """The newest checkpoint of a run.
-
-    Args:
-      folder: of the run.
-      task: the run's model; looked up by the name in its config.json if not given.
+    """The newest checkpoint of a run; its model is looked up by config.json if not given.
 
     Raises:
       RunError, CheckpointError: it is no run, one of another model, or damaged.
@@ -158,10 +152,7 @@ def load(folder: Path | str, task: Task | None = None) -> Trained:
 
 
 def published(task: Task | str) -> Trained:
-    """The model that comes with zoo, as float32.
-
-    Args:
-      task: a `Task` or its name, `ch08_vae` or `ch06_cnn/speedrun`.
+    """The model that comes with zoo, as float32, of a task or its name, `ch06_cnn/speedrun`.
 
     Raises:
       RunError: zoo has no such model.
@@ -214,12 +205,8 @@ def choose(task: Task, which: Any) -> Trained:
 def publish(folder: Path, task: Task | None = None, into: Path | None = None) -> Path:
     """Makes the model of a run the published one; returns the path of the weights.
 
-    The card takes what the run's config.json, summary.json and evaluation*.json say.
-
-    Args:
-      folder: of the run.
-      task: the run's model; looked up by its name if not given.
-      into: the folder to write to, if not the chapter's.
+    The card takes what the run's config.json, summary.json and evaluation*.json say; `into` is
+    another folder than the chapter's.
 
     Raises:
       RunError, CheckpointError: it is no run, or its weights are too large or not finite.
@@ -230,7 +217,7 @@ def publish(folder: Path, task: Task | None = None, into: Path | None = None) ->
     leaves = jax.tree.leaves(halves)
     if not all(jnp.isfinite(leaf).all() for leaf in leaves):
         raise run.RunError(f"weights of {folder} don't fit into float16: they are not finite there")
-    size = sum(leaf.nbytes for leaf in leaves)
+    size = sum(leaf.nbytes for leaf in leaves)  # a repository keeps every version for ever
     if size > LIMIT:
         raise run.RunError(
             f"the weights of {folder} take {size:,} bytes as float16, expected at most {LIMIT:,}: "

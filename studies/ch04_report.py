@@ -1,4 +1,4 @@
-"""Keeps the JSON of a measurement and writes README.md's tables and figures from it.
+"""Keeps the JSON of chapter 4's measurements and writes its README.md's tables and figures.
 
 Between the lines `<!-- NAME -->` and `<!-- end -->` of README.md stands what the files NAME_*.json
 say, one section for each machine; the rest of it is left alone.
@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from zoo.ch04_gpu import tables
-from zoo.common import run
+from zoo.ch04_gpu.figures import FIGURES
+from zoo.common import cli, figures, run
 
-EMPTY = "MEASURE: `python -m zoo.ch04_gpu {name}`, then `report`."
+EMPTY = "MEASURE: `python -m zoo.ch04_gpu {name}`, then `python -m studies.ch04_report`."
 SECTION = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def file_name(record: dict[str, Any]) -> str:
-    """Of a record without its suffix: the command and the kinds of devices, `bench_cpu`."""
-    return "_".join([record["name"], *record["devices"]])
 
 
 def load(folder: Path) -> list[dict[str, Any]]:
@@ -67,9 +63,6 @@ def fill(text: str, sections: dict[str, list[str]]) -> str:
 
 def write(results: Path, readme: Path, docs: Path) -> list[Path]:
     """Draws the pictures of all records into `docs` and writes the tables into `readme`."""
-    from zoo.ch04_gpu.figures import FIGURES
-    from zoo.common import figures
-
     if not readme.exists():
         raise run.RunError(f"{readme} is not there: run this in the repository's own folder")
     sections: dict[str, list[str]] = {}
@@ -77,9 +70,34 @@ def write(results: Path, readme: Path, docs: Path) -> list[Path]:
     for record in load(results):
         name, picture = record["name"], None
         if name in FIGURES:
-            path = figures.save(FIGURES[name](record), docs / f"{file_name(record)}.png")
+            path = figures.save(FIGURES[name](record), docs / f"{tables.file_name(record)}.png")
             written.append(path)
             picture = f"../../{path.as_posix()}"
         sections.setdefault(name, []).append(section(record, picture))
     run.write(readme, fill(readme.read_text(encoding="utf-8"), sections))
     return [readme, *written]
+
+
+def report(
+    results: Path = Path("benchmarks/results/ch04_gpu"),
+    readme: Path = Path("zoo/ch04_gpu/README.md"),
+    docs: Path = Path("docs/ch04_gpu"),
+    keep_from: Path | None = None,
+) -> None:
+    """Writes README.md's tables and figures from the JSON files that are kept.
+
+    Args:
+        results: the folder where they are kept
+        readme: what to write the tables into
+        docs: folder for the figures
+        keep_from: a folder of new ones, which are copied into `results` first
+    """
+    if keep_from is not None:
+        for record in load(keep_from):
+            run.write_json(results / f"{tables.file_name(record)}.json", record)
+    for path in write(results, readme, docs):
+        print(path)
+
+
+if __name__ == "__main__":
+    cli.main(__doc__, report)
