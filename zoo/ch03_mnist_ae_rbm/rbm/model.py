@@ -257,13 +257,6 @@ def apply(params: Params, rating: jax.Array) -> jax.Array:
     return jnp.einsum("bkv,k->bv", probabilities, jnp.arange(1.0, probabilities.shape[1] + 1))
 
 
-def recommend(scores: jax.Array, known: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """The best `count` units that are not `known` (bool [B, V]): scores and numbers, [B, count]."""
-    if count > scores.shape[-1]:
-        raise ValueError(f"{count} recommendations were asked for, there are {scores.shape[-1]}")
-    return jax.lax.top_k(jnp.where(known, -jnp.inf, scores), count)
-
-
 def example(config: Config, size: int = 2) -> Batch:
     """A batch of made-up ratings, the same each time: about a third of the units are rated."""
     key = jax.random.key(0)

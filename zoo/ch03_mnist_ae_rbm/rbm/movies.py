@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from zoo.ch03_mnist_ae_rbm.rbm import model, ratings
+from zoo.ch03_mnist_ae_rbm.rbm import ratings
 from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings, Table
 from zoo.ch03_mnist_ae_rbm.rbm.task import predict
 from zoo.common.data import DataError, movielens
@@ -36,9 +36,9 @@ def best(
     """
     if trained.config.example == "user":
         given, row = given[row : row + 1], 0
-    scores = predict(trained.config, trained.params, given)[row : row + 1]
-    found, columns = model.recommend(scores, known, min(count, int((~known).sum())))
-    return list(zip(table.movies[np.asarray(columns[0])].tolist(), found[0].tolist(), strict=True))
+    scores = predict(trained.config, trained.params, given)[row]
+    order = np.argsort(np.where(known[0], np.inf, -scores), kind="stable")[: (~known).sum()]
+    return [(int(table.movies[column]), float(scores[column])) for column in order[:count]]
 
 
 def print_as_the_book(trained: Trained, dataset: Ratings) -> None:
