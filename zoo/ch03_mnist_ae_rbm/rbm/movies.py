@@ -34,7 +34,7 @@ def best(
       known: bool [1, M], what is not to be recommended.
       count: how many, or all that are left.
     """
-    if trained.config.example == "user":
+    if trained.config.example == "user":  # then the others' ratings do not matter
         given, row = given[row : row + 1], 0
     scores = predict(trained.config, trained.params, given)[row]
     order = np.argsort(np.where(known[0], np.inf, -scores), kind="stable")[: (~known).sum()]
