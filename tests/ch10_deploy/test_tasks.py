@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 
 import zoo
-from zoo.ch10_deploy import export, load
+from zoo.ch10_deploy import export, load, store
 from zoo.common import run, trained
 from zoo.common.trained import Trained
 
@@ -79,6 +79,8 @@ def test_an_exported_model_predicts_as_the_trained_one(model, exported):
 
 def test_its_code_and_weights_do_the_same(model, exported):
     contents = export.build(model.task, model.config, model.weights, DATA)
+    assert store.sha256(contents[export.MANIFEST]) == exported.digest  # the same bytes again
+    assert not any(b"/zoo/" in bytes_ or b".py" in bytes_ for bytes_ in contents.values())
     manifest = json.loads(contents[export.MANIFEST])
     cause = ValueError("too old")
     functions, weights = export._from_code("here", contents, manifest, cause)

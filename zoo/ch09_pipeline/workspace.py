@@ -203,6 +203,7 @@ def run(folder: Path) -> dict[str, Any]:
     if not any(stages.listed(folder, which) for which in stages.SETS):
         raise RunError(f"{folder / 'data'} has no files yet: `{_COMMAND} put FILES`")
     with engine.locked(folder, "run") as lock:
+        # Before the stages: the record of the predictions names these commits.
         _note_program(folder)
         _note_data(folder, "Data: changed in place")
         engine.commit(folder, "Parameters, program", *INPUTS)
