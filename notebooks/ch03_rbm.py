@@ -21,6 +21,7 @@ import numpy as np
 from zoo.ch03_mnist_ae_rbm import rbm
 from zoo.ch03_mnist_ae_rbm.rbm import figures, ratings
 from zoo.ch03_mnist_ae_rbm.rbm.task import TASK, predict, sized
+from zoo.common import figures as common
 from zoo.common.data import movielens
 
 # %matplotlib inline
@@ -122,7 +123,8 @@ def follow(reports):
 
 
 state = TASK.train(config, {"rating": given["rating"]}, given, follow=follow)
-figures.learning_curves(rows, caption=dataset.description)
+errors = {"squared_error": "squared error: of chains, of test ratings"}
+common.training_curves(rows, errors, dataset.description)
 
 # %%
 expected = predict(config, state.params, table.train)

@@ -65,7 +65,7 @@ def reconstruct(
         trained_model: which model
         count: how many test images, where no files are named
     """
-    from zoo.ch03_mnist_ae_rbm.autoencoder import figures
+    from zoo.common import figures
 
     if not pictures and count < 1:
         raise DataError(f"got {count} test images, expected at least 1: use --count 20")
