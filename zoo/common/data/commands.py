@@ -95,7 +95,7 @@ def _where(entry: Entry, data_dir: Path | None) -> str:
 def _difference(path: Path, file: File) -> str:
     """What is wrong with a file, or nothing."""
     try:
-        files.check(path, files.read_bytes(path, file.size), file)
+        files.check_published(path, file, files.read_bytes(path))
     except DataError as error:
         return f"differs: {str(error).removeprefix(f'{path}: ')}"
     return ""

@@ -1,6 +1,7 @@
 """What a loader opens and returns, and the fingerprint that a run folder keeps of it."""
 
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,12 @@ class Dataset(NamedTuple):
     """A data set in memory, with what has to be said wherever its results stand."""
 
     name: str
-    """As people call it, "CIFAR-10"."""
+    """As people call it, "CIFAR-10"; other files than the published are "unknown images in ..."."""
     source: str
     """"real" or "sample"."""
     split: str
-    """"official", "holdout" or "sample": what is trained on and what is tested on."""
+    """"official", "holdout" or "sample": what is trained on and what is tested on; "given" for
+    training and test files that are not the published ones."""
     description: str
     """One line for the screen, the run folder and the captions of figures."""
     train: dict[str, np.ndarray]
@@ -45,7 +47,7 @@ def opened(
     else:
         with sample.folder(entry.sample) as folder:
             names = (alternatives or entry.usable)[0]
-            yield found._replace(source=folder, names=names)
+            yield dataclasses.replace(found, source=folder, names=names)
 
 
 def digest(dataset: tuple) -> str:

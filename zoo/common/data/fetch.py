@@ -6,6 +6,7 @@ download is checked against a checksum and appears in the cache whole or not at 
 network the attempt is given up within seconds.
 """
 
+import dataclasses
 import functools
 import os
 import tarfile
@@ -14,7 +15,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import NamedTuple
 
 from zoo.common.data import files
 from zoo.common.data.files import DataError
@@ -30,7 +30,8 @@ SLOWEST = 100_000
 """Bytes per second below which a download is given up, after ten seconds of grace."""
 
 
-class Found(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Found:
     """Where a data set is, or why the built-in sample stands in for it."""
 
     entry: Entry
@@ -40,20 +41,38 @@ class Found(NamedTuple):
     """The files that are there, out of those looked for."""
     reason: str = ""
     """Why it is the sample; empty for the real set."""
+    unknown: list[Path] = dataclasses.field(default_factory=list)
+    """The files read so far that differ from the published ones."""
 
     @property
     def kind(self) -> str:
         """What it is, "real" or "sample"."""
         return "sample" if self.reason else "real"
 
-    def at(self, name: str) -> tuple[Path, File | None]:
-        """A reader's arguments: where a file is and, if it is real, what is known of it."""
-        known = None if self.reason else self.entry.file(name)
-        return path(self.entry, self.source, name), known
+    def at(self, name: str) -> tuple[Path, files.Check | None]:
+        """A reader's arguments: where a file is and, if it is real, what notes a difference."""
+        where = path(self.entry, self.source, name)
+        check = functools.partial(self._compare, where, self.entry.file(name))
+        return where, None if self.reason else check
+
+    def _compare(self, where: Path, known: File, content: bytes) -> None:
+        try:
+            files.check_published(where, known, content)
+        except DataError:
+            # Nothing but downloads is kept in the cache: one that has changed since is broken.
+            if where.is_relative_to(cache()):
+                raise
+            self.unknown.append(where)
 
     def describe(self, name: str, real: str, sample: str) -> str:
         """The line that describes what was read: `real`, or the sample and why it is one."""
-        return f"built-in sample, not {name} ({self.reason}): {sample}" if self.reason else real
+        if self.reason:
+            return f"built-in sample, not {name} ({self.reason}): {sample}"
+        if not self.unknown:
+            return real
+        first, *more = sorted(self.unknown)  # threads may have read them in any order
+        others = f" and {len(more)} more" if more else ""
+        return f"{real}; files that differ from the published ones: {first}{others}"
 
 
 def cache() -> Path:
@@ -266,7 +285,7 @@ def _unpack(entry: Entry, archive: Path, home: Path) -> None:
                 if file and member.isfile():
                     # By one byte more than the record says a larger file shows.
                     content = tar.extractfile(member).read(file.size + 1)
-                    files.check(archive / member.name, content, file)
+                    files.check_published(archive / member.name, file, content)
                     files.write_bytes(home / file.name, content)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise files.fault(archive, "the archive", str(error), "a whole .tar.gz") from error

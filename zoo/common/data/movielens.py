@@ -19,8 +19,8 @@ import numpy as np
 
 from zoo.common.data import dataset, files
 from zoo.common.data.fetch import Found
-from zoo.common.data.files import fault
-from zoo.common.data.registry import ML_1M, ML_1M_NCF, ML_100K, File
+from zoo.common.data.files import Check, DataError, fault
+from zoo.common.data.registry import ML_1M, ML_1M_NCF, ML_100K
 
 FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 NEGATIVES = 99
@@ -65,6 +65,9 @@ def load(
 ) -> MovieLens:
     """A MovieLens set, split into ratings to train on and to test on.
 
+    Files of the same names and format with another content are accepted as "unknown ratings in
+    MovieLens 1M's format" (or 100K's), as far as they agree with each other.
+
     Args:
         name: "ml-100k" or "ml-1m".
         data: "auto", "real" or "sample", see `zoo.common.data.fetch.resolve`.
@@ -85,25 +88,31 @@ def load(
     with dataset.opened(ML_100K if small else ML_1M, data, data_dir) as found:
         read = _read_100k if small else _read_1m
         split, train, test = read(found, split, data_dir)
-        titles, genres = read_movies(*found.at("u.item" if small else "movies.dat"))
+        path, check = found.at("u.item" if small else "movies.dat")
+        titles, genres = read_movies(path, check)
+    rated = np.concatenate([train["item"], test.get("item", train["item"][:0])])
+    if untitled := set(np.unique(rated).tolist()) - set(titles):
+        absent = f"no movie {min(untitled)}"
+        raise fault(path, "the list of movies", absent, "every movie that was rated")
+    name = f"unknown ratings in {title}'s format" if found.unknown else title
     counts = f"{len(train['user']):,} to train on, {len(test.get('user', ())):,} to test on"
     what = "ratings" if "rating" in train else "pairs of user and movie (no rating values)"
     description = found.describe(
-        title,
-        f"{title}, split {split}: {what}, {counts}",
+        name,
+        f"{name}, split {split}: {what}, {counts}",
         f"ratings drawn from a latent-factor model, split {split}, {counts}",
     )
-    return MovieLens(title, found.kind, split, description, train, test, titles, genres)
+    return MovieLens(name, found.kind, split, description, train, test, titles, genres)
 
 
 def read_ratings(
-    path: Path | str, known: File | None = None, line: str = "N::N::N::N"
+    path: Path | str, check: Check | None = None, line: str = "N::N::N::N"
 ) -> dict[str, np.ndarray]:
     r"""The ratings in one file, in its order.
 
     Args:
         path: For example ratings.dat, plain, .gz or .xz.
-        known: The registry's record, whose size and checksum the content must have.
+        check: Called with the file's content, unpacked.
         line: The form of a line, N for a number: user, movie and, if they are known, rating and
             time. "N\tN\tN\tN" in 100K's files, "N::N" in interactions.dat.
 
@@ -115,23 +124,24 @@ def read_ratings(
         DataError: At a malformed line, an id below one, a rating outside 1 to 5, or a pair of user
             and movie for the second time.
     """
-    table = _read_table(path, known, line)
+    table = _read_table(path, check, line)
     ids = table[:, :2]
     if (bad := ((ids < 1) | (ids > LARGEST_ID)).any(axis=1)).any():
         row = int(np.argmax(bad))
         found = f"user {ids[row, 0]} and movie {ids[row, 1]}"
         raise fault(path, f"line {row + 1:,}", found, f"ids from 1 to {LARGEST_ID:,}")
-    pairs = _pairs(ids[:, 0], ids[:, 1])
+    ratings = _columns(path, table)
+    pairs = _pairs(ratings)
     order = np.argsort(pairs, kind="stable")  # of equal pairs the first in the file comes first
     if (again := pairs[order[1:]] == pairs[order[:-1]]).any():
         row = int(order[1:][again].min())
         found = f"{tuple(ids[row].tolist())} a second time"
         raise fault(path, f"line {row + 1:,}", found, "each user and movie once")
-    return _columns(path, table)
+    return ratings
 
 
 def read_movies(
-    path: Path | str, known: File | None = None
+    path: Path | str, check: Check | None = None
 ) -> tuple[dict[int, str], dict[int, tuple[str, ...]]]:
     """Titles and genres by movie id from movies.dat or u.item.
 
@@ -140,14 +150,14 @@ def read_movies(
 
     Args:
         path: The file, plain, .gz or .xz.
-        known: As in `read_ratings`.
+        check: As in `read_ratings`.
 
     Raises:
         DataError: At a malformed line, an id for the second time, an unknown genre, or bytes that
             are not latin-1 text.
     """
     titles, genres = {}, {}
-    for number, line in enumerate(_latin1_lines(path, known), start=1):
+    for number, line in enumerate(_latin1_lines(path, check), start=1):
         if match := _MOVIE.fullmatch(line):
             names = tuple(match[3].split("|"))
         elif match := _ITEM.fullmatch(line):
@@ -190,10 +200,18 @@ def dense(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _read_100k(found: Found, split: str, _: object) -> tuple[str, dict, dict]:
+    if split == "all":
+        return split, read_ratings(*found.at("u.data"), "N\tN\tN\tN"), {}
     split = "u1" if split == "auto" else split
-    parts = ("u.data",) if split == "all" else (f"{split}.base", f"{split}.test")
-    train, *test = (read_ratings(*found.at(part), "N\tN\tN\tN") for part in parts)
-    return split, train, *(test or [{}])
+    train, test = (
+        read_ratings(*found.at(f"{split}.{part}"), "N\tN\tN\tN") for part in ("base", "test")
+    )
+    if (again := _among(test, train)).any():
+        row = int(np.argmax(again))
+        pair = f"user {test['user'][row]} and movie {test['item'][row]} as in {split}.base"
+        path, _ = found.at(f"{split}.test")
+        raise fault(path, f"line {row + 1:,}", pair, "each pair in one of the two files")
+    return split, train, test
 
 
 def _read_1m(found: Found, split: str, data_dir: Path | str | None) -> tuple[str, dict, dict]:
@@ -207,7 +225,15 @@ def _read_1m(found: Found, split: str, data_dir: Path | str | None) -> tuple[str
     with dataset.opened(ML_1M_NCF, data, data_dir) as held:
         if held.kind != found.kind:  # real ratings, and their test set is not available
             return "all", ratings, {}
-        return "leave-one-out", *_leave_one_out(ratings, held)
+        try:
+            parts = _leave_one_out(ratings, held)
+        except DataError:
+            # Other ratings, to which the test set of the published ones need not belong.
+            if found.unknown and split == "auto" and not held.unknown:
+                return "all", ratings, {}
+            raise
+        found.unknown.extend(held.unknown)
+        return "leave-one-out", *parts
 
 
 def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, dict]:
@@ -216,25 +242,45 @@ def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, 
     The files of He et al. number from zero: users in the order of their ids, movies in the order
     in which they first appear in ratings.dat. Here they get the ids of the other files.
     """
-    path, known = found.at("ml-1m.test.rating")
-    test = _columns(path, _read_table(path, known, "N\tN\tN\tN"))
-    negative = _read_table(*found.at("ml-1m.test.negative"), "(N,N)" + "\tN" * NEGATIVES)[:, 2:]
+    path, check = found.at("ml-1m.test.rating")
+    held = _read_table(path, check, "N\tN\tN\tN")
+    other, check = found.at("ml-1m.test.negative")
+    listed = _read_table(other, check, "(N,N)" + "\tN" * NEGATIVES)
+    lines = min(len(held), len(listed))
+    agree = (held[:lines, :2] == listed[:lines, :2]).all(axis=1)
+    line = lines if agree.all() else int(np.argmin(agree))
+    if line < max(len(held), len(listed)):
+        raise fault(other, f"line {line + 1:,}", "another pair or none", f"the pair as in {path}")
     users, items = np.unique(ratings["user"]), by_appearance(ratings["item"])
+    if held[:, 0].max() >= len(users) or listed[:, 1:].max() >= len(items):
+        largest = f"user {held[:, 0].max()} and movie {listed[:, 1:].max()}, counted from zero"
+        expected = f"numbers of the {len(users):,} users and {len(items):,} movies with ratings"
+        raise fault(other, "the largest numbers", largest, expected)
+    test = _columns(path, held)
     test["user"], test["item"] = users[test["user"]], items[test["item"]]
-    test["negative"] = items[negative]
+    test["negative"] = items[listed[:, 2:]]
     # Rows are dropped by their pair, as the held-out file is not in the order of ratings.dat.
-    held = _pairs(test["user"], test["item"])
-    kept = ~np.isin(_pairs(ratings["user"], ratings["item"]), held)
-    return {key: values[kept] for key, values in ratings.items()}, test
+    kept = ~_among(ratings, test)
+    train = {key: values[kept] for key, values in ratings.items()}
+    if (strange := ~_among(test, ratings)).any():
+        row = int(np.argmax(strange))
+        pair = f"user {test['user'][row]} and movie {test['item'][row]}"
+        raise fault(path, f"line {row + 1:,}", pair, "a pair that is among the ratings")
+    ranked = {"user": test["user"][:, None], "item": test["negative"]}
+    if (wrong := _among(ranked, train)).any():
+        row, column = np.argwhere(wrong)[0]
+        pair = f"movie {test['negative'][row, column]}, which user {test['user'][row]} rated"
+        raise fault(other, f"line {row + 1:,}", pair, "movies that the user never rated")
+    return train, test
 
 
-def _read_table(path: Path | str, known: File | None, line: str) -> np.ndarray:
+def _read_table(path: Path | str, check: Check | None, line: str) -> np.ndarray:
     """The numbers of a file of lines like `line`, int64 [L, C]; N has one to ten digits.
 
     A regular expression finds the first line of another form, and numpy parses the numbers, which
     would pass over much that is wrong: one million ratings take half a second.
     """
-    content = files.read_bytes(path, known=known).replace(b"\r\n", b"\n")
+    content = files.read_bytes(path, check=check).replace(b"\r\n", b"\n")
     # Possessive (*+): without it the engine would keep a way back for each of a million lines.
     pattern = re.escape(line).replace("N", "[0-9]{1,10}") + "\n"
     end = re.match(f"(?:{pattern})*+".encode(), content).end()
@@ -262,14 +308,19 @@ def _columns(path: Path | str, table: np.ndarray) -> dict[str, np.ndarray]:
     return {**columns, "rating": rating.astype(np.uint8), "timestamp": timestamp.copy()}
 
 
-def _pairs(user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """One int64 for each pair of ids."""
-    return user.astype(np.int64) << 32 | item.astype(np.int64)
+def _among(some: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> np.ndarray:
+    """For each pair of user and movie whether it is one of the others."""
+    return np.isin(_pairs(some), _pairs(others))
 
 
-def _latin1_lines(path: Path | str, known: File | None) -> list[str]:
+def _pairs(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """One int64 for each pair of user and movie."""
+    return columns["user"].astype(np.int64) << 32 | columns["item"].astype(np.int64)
+
+
+def _latin1_lines(path: Path | str, check: Check | None) -> list[str]:
     """The lines of a text, the last of which must end in a newline too."""
-    content = files.read_bytes(path, 16 * files.MIB, known).replace(b"\r\n", b"\n")
+    content = files.read_bytes(path, 16 * files.MIB, check).replace(b"\r\n", b"\n")
     # Latin-1 that is not ASCII is hardly ever valid UTF-8, of which nothing is ignored here.
     if not content.isascii() and content.decode("utf-8", "ignore").encode() == content:
         raise fault(path, "the whole file", "UTF-8 text", "latin-1", "Convert it with iconv.")
