@@ -266,7 +266,7 @@ def test_other_ratings_need_not_have_the_test_set_of_the_published_ones(folder):
     dataset = movielens.load("ml-1m", "real", folder)
     assert dataset.split == "all"
     assert dataset.name == "unknown ratings in MovieLens 1M's format"
-    with pytest.raises(DataError, match=r"user 299 and movie .*299 users"):
+    with pytest.raises(DataError, match=r"line 300: found user 299.*299 users"):
         movielens.load("ml-1m", "real", folder, "leave-one-out")
 
 
@@ -282,14 +282,12 @@ def test_a_test_set_that_does_not_fit_the_ratings_is_refused(folder):
     held, listed = folder / "ml-1m.test.rating", folder / "ml-1m.test.negative"
     whole = [path.read_bytes() for path in (held, listed)]
     user, movie, negative = re.match(rb"\((\d+),(\d+)\)\t(\d+)", whole[1]).groups()
-    rated = movielens.by_appearance(movielens.load("ml-1m", "real", folder).train["item"])
-    assert len(rated) == 250
     pair, other = b"(%s,%s)" % (user, movie), b"(%s,%s)" % (user, negative)
     for path, old, new, words in [
-        (listed, pair, other, f"{listed}: line 1: .*as in {held}"),
-        (listed, whole[1][-500:].split(b"\n")[-2] + b"\n", b"", f"{listed}: line 300: "),
-        (listed, b"\t%s\t" % negative, b"\t250\t", f"{listed}: .*250.* 250 movies"),
-        (listed, b"\t%s\t" % negative, b"\t0\t", f"{listed}: line 1: .*which user 1 rated"),
+        (listed, pair, other, f"{listed}: line 1: .*the pair in {held}"),
+        (listed, whole[1].splitlines(keepends=True)[-1], b"", f"{listed}: the end: found 299 l"),
+        (listed, b"\t%s\t" % negative, b"\t250\t", f"{listed}: line 1.*250 .* 250 movies"),
+        (listed, b"\t%s\t" % negative, b"\t0\t", f"{listed}: line 1: .*user 1 .*never rated"),
     ]:
         edit(path, old, new)
         with pytest.raises(DataError, match=words):
@@ -298,7 +296,7 @@ def test_a_test_set_that_does_not_fit_the_ratings_is_refused(folder):
             kept.write_bytes(content)
     edit(listed, pair, other)
     edit(held, pair[1:-1].replace(b",", b"\t"), other[1:-1].replace(b",", b"\t"))
-    with pytest.raises(DataError, match=f"{held}: line 1: found user 1 and movie .*among the rat"):
+    with pytest.raises(DataError, match=f"{held}: line 1: found user 1 and .*that was rated"):
         movielens.load("ml-1m", "real", folder)
 
 
@@ -310,7 +308,7 @@ def test_an_edited_100k_is_unknown_and_a_pair_in_both_files_of_a_fold_is_refused
     path = tmp_path / "u3.test"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + (tmp_path / "u3.base").read_bytes().split(b"\n")[7] + b"\n")
-    with pytest.raises(DataError, match=rf"{path}: line 2: .*as in u3\.base"):
+    with pytest.raises(DataError, match=rf"{path}: line 2: .*none of u3\.base"):
         movielens.load("ml-100k", "auto", tmp_path, "u3")
     path.write_bytes(b"".join(lines)[:-3])
     with pytest.raises(DataError, match="cut off"):

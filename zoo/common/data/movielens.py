@@ -126,17 +126,14 @@ def read_ratings(
     """
     table = _read_table(path, check, line)
     ids = table[:, :2]
-    if (bad := ((ids < 1) | (ids > LARGEST_ID)).any(axis=1)).any():
-        row = int(np.argmax(bad))
-        found = f"user {ids[row, 0]} and movie {ids[row, 1]}"
-        raise fault(path, f"line {row + 1:,}", found, f"ids from 1 to {LARGEST_ID:,}")
+    wrong = ((ids < 1) | (ids > LARGEST_ID)).any(axis=1)
+    _refuse(path, wrong, f"ids from 1 to {LARGEST_ID:,}", "user {} and movie {}", ids)
     ratings = _columns(path, table)
     pairs = _pairs(ratings)
     order = np.argsort(pairs, kind="stable")  # of equal pairs the first in the file comes first
-    if (again := pairs[order[1:]] == pairs[order[:-1]]).any():
-        row = int(order[1:][again].min())
-        found = f"{tuple(ids[row].tolist())} a second time"
-        raise fault(path, f"line {row + 1:,}", found, "each user and movie once")
+    again = np.zeros(len(pairs), bool)
+    again[order[1:]] = pairs[order[1:]] == pairs[order[:-1]]
+    _refuse(path, again, "each user and movie once", "({}, {}) a second time", ids)
     return ratings
 
 
@@ -200,17 +197,15 @@ def dense(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _read_100k(found: Found, split: str, _: object) -> tuple[str, dict, dict]:
+    line = "N\tN\tN\tN"
     if split == "all":
-        return split, read_ratings(*found.at("u.data"), "N\tN\tN\tN"), {}
+        return split, read_ratings(*found.at("u.data"), line), {}
     split = "u1" if split == "auto" else split
-    train, test = (
-        read_ratings(*found.at(f"{split}.{part}"), "N\tN\tN\tN") for part in ("base", "test")
-    )
-    if (again := _among(test, train)).any():
-        row = int(np.argmax(again))
-        pair = f"user {test['user'][row]} and movie {test['item'][row]} as in {split}.base"
-        path, _ = found.at(f"{split}.test")
-        raise fault(path, f"line {row + 1:,}", pair, "each pair in one of the two files")
+    train = read_ratings(*found.at(f"{split}.base"), line)
+    path, check = found.at(f"{split}.test")
+    test = read_ratings(path, check, line)
+    wrong = _among(_pairs(test), _pairs(train))
+    _refuse(path, wrong, f"none of {split}.base", "user {} and movie {}", _ids(test))
     return split, train, test
 
 
@@ -228,7 +223,7 @@ def _read_1m(found: Found, split: str, data_dir: Path | str | None) -> tuple[str
         try:
             parts = _leave_one_out(ratings, held)
         except DataError:
-            # Other ratings, to which the test set of the published ones need not belong.
+            # The published test set need not belong to ratings that are not the published ones.
             if found.unknown and split == "auto" and not held.unknown:
                 return "all", ratings, {}
             raise
@@ -241,37 +236,42 @@ def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, 
 
     The files of He et al. number from zero: users in the order of their ids, movies in the order
     in which they first appear in ratings.dat. Here they get the ids of the other files.
+
+    Raises:
+        DataError: When the files do not belong together.
     """
-    path, check = found.at("ml-1m.test.rating")
-    held = _read_table(path, check, "N\tN\tN\tN")
-    other, check = found.at("ml-1m.test.negative")
-    listed = _read_table(other, check, "(N,N)" + "\tN" * NEGATIVES)
-    lines = min(len(held), len(listed))
-    agree = (held[:lines, :2] == listed[:lines, :2]).all(axis=1)
-    line = lines if agree.all() else int(np.argmin(agree))
-    if line < max(len(held), len(listed)):
-        raise fault(other, f"line {line + 1:,}", "another pair or none", f"the pair as in {path}")
+    (path, check), (other, check_other) = map(found.at, ML_1M_NCF.usable[0])
+    table = _read_table(path, check, "N\tN\tN\tN")
+    listed = _read_table(other, check_other, "(N,N)" + "\tN" * NEGATIVES)
+    if len(listed) != len(table):
+        raise fault(other, "the end", f"{len(listed):,} lines", f"{len(table):,} as in {path}")
+    wrong = (listed[:, :2] != table[:, :2]).any(axis=1)
+    _refuse(other, wrong, f"the pair in {path}", "user {} and movie {}", listed)
     users, items = np.unique(ratings["user"]), by_appearance(ratings["item"])
-    if held[:, 0].max() >= len(users) or listed[:, 1:].max() >= len(items):
-        largest = f"user {held[:, 0].max()} and movie {listed[:, 1:].max()}, counted from zero"
-        expected = f"numbers of the {len(users):,} users and {len(items):,} movies with ratings"
-        raise fault(other, "the largest numbers", largest, expected)
-    test = _columns(path, held)
+    wrong = (listed[:, 0] >= len(users)) | (listed[:, 1:] >= len(items)).any(axis=1)
+    expected = f"numbers of {len(users):,} users and {len(items):,} movies, from zero"
+    _refuse(other, wrong, expected, "user {}, movie {} or {} ...", listed)
+    test = _columns(path, table)
     test["user"], test["item"] = users[test["user"]], items[test["item"]]
     test["negative"] = items[listed[:, 2:]]
+    pairs, held = _pairs(ratings), _pairs(test)
+    wrong = ~_among(held, pairs)
+    _refuse(path, wrong, "a pair that was rated", "user {} and movie {}", _ids(test))
     # Rows are dropped by their pair, as the held-out file is not in the order of ratings.dat.
-    kept = ~_among(ratings, test)
-    train = {key: values[kept] for key, values in ratings.items()}
-    if (strange := ~_among(test, ratings)).any():
-        row = int(np.argmax(strange))
-        pair = f"user {test['user'][row]} and movie {test['item'][row]}"
-        raise fault(path, f"line {row + 1:,}", pair, "a pair that is among the ratings")
-    ranked = {"user": test["user"][:, None], "item": test["negative"]}
-    if (wrong := _among(ranked, train)).any():
-        row, column = np.argwhere(wrong)[0]
-        pair = f"movie {test['negative'][row, column]}, which user {test['user'][row]} rated"
-        raise fault(other, f"line {row + 1:,}", pair, "movies that the user never rated")
-    return train, test
+    kept = ~_among(pairs, held)
+    ranked = _pairs({"user": test["user"][:, None], "item": test["negative"]})
+    wrong = _among(ranked, pairs[kept]).any(axis=1)
+    _refuse(other, wrong, "movies that the user never rated", "user {} and some rated", _ids(test))
+    return {key: values[kept] for key, values in ratings.items()}, test
+
+
+def _refuse(
+    path: Path | str, wrong: np.ndarray, expected: str, found: str, rows: np.ndarray
+) -> None:
+    """Raise a `DataError` at the first line, if any, that is wrong; `found` formats its row."""
+    if wrong.any():
+        line = int(np.argmax(wrong))
+        raise fault(path, f"line {line + 1:,}", found.format(*rows[line]), expected)
 
 
 def _read_table(path: Path | str, check: Check | None, line: str) -> np.ndarray:
@@ -302,20 +302,23 @@ def _columns(path: Path | str, table: np.ndarray) -> dict[str, np.ndarray]:
     if not rest:
         return columns
     rating, timestamp = rest
-    if (bad := (rating < 1) | (rating > 5)).any():
-        row = int(np.argmax(bad))
-        raise fault(path, f"line {row + 1:,}", f"rating {rating[row]}", "1 to 5")
+    _refuse(path, (rating < 1) | (rating > 5), "1 to 5", "rating {2}", table)
     return {**columns, "rating": rating.astype(np.uint8), "timestamp": timestamp.copy()}
 
 
-def _among(some: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> np.ndarray:
-    """For each pair of user and movie whether it is one of the others."""
-    return np.isin(_pairs(some), _pairs(others))
+def _ids(columns: dict[str, np.ndarray]) -> np.ndarray:
+    return np.stack([columns["user"], columns["item"]], axis=1)
 
 
 def _pairs(columns: dict[str, np.ndarray]) -> np.ndarray:
     """One int64 for each pair of user and movie."""
     return columns["user"].astype(np.int64) << 32 | columns["item"].astype(np.int64)
+
+
+def _among(pairs: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which pairs are among the others; `np.isin`, whose hash table takes seconds for these."""
+    others = np.sort(np.append(others, np.iinfo(np.int64).max))  # none is beyond the last
+    return others[np.searchsorted(others, pairs)] == pairs
 
 
 def _latin1_lines(path: Path | str, check: Check | None) -> list[str]:
