@@ -10,7 +10,7 @@ import time
 import pytest
 
 from zoo.common.data import DataError, fetch, files
-from zoo.common.data.registry import ENTRIES, Download, Entry, File
+from zoo.common.data.registry import ENTRIES, Entry, File
 
 CONTENT = b"data " * 1000
 HTML = b"<!DOCTYPE html><html>Service unavailable</html>"
@@ -76,7 +76,7 @@ def entry(*urls, content=CONTENT, name="a.txt"):
         title="a test",
         licence="none",
         files=(File("a.txt", len(CONTENT), sha256(CONTENT)),),
-        downloads=(Download(name, len(content), sha256(content), urls),),
+        downloads=(File(name, len(content), sha256(content), urls=urls),),
         usable=(("a.txt",),),
         places=("", "sub"),
         home="sub",
@@ -186,7 +186,7 @@ def test_the_order_is_data_dir_then_variable_then_cache(tmp_path, monkeypatch):
     for place in reversed(places):
         (place / "a.txt.gz").write_bytes(gzip.compress(CONTENT))
         assert fetch.resolve(entry(), "real", tmp_path / "named").source == place
-    assert fetch.path(entry(), places[0], "a.txt") == places[0] / "a.txt.gz"
+    assert fetch.resolve(entry()).at("a.txt")[0] == places[1] / "a.txt.gz"
 
 
 def read(found):

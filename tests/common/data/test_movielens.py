@@ -287,7 +287,7 @@ def test_a_test_set_that_does_not_fit_the_ratings_is_refused(folder):
         (listed, pair, other, f"{listed}: line 1: .*the pair in {held}"),
         (listed, whole[1].splitlines(keepends=True)[-1], b"", f"{listed}: the end: found 299 l"),
         (listed, b"\t%s\t" % negative, b"\t250\t", f"{listed}: line 1.*250 .* 250 movies"),
-        (listed, b"\t%s\t" % negative, b"\t0\t", f"{listed}: line 1: .*user 1 .*never rated"),
+        (listed, b"\t%s\t" % negative, b"\t0\t", f"{listed}: line 1: .*user 0 .*never rated"),
     ]:
         edit(path, old, new)
         with pytest.raises(DataError, match=words):
@@ -296,7 +296,7 @@ def test_a_test_set_that_does_not_fit_the_ratings_is_refused(folder):
             kept.write_bytes(content)
     edit(listed, pair, other)
     edit(held, pair[1:-1].replace(b",", b"\t"), other[1:-1].replace(b",", b"\t"))
-    with pytest.raises(DataError, match=f"{held}: line 1: found user 1 and .*that was rated"):
+    with pytest.raises(DataError, match=f"{held}: line 1: found user 0 and .*that was rated"):
         movielens.load("ml-1m", "real", folder)
 
 

@@ -27,9 +27,7 @@ CLASSES = (
 RECORD = 1 + 3 * 32 * 32
 TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST = "test_batch.bin"
-_OFFICIAL = ((*TRAIN, TEST),)
-SPLITS = {"auto": (), "official": _OFFICIAL, "given": _OFFICIAL, "holdout": (TRAIN,)}
-"""The sets of files that each split can do with, the best first; () is any that is usable."""
+SPLITS = ("auto", "official", "given", "holdout")
 FIRST_THOUSAND = "test_batch.first1000.bin"
 MOST = 60_000
 """The largest number of records that is believed in one file."""
@@ -51,8 +49,8 @@ def read_batch(path: Path | str, check: Check | None = None) -> tuple[np.ndarray
 def load(data: str = "auto", data_dir: Path | str | None = None, split: str = "auto") -> Dataset:
     """CIFAR-10: "image" uint8 [N, 32, 32, 3] (a view, see above) and "label" uint8 [N].
 
-    Files of the same names and format with another content are accepted as "unknown images in
-    CIFAR-10's format", of any number; their classes are named by their numbers.
+    Other files of these names are "unknown images in CIFAR-10's format"; their classes have
+    numbers for names.
 
     Args:
         data: "auto", "real" or "sample", see `zoo.common.data.fetch.resolve`.
@@ -72,7 +70,8 @@ def load(data: str = "auto", data_dir: Path | str | None = None, split: str = "a
         if data == "sample":
             raise DataError("CIFAR-10: the built-in sample has no official split; use split auto.")
         data = "real"  # not auto: who wants the official split has no use for the sample
-    with dataset.opened(CIFAR10, data, data_dir, *SPLITS[split]) as found:
+    usable = {"auto": CIFAR10.usable, "holdout": (TRAIN,)}.get(split, ((*TRAIN, TEST),))
+    with dataset.opened(CIFAR10._replace(usable=usable), data, data_dir) as found:
         train, test = _read(found)
     name, classes, whole = "CIFAR-10", CLASSES, "official"
     if found.kind == "sample":
@@ -100,7 +99,7 @@ def first_thousand(data_dir: Path | str | None = None) -> dict[str, np.ndarray] 
     not to be called CIFAR-10 test accuracy. Taken from test_batch.first1000.bin or test_batch.bin;
     None where neither is found, or what is found differs from the published file.
     """
-    found = fetch.locate(CIFAR10, data_dir, (FIRST_THOUSAND,), (TEST,))
+    found = fetch.locate(CIFAR10._replace(usable=((FIRST_THOUSAND,), (TEST,))), data_dir)
     if found is None:
         return None
     images, labels = read_batch(*found.at(found.names[0]))

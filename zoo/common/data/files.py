@@ -93,8 +93,7 @@ def check_size(path: Path | str, found: int, expected: int) -> None:
 def checksum(content: bytes, algorithm: str) -> str:
     """The hexadecimal checksum of some bytes: "sha256", "md5" or "git" (a blob's object id)."""
     if algorithm == "git":
-        head = b"blob %d\0" % len(content)
-        return hashlib.sha1(head + content, usedforsecurity=False).hexdigest()
+        algorithm, content = "sha1", b"blob %d\0" % len(content) + content
     return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
 
 
@@ -181,14 +180,14 @@ def _check_start(path: Path, start: bytes) -> None:
     if not start:
         raise fault(path, "byte 0", "an empty file", "data")
     _reject_html(path, start)
+    packed = next((suffix for suffix, magic in _MAGIC.items() if start.startswith(magic)), None)
     suffix = path.suffix.lower()
-    if suffix in _MAGIC and not start.startswith(_MAGIC[suffix]):
+    if suffix in _MAGIC and packed != suffix:
         advice = f"If the file is not compressed, rename it to {path.stem}."
         raise fault(path, "byte 0", start[:6].hex(" "), f"the start of a {suffix} file", advice)
-    for other, magic in _MAGIC.items():
-        if suffix not in _MAGIC and start.startswith(magic):
-            advice = f"Rename it to {path.name}{other}."
-            raise fault(path, "byte 0", f"a compressed {other} file", "plain data", advice)
+    if packed and packed != suffix:
+        advice = f"Rename it to {path.name}{packed}."
+        raise fault(path, "byte 0", f"a compressed {packed} file", "plain data", advice)
 
 
 def _reject_html(path: Path, content: bytes) -> None:

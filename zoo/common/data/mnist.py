@@ -51,8 +51,7 @@ def read_labels(path: Path | str, check: Check | None = None) -> np.ndarray:
 def load(data: str = "auto", data_dir: Path | str | None = None) -> Dataset:
     """MNIST: "image" uint8 [N, 28, 28] and "label" uint8 [N], 60,000 to train on, 10,000 to test.
 
-    Files of the same names and format with another content, for example Fashion-MNIST's, are
-    accepted as "unknown images in MNIST's format", of any number.
+    Other files of these names, as Fashion-MNIST's, are "unknown images in MNIST's format".
 
     Args:
         data: "auto", "real" or "sample", see `zoo.common.data.fetch.resolve`.

@@ -65,8 +65,7 @@ def load(
 ) -> MovieLens:
     """A MovieLens set, split into ratings to train on and to test on.
 
-    Files of the same names and format with another content are accepted as "unknown ratings in
-    MovieLens 1M's format" (or 100K's), as far as they agree with each other.
+    Other files of these names are "unknown ratings in MovieLens 1M's format", or 100K's.
 
     Args:
         name: "ml-100k" or "ml-1m".
@@ -204,8 +203,8 @@ def _read_100k(found: Found, split: str, _: object) -> tuple[str, dict, dict]:
     train = read_ratings(*found.at(f"{split}.base"), line)
     path, check = found.at(f"{split}.test")
     test = read_ratings(path, check, line)
-    wrong = _among(_pairs(test), _pairs(train))
-    _refuse(path, wrong, f"none of {split}.base", "user {} and movie {}", _ids(test))
+    wrong, ids = _among(_pairs(test), _pairs(train)), np.stack([test["user"], test["item"]], 1)
+    _refuse(path, wrong, f"none of {split}.base", "user {} and movie {}", ids)
     return split, train, test
 
 
@@ -256,12 +255,12 @@ def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, 
     test["negative"] = items[listed[:, 2:]]
     pairs, held = _pairs(ratings), _pairs(test)
     wrong = ~_among(held, pairs)
-    _refuse(path, wrong, "a pair that was rated", "user {} and movie {}", _ids(test))
+    _refuse(path, wrong, "a pair that was rated", "user {} and movie {}", table)
     # Rows are dropped by their pair, as the held-out file is not in the order of ratings.dat.
     kept = ~_among(pairs, held)
     ranked = _pairs({"user": test["user"][:, None], "item": test["negative"]})
     wrong = _among(ranked, pairs[kept]).any(axis=1)
-    _refuse(other, wrong, "movies that the user never rated", "user {} and some rated", _ids(test))
+    _refuse(other, wrong, "movies that the user never rated", "user {} and rated ones", table)
     return {key: values[kept] for key, values in ratings.items()}, test
 
 
@@ -304,10 +303,6 @@ def _columns(path: Path | str, table: np.ndarray) -> dict[str, np.ndarray]:
     rating, timestamp = rest
     _refuse(path, (rating < 1) | (rating > 5), "1 to 5", "rating {2}", table)
     return {**columns, "rating": rating.astype(np.uint8), "timestamp": timestamp.copy()}
-
-
-def _ids(columns: dict[str, np.ndarray]) -> np.ndarray:
-    return np.stack([columns["user"], columns["item"]], axis=1)
 
 
 def _pairs(columns: dict[str, np.ndarray]) -> np.ndarray:

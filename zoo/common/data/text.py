@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from zoo.common.data import dataset, files
 from zoo.common.data.files import Check, fault
-from zoo.common.data.registry import BOOK_SHAKESPEARE, TINY_SHAKESPEARE
+from zoo.common.data.registry import ENTRIES
 
-_ENTRIES = {entry.name: entry for entry in (TINY_SHAKESPEARE, BOOK_SHAKESPEARE)}
+NAMES = ("tiny-shakespeare", "book-shakespeare")
 
 
 class Text(NamedTuple):
@@ -62,9 +62,9 @@ def load(
     Raises:
         DataError: When the file is not what it should be, or "real" data is not available.
     """
-    if name not in _ENTRIES:
-        raise ValueError(f"name is {name!r}, expected one of {', '.join(_ENTRIES)}")
-    entry = _ENTRIES[name]
+    if name not in NAMES:
+        raise ValueError(f"name is {name!r}, expected one of {', '.join(NAMES)}")
+    entry = ENTRIES[name]
     with dataset.opened(entry, data, data_dir) as found:
         sample = (found.source / "input.txt",)  # one for both texts
         text = read(*(found.at(found.names[0]) if found.kind == "real" else sample))
