@@ -13,13 +13,13 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.harness import ZOO, Run, repeat
-from zoo.ch03_mnist_ae_rbm import autoencoder, feedforward, train
+from zoo.ch03_mnist_ae_rbm import RECIPES, TASKS, autoencoder
 from zoo.common import bench, fit
 from zoo.common.data import mnist
 
 BATCH = 100
 FEEDFORWARD = dataclasses.replace(
-    feedforward.RECIPES["book"],
+    RECIPES["book"],
     pixels="unit",
     objective="cross-entropy",
     target_on=1.0,
@@ -64,10 +64,17 @@ def examples() -> dict[str, np.ndarray]:
 
 def zoo_contender(task: str) -> tuple[Run, float]:
     """The chapter's own loop, and the seconds that compilation took."""
-    config, data = CONFIGS[task], examples()
-    optimizer, state = train.start(config, len(data["image"]))
+    model = TASKS[1] if task.startswith("autoencoder") else TASKS[0]
+    config = CONFIGS[task]
+    data = model.prepare(config, examples())
+    steps = fit.steps_per_epoch(data, BATCH)
     progress = fit.iterate(
-        train.losses(config)[0], optimizer, state, data, epochs=10**6, batch_size=BATCH
+        model.losses(config, steps)[0],
+        model.optimizer(config, model.updates(config, steps)),
+        model.begin(config, data),
+        data,
+        epochs=10**6,
+        batch_size=BATCH,
     )
     compile_seconds = next(progress).compile_seconds
     return repeat(lambda: next(progress).steps * BATCH), compile_seconds

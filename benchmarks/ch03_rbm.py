@@ -13,7 +13,7 @@ from benchmarks.harness import ZOO, Run, repeat
 from zoo.ch03_mnist_ae_rbm import rbm
 from zoo.common import bench, fit
 
-USERS, FILMS, HIDDEN, BATCH = 6_040, 3_706, 200, 100
+USERS, MOVIES, HIDDEN, BATCH = 6_040, 3_706, 200, 100
 RATE = 0.1
 BASE, TORCH, IN_PLACE = "scikit-learn BernoulliRBM", "PyTorch eager", "PyTorch eager, in place"
 NOTE = (
@@ -26,18 +26,18 @@ NOTE = (
 
 
 def flops() -> dict[str, int]:
-    """Operations per user: five products over films and hidden units, 2 for a multiply-add."""
-    return {"training": 5 * 2 * FILMS * HIDDEN}
+    """Operations per user: five products over movies and hidden units, 2 for a multiply-add."""
+    return {"training": 5 * 2 * MOVIES * HIDDEN}
 
 
 def users() -> np.ndarray:
-    """Random interactions, uint8 [USERS, FILMS], the same for everyone."""
-    return (np.random.default_rng(0).random((USERS, FILMS)) < 0.045).astype(np.uint8)
+    """Random interactions, uint8 [USERS, MOVIES], the same for everyone."""
+    return (np.random.default_rng(0).random((USERS, MOVIES)) < 0.045).astype(np.uint8)
 
 
 def zoo_contender() -> tuple[Run, float]:
     """The chapter's own loop, and the seconds that compilation took."""
-    config = rbm.Config(units="binary", visible=FILMS, hidden=HIDDEN)
+    config = rbm.Config(units="binary", visible=MOVIES, hidden=HIDDEN)
     optimizer = optax.sgd(RATE)
     params = rbm.init(jax.random.key(0), config)
     state = fit.start(params, optimizer, jax.random.key(1), metrics=("squared_error",))
@@ -72,8 +72,8 @@ def torch_contender(in_place: bool) -> tuple[Run, float]:
     torch.set_num_threads(bench.system()["threads"])
     torch.manual_seed(0)
     x = torch.from_numpy(users())
-    w = 0.01 * torch.randn(FILMS, HIDDEN)
-    b, c = torch.zeros(FILMS), torch.zeros(HIDDEN)
+    w = 0.01 * torch.randn(MOVIES, HIDDEN)
+    b, c = torch.zeros(MOVIES), torch.zeros(HIDDEN)
 
     def plain(v):
         p = torch.sigmoid(v @ w + c)
@@ -118,7 +118,7 @@ def contend(name: str, task: str) -> tuple[Run, float]:
 
 ROW = harness.Row(
     name="ch03_rbm",
-    title=f"Chapter 3, RBM of {FILMS:,} x {HIDDEN}, CD-1, batch {BATCH}",
+    title=f"Chapter 3, RBM of {MOVIES:,} x {HIDDEN}, CD-1, batch {BATCH}",
     unit="users",
     base=BASE,
     contenders=(BASE, TORCH, IN_PLACE),
@@ -126,7 +126,7 @@ ROW = harness.Row(
     contend=contend,
     note=NOTE,
     flops=flops(),
-    about=lambda: {"batch": BATCH, "users": USERS, "films": FILMS, "hidden": HIDDEN},
+    about=lambda: {"batch": BATCH, "users": USERS, "movies": MOVIES, "hidden": HIDDEN},
 )
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.harness import ZOO, Run, repeat
-from zoo.ch07_dqn import model
-from zoo.ch07_dqn.commands import random_steps
-from zoo.ch07_dqn.train import make_params, run_epoch, start
+from zoo.ch07_dqn.agent import model
+from zoo.ch07_dqn.agent.commands import random_steps
+from zoo.ch07_dqn.agent.train import make_agents, make_params, run_epoch
 from zoo.common import bench
 
 CONFIG = model.RECIPES["modern"]
@@ -36,7 +36,7 @@ NOTE = (
 
 def zoo_training(agents: int) -> tuple[Run, float]:
     """Steps with updates of so many agents, and the seconds that compilation took."""
-    state, params = jax.jit(lambda: start(CONFIG, agents))()
+    state, params = make_agents(CONFIG, agents)
     epoch, compile_seconds = harness.compiled(
         lambda state, params: run_epoch(state, CONFIG, params)[0], state, params
     )

@@ -9,23 +9,26 @@
 # %%
 import jax
 import jax.numpy as jnp
+from IPython.display import SVG
 
 from zoo import ch01_graphs as graphs
-from zoo.ch01_graphs import examples, figures, targets
+from zoo.ch01_graphs import examples, targets
 
-# %matplotlib inline
-# %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}
+
+def show(graph):
+    return SVG(graphs.render(graph))
+
 
 # %% [markdown]
 # ## The book's expressions
 #
-# W x + b: two inputs meet in a product, the bias is added. With `values=True` each box says what
-# it gives.
+# W x + b: two inputs meet in a product, the bias is added. With `values=True` each box shows
+# its value.
 
 # %%
 print(examples.affine(examples.WEIGHTS, examples.INPUT, examples.BIAS))
 arguments = examples.WEIGHTS, examples.INPUT, examples.BIAS
-figures.drawing(graphs.trace(examples.affine, *arguments, values=True))
+show(graphs.trace(examples.affine, *arguments, values=True))
 
 # %% [markdown]
 # ## Gradients at every box
@@ -41,7 +44,7 @@ def loss(w, x):
 
 w, x = jnp.array(examples.WEIGHTS), jnp.array([0.5, 0.7])
 graph = graphs.trace(loss, w, x, gradients=True)
-figures.drawing(graph)
+show(graph)
 
 # %% [markdown]
 # The box of `w` agrees with `jax.grad`:
@@ -54,7 +57,7 @@ jax.grad(loss)(w, x), graph.nodes[0].name, graph.nodes[0].arrays[0].gradient
 # the forward pass runs across.
 
 # %%
-figures.drawing(graphs.trace(jax.grad(loss), w, x))
+show(graphs.trace(jax.grad(loss), w, x))
 
 # %% [markdown]
 # ## Functions within functions
@@ -74,10 +77,10 @@ def recurrent(w, inputs):
 
 nested = graphs.trace(recurrent, w, jnp.ones((5, 2)))
 print(f"{nested.equations} equations, {graphs.cost(nested)}")
-figures.drawing(nested)
+show(nested)
 
 # %%
-figures.drawing(graphs.fold(nested, 0))
+show(graphs.fold(nested, 0))
 
 # %% [markdown]
 # ## A whole network

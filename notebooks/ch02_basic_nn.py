@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from studies import ch02_figures as pictures
 from zoo import ch02_basic_nn as nn
 from zoo.ch02_basic_nn import figures
 
@@ -41,12 +42,12 @@ grads
 # %% [markdown]
 # ## Three programs
 #
-# `train` runs all 10,000 steps in one compiled call. Its history is what each step saw before its
-# update, and the last output is what the book's programs print. The text's own program can't
+# `run_program` runs all 10,000 steps in one compiled call. Its history is what each step saw before
+# its update, and the last output is what the book's programs print. The text's own program can't
 # learn: its cost falls when every output rises.
 
 # %%
-histories = {name: nn.train(config, toy)[1] for name, config in nn.RECIPES.items()}
+histories = {name: nn.run_program(config, toy)[1] for name, config in nn.RECIPES.items()}
 for name, history in histories.items():
     print(f"{name:<8}{history['output'][-1].round(8)}")
 
@@ -64,7 +65,7 @@ figures.programs(outputs, *arrays, "The output for each row, step by step.")
 # %%
 xor = {**toy, "label": jnp.array([0.0, 1.0, 1.0, 0.0])}
 for hidden in (0, 8):
-    history = nn.train(dataclasses.replace(config, hidden=hidden), xor)[1]
+    history = nn.run_program(dataclasses.replace(config, hidden=hidden), xor)[1]
     print(f"{hidden} hidden units: {history['output'][-1].round(3)}")
 
 # %% [markdown]
@@ -77,15 +78,15 @@ for hidden in (0, 8):
 x = jnp.linspace(-4.0, 4.0, 201)
 functions = {"sigmoid": nn.activations.sigmoid, "tanh": nn.activations.tanh}
 functions |= {"leaky ReLU": nn.activations.leaky_relu, "GELU": nn.activations.gelu}
-figures.activations(
+pictures.activations(
     {name: (x, f(x), nn.activations.derivative(f, x)) for name, f in functions.items()}
 )
 
 # %% [markdown]
-# ## Descent, and how it runs away
+# ## Descent, and how it diverges
 #
 # The worked example's sum of squared errors is a parabola with the second derivative 60. Descent
-# runs away above the learning rate 2 / 60.
+# diverges above the learning rate 2 / 60.
 
 # %%
 sse = nn.descent.sse
@@ -113,7 +114,7 @@ maps, paths, costs = {}, {}, {}
 for name in shown:
     problem, run = solvers.PROBLEMS[name], races[name]
     chosen = list(enumerate(solvers.best_rates(run.costs)))
-    maps[name] = figures.Map(*solvers.landscape(problem), problem.minimum)
+    maps[name] = pictures.Map(*solvers.landscape(problem), problem.minimum)
     paths[name] = dict(zip(solvers.SOLVERS, (run.paths[at] for at in chosen), strict=True))
     costs[name] = dict(zip(solvers.SOLVERS, (run.costs[at] for at in chosen), strict=True))
-figures.race(maps, paths, costs, "Each at the best of three rates.")
+pictures.race(maps, paths, costs, "Each at the best of three rates.")

@@ -3,10 +3,10 @@
 #
 # 784 pixels go through 128 units into a code of 64 numbers, and back. `autoencoder.encode` and
 # `autoencoder.decode` are the halves, `autoencoder.apply` is both, `autoencoder.loss` the mean
-# squared error. This notebook defines no model: read `zoo/ch03_mnist_ae_rbm/autoencoder.py`.
+# squared error. This notebook defines no model: read `zoo/ch03_mnist_ae_rbm/autoencoder/model.py`.
 #
 # To train in earnest, take the recipe as it is, or say
-# `python -m zoo.ch03_mnist_ae_rbm train autoencoder` in a terminal.
+# `python -m zoo.ch03_mnist_ae_rbm autoencoder train` in a terminal.
 
 # %%
 import dataclasses
@@ -14,7 +14,9 @@ import dataclasses
 import jax
 import numpy as np
 
-from zoo.ch03_mnist_ae_rbm import autoencoder, figures, train
+from zoo.ch03_mnist_ae_rbm import autoencoder, scale_pixels
+from zoo.ch03_mnist_ae_rbm.autoencoder.task import TASK, denoise, nearest
+from zoo.common import figures
 from zoo.common.data import mnist
 
 # %matplotlib inline
@@ -32,24 +34,30 @@ print(dataset.description)
 #
 # The reports of training carry the state, so one can look at what comes out on the way.
 
+
 # %%
+def reconstruct(params, images):
+    logits = autoencoder.apply(params, scale_pixels(images)).logits
+    return np.asarray(jax.nn.sigmoid(logits)).reshape(images.shape)
+
+
 config = dataclasses.replace(autoencoder.RECIPES["modern"], epochs=4)
 ten = np.unique(dataset.test["label"], return_index=True)[1]
 seen = {"input": dataset.test["image"][ten]}
 untrained = autoencoder.init(jax.random.key(0), config)
-seen["before"] = train.reconstruct(config, untrained, seen["input"])
+seen["before"] = reconstruct(untrained, seen["input"])
 
 
 def follow(reports):
     for report in reports:
         if report.metrics is not None:
             print(f"epoch {report.epoch}: test error {report.metrics['test_mse']:.5f}")
-            back = train.reconstruct(config, report.state.params, seen["input"])
+            back = reconstruct(report.state.params, seen["input"])
             seen[f"epoch {report.epoch}"] = back
     return report.state
 
 
-state = train.train(config, dataset.train, dataset.test, follow=follow)
+state = TASK.train(config, dataset.train, dataset.test, follow=follow)
 figures.strips(seen, "what comes out while it learns", dataset.description)
 
 # %% [markdown]
@@ -69,7 +77,7 @@ def rows(part):
 pca = PCA(config.code, svd_solver="covariance_eigh").fit(rows(dataset.train))
 test = rows(dataset.test)
 linear = pca.inverse_transform(pca.transform(test)).clip(0, 1)
-back = train.reconstruct(config, state.params, dataset.test["image"]).reshape(test.shape)
+back = reconstruct(state.params, dataset.test["image"]).reshape(test.shape)
 print(f"PCA {np.square(linear - test).mean():.5f}")
 print(f"autoencoder after {config.epochs} epochs {np.square(back - test).mean():.5f}")
 
@@ -84,9 +92,9 @@ figures.strips({name: x[:10].reshape(-1, 28, 28) for name, x in first.items()})
 
 # %%
 noisy_config = dataclasses.replace(config, noise=0.5)
-noisy_state = train.train(noisy_config, dataset.train)
+noisy_state = TASK.train(noisy_config, dataset.train)
 clean = dataset.test["image"][:10]
-noisy, denoised = train.denoise(noisy_config, noisy_state.params, clean, jax.random.key(1))
+noisy, denoised = denoise(noisy_config, noisy_state.params, clean, jax.random.key(1))
 figures.strips({"clean": clean, "input": noisy, "output": denoised}, caption=dataset.description)
 
 # %% [markdown]
@@ -96,8 +104,8 @@ figures.strips({"clean": clean, "input": noisy, "output": denoised}, caption=dat
 # which stands at the left.
 
 # %%
-codes = train.encode(config, state.params, dataset.test["image"])
-near = np.concatenate([ten[:, None], train.nearest(codes, ten, 8)], axis=1)
+codes = autoencoder.encode(state.params, scale_pixels(dataset.test["image"]))
+near = np.concatenate([ten[:, None], nearest(np.asarray(codes), 8)[ten]], axis=1)
 labels = dataset.test["label"]
 figures.strips(
     {f"a {labels[row[0]]}": dataset.test["image"][row] for row in near},

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Chapter 3, first part: a feed-forward network
 #
-# The network is a few pure functions: `feedforward.init` makes parameters, `feedforward.apply`
-# turns images into logits, `feedforward.loss` compares them with labels. This notebook calls
+# The network is a few pure functions: `net.init` makes parameters, `net.apply` turns images into
+# logits, `net.loss` compares them with labels. This notebook calls
 # them one by one, trains for three epochs and looks at the answers. It defines no model: read
-# `zoo/ch03_mnist_ae_rbm/feedforward.py` for that.
+# `zoo/ch03_mnist_ae_rbm/feedforward/model.py` for that.
 #
 # To train in earnest, take the recipe as it is, or say
-# `python -m zoo.ch03_mnist_ae_rbm train feedforward` in a terminal.
+# `python -m zoo.ch03_mnist_ae_rbm train` in a terminal.
 
 # %%
 import dataclasses
@@ -15,9 +15,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from zoo.ch03_mnist_ae_rbm import feedforward, figures, sweep, train
-from zoo.common import bench
+from zoo import ch03_mnist_ae_rbm as net
+from zoo.ch03_mnist_ae_rbm.feedforward.figures import answers
+from zoo.ch03_mnist_ae_rbm.feedforward.task import PANELS, TASK, worst_first
+from zoo.common import bench, figures
 from zoo.common.data import mnist
 
 # %matplotlib inline
@@ -46,8 +49,8 @@ print(dataset.description)
 # between 0.1 and 0.999, images in file order. `modern` keeps the widths and adds what helps.
 
 # %%
-book, modern = feedforward.RECIPES["book"], feedforward.RECIPES["modern"]
-params = feedforward.init(jax.random.key(0), book)
+book, modern = net.RECIPES["book"], net.RECIPES["modern"]
+params = net.init(jax.random.key(0), book)
 print(f"{sum(a.size for a in jax.tree.leaves(params)):,} weights")
 jax.tree.map(jnp.shape, params)
 
@@ -59,13 +62,11 @@ jax.tree.map(jnp.shape, params)
 
 # %%
 batch = {
-    "image": train.scale_pixels(jnp.asarray(dataset.train["image"][:100]), "book"),
+    "image": net.scale_pixels(jnp.asarray(dataset.train["image"][:100]), "book"),
     "label": jnp.asarray(dataset.train["label"][:100]),
 }
-product, metrics = feedforward.loss(
-    params, batch, objective="product", target_on=0.9, target_off=0.1
-)
-entropy, _ = feedforward.loss(params, batch)
+product, metrics = net.loss(params, batch, objective="product", target_on=0.9, target_off=0.1)
+entropy, _ = net.loss(params, batch)
 print(f"the book's loss {product:.4f}, cross-entropy {entropy:.2f} nats,")
 print(f"accuracy {metrics['accuracy']:.0%}")
 
@@ -90,14 +91,14 @@ print(f"-log p: {slope(lambda z: -jax.nn.log_softmax(z)[1]):.6f}")
 # Model functions are never jitted inside the model's file: the caller does it, at the edge.
 
 # %%
-gradient = jax.grad(feedforward.loss, has_aux=True)
+gradient = jax.grad(net.loss, has_aux=True)
 timing = bench.time_call(gradient, params, batch, runs=20)
 print(f"compiled in {timing.compile_seconds:.1f} s, then {1e3 * timing.median:.1f} ms a batch")
 
 # %% [markdown]
 # ## Training
 #
-# `train.train` draws an order for each epoch, moves the images about, updates, and gives back
+# `net.train` draws an order for each epoch, moves the images about, updates, and gives back
 # the last state. `follow` consumes its reports; here it keeps one line for each epoch.
 
 # %%
@@ -113,44 +114,49 @@ def follow(reports):
 
 
 short = dataclasses.replace(modern, epochs=3)
-state = train.train(short, dataset.train, dataset.test, follow=follow)
+state = net.train(short, dataset.train, dataset.test, follow=follow)
 
 # %%
-figures.feedforward_curves(rows, caption=dataset.description)
+figures.training_curves(rows, PANELS, dataset.description)
 
 # %% [markdown]
-# ## What it says
+# ## What it predicts
 #
 # The book's program writes ten probabilities for each test image, and one must find the mistakes
 # by eye. Here are the ones that the network is surest of.
 
 # %%
 images, labels = dataset.test["image"], dataset.test["label"]
-probabilities = train.predict_probabilities(short, state.params, images)
+logits = net.apply(state.params, net.scale_pixels(images))
+probabilities = np.asarray(jax.nn.softmax(logits))
 print("\n".join(str(row.round(6)) for row in probabilities[:3]))
 figures.confusion(labels, probabilities.argmax(1), dataset.classes, dataset.description)
 
 # %%
-worst = figures.worst_first(labels, probabilities)[:12]
-figures.answers(
+worst = worst_first(labels, probabilities)[:12]
+answers(
     images[worst], labels[worst], probabilities[worst], dataset.classes,
-    "the worst mistakes: blue is right, orange is said", dataset.description,
+    "the worst mistakes: blue is right, orange is the prediction", dataset.description,
 )  # fmt: skip
 
 # %% [markdown]
 # ## The exercises
 #
 # Other losses, widths, depths, epochs and batch sizes are fields of `Config`. Settings of one
-# shape need not be tried one after the other: `sweep.sweep` maps one program over all of them.
+# shape need not be tried one after the other: networks that differ in numbers alone are lanes of
+# one program, which `jax.vmap` maps over all of them. Here it is one update at three rates;
+# `python -m studies.ch03_sweep sweep` does so for whole runs.
+
 
 # %%
-rates, decays = (1e-3, 4e-3, 1.6e-2), (0.0, 0.3)
-lanes = [
-    dataclasses.replace(modern, epochs=2, learning_rate=rate, weight_decay=decay)
-    for rate in rates
-    for decay in decays
-]
-few = {name: array[:6_000] for name, array in dataset.train.items()}
-history = [epoch.metrics["test_accuracy"] for epoch in sweep.sweep(lanes, few, dataset.test)]
-accuracies = np.reshape(history, (-1, len(rates), len(decays), 1))
-figures.sweep(accuracies, rates, decays, dataset.description)
+def update(rate):
+    config = dataclasses.replace(modern, learning_rate=rate, solver="sgd")
+    optimizer = TASK.optimizer(config, 1)
+    grads, _ = gradient(state.params, batch)
+    updates, _ = optimizer.update(grads, optimizer.init(state.params), state.params)
+    return net.loss(optax.apply_updates(state.params, updates), batch)[0]
+
+
+rates = jnp.array([0.001, 0.01, 0.1])
+for rate, loss in zip(rates, jax.vmap(update)(rates), strict=True):
+    print(f"rate {rate:5.3f}: loss on this batch {loss:.4f}")

@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import zoo
 from zoo import ch07_dqn as dqn
-from zoo.ch07_dqn import figures, views
-from zoo.ch07_dqn.train import q_values
+from zoo.ch07_dqn import figures
+from zoo.ch07_dqn.agent.train import q_values
+from zoo.ch07_dqn.play import show
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}
@@ -31,7 +33,7 @@ from zoo.ch07_dqn.train import q_values
 
 # %%
 maze = dqn.maze.generate(jax.random.key(7))
-print(dqn.maze.draw(maze, dict.fromkeys(views.shortest(maze)[1:-1], "·")))
+print(dqn.maze.draw(maze, dict.fromkeys(dqn.maze.shortest(maze)[1:-1], "·")))
 
 # %%
 many = jax.jit(dqn.maze.many)(jnp.arange(1000))
@@ -89,30 +91,31 @@ def follow(reports):
     return report.state
 
 
-run, params = dqn.train(small, follow=follow)
+mazes = dqn.TASKS[0].load(small, "auto", None)
+run = dqn.train(small, mazes.train, follow=follow)
 
 # %%
 steps = small.epoch_steps * np.arange(1, small.epochs + 1)
-figures.learning_curve(run.home, run.lengths, steps, "3x5 cells, four mazes")
+figures.learning_curve(run.home, run.lengths, steps, mazes.description)
 
 # %% [markdown]
 # ## What it knows, and its walk
 
 # %%
-first = jax.tree.map(lambda a: a[0], (run.agents, params))
-tried = dqn.greedy(small, first[0].params, first[1])
-figures.values(first[1].maze, tried.values, "values of the network")
+net, params = jax.tree.map(lambda a: a[0], (run.agents.params, dqn.make_mazes(small)))
+tried = dqn.greedy(small, net, params)
+figures.values(params.maze, tried.values, "values of the network")
 
 # %%
-sites = views.until_goal(tried.sites, int(first[1].maze.goal))
-views.show(first[1].maze, sites)
+sites = dqn.maze.until_goal(tried.walk.sites, int(params.maze.goal))
+show(params.maze, sites)
 
 # %% [markdown]
 # Value iteration knows the maze and gives the true values. How far off is the network?
 
 # %%
-best = dqn.environment.optimal_values(first[1], small.discount).max(-1)
-found = q_values(small, first[0].params, jnp.arange(len(best))).max(-1)
+best = dqn.environment.optimal_values(params, small.discount).max(-1)
+found = q_values(small, net, jnp.arange(len(best))).max(-1)
 on_way = np.array(sites[:-1])
 for site in on_way[:: max(1, len(on_way) // 6)]:
     print(f"tile {site:3d}: value {found[site]:7.3f}, true {best[site]:7.3f}")
@@ -121,11 +124,14 @@ for site in on_way[:: max(1, len(on_way) // 6)]:
 # ## One network for all mazes
 #
 # `planner` is a Q-network that looks at the whole maze and applies one convolution again and again.
-# It has 256 parameters. Untrained it knows nothing; `python -m zoo.ch07_dqn planner train` trains
-# it on mazes that are new at every step, and tries it on mazes that it never saw.
+# It has 256 parameters. A trained one comes with zoo: `python -m zoo.ch07_dqn planner train`
+# trained it on mazes that were new at every step. This is its way through another one.
 
 # %%
-planner_params = dqn.planner.init(jax.random.key(0), dqn.planner.RECIPES["modern"])
-cells = dqn.maze.many(jnp.arange(3), rows=5, columns=5, grid="cells")
-values = dqn.planner.apply(planner_params, dqn.planner.image(cells.exits, cells.goal), rounds=26)
-print(sum(a.size for a in jax.tree.leaves(planner_params)), "parameters, values", values.shape)
+trained = zoo.published("ch07_dqn/planner")
+print(sum(a.size for a in jax.tree.leaves(trained.params)), "parameters")
+cells = dqn.maze.generate(jax.random.key(1), rows=5, columns=5, grid="cells")
+values = trained.predict(exits=cells.exits[None], goal=cells.goal[None])["values"][0]
+walk = dqn.environment.walk(cells, dqn.maze.best_moves(cells, values))
+walk = dqn.maze.until_goal(walk.sites, int(cells.goal))
+show(*dqn.maze.walk_over_tiles(cells, walk))

@@ -90,7 +90,8 @@ def follow(reports):
 tiny = dataclasses.replace(config, hidden=(200,), latents=2, epochs=15)
 state = vae.train(tiny, train, test, follow=follow)
 trained = Trained(vae.TASKS[0], tiny, {"params": state.params})
-figures.learning_curves(rows, caption=dataset.description)
+panels = {"reconstruction": "−log p(x | z) (nats)", "kl": "KL (nats)"}
+figures.training_curves(rows, panels, dataset.description)
 
 # %% [markdown]
 # ## What it makes of digits that it has not seen

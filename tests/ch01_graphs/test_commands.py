@@ -100,6 +100,17 @@ def test_functions_get_what_their_parameters_ask_for(model):
     assert function(*arguments)["kernel"].shape == (2, 3)
 
 
+def test_the_name_of_a_model_is_the_loss_that_it_trains_with(tmp_path, capsys):
+    loss, arguments = targets.resolve("ch02_basic_nn")
+    assert jax.tree.map(jnp.shape, arguments[:2]) == (
+        {"output": {"kernel": (3, 1)}},
+        {"input": (4, 3), "label": (4,)},
+    )
+    assert jnp.isfinite(loss(*arguments)[0])
+    commands.draw("ch02_basic_nn", grad=True, out=tmp_path / "loss.dot")
+    assert "ch02_basic_nn (gradient): " in capsys.readouterr().out
+
+
 def test_draw_writes_the_graph_and_its_size(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     commands.draw("zoo.ch99_fake:loss", gradients=True, out=tmp_path / "loss.dot")
@@ -127,6 +138,10 @@ def test_the_gradient_s_results_are_named_like_the_parameters(model):
     ("target", "message"),
     [
         ("zoo.ch06_cnn:", "got 'zoo.ch06_cnn:', expected module:function"),
+        (
+            "ch08_vae/none",
+            "zoo has no model 'ch08_vae/none', expected one of ch08_vae, .* function",
+        ),
         ("zoo.ch98_none:loss", "there is no module zoo.ch98_none"),
         ("zoo.ch99_fake:train", "has no function train: it has init, apply, loss"),
         ("zoo.ch99_fake:odd", "needs an argument temperature, expected one of: params, batch"),

@@ -1,7 +1,6 @@
-"""The losses of all chapters, and their gradients: complete graphs that Graphviz reads."""
+"""The losses of all tasks, and their gradients: complete graphs that Graphviz reads."""
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,42 +9,34 @@ import zoo
 from zoo import ch01_graphs as graphs
 from zoo.ch01_graphs import targets
 
-ROOT = Path(zoo.__file__).parent
-MODELS = [
-    ".".join(("zoo", *path.relative_to(ROOT).with_suffix("").parts))
-    for path in sorted(ROOT.glob("ch*/*.py"))
-    if "\ndef example(" in path.read_text(encoding="utf-8")
-]
+TASKS = zoo.tasks()
+MODELS = [f"{task.model.__name__}:loss" for task in TASKS] + [task.name for task in TASKS]
 
 
 @functools.cache
-def traced(name):
-    """The loss, its arguments, and for it and its gradient: the function and its graph."""
-    loss, arguments = targets.resolve(f"{name}:loss")
+def traced(target):
+    """The loss's arguments, and for it and its gradient: the function and its graph."""
+    loss, arguments = targets.resolve(target)
     functions = loss, targets.gradient(loss)
     return arguments, [(f, graphs.trace(f, *arguments)) for f in functions]
 
 
-def test_there_are_models():
-    assert "zoo.ch06_cnn.model" in MODELS
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_equation_of_the_loss_and_its_gradient_appears_once(name, assert_complete):
-    arguments, functions = traced(name)
+@pytest.mark.parametrize("target", MODELS)
+def test_every_equation_of_the_loss_and_its_gradient_appears_once(target, assert_complete):
+    arguments, functions = traced(target)
     for function, graph in functions:
         assert_complete(graph, function, *arguments)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_graphviz_parses_the_loss_and_its_gradient(name, assert_parses):
-    for _, graph in traced(name)[1]:
+@pytest.mark.parametrize("target", MODELS)
+def test_graphviz_parses_the_loss_and_its_gradient(target, assert_parses):
+    for _, graph in traced(target)[1]:
         assert_parses(graph)
         assert_parses(graphs.fold(graph, 0))
 
 
 def test_gradients_in_the_graph_of_a_loss_are_those_that_training_uses():
-    (params, batch), functions = traced("zoo.ch06_cnn.model")
+    (params, batch), functions = traced("zoo.ch06_cnn:loss")
     loss, gradient = functions[0][0], functions[1][0]
     graph = graphs.trace(loss, params, batch, gradients=True)
     expected = graphs.trace(gradient, params, batch, values=True)

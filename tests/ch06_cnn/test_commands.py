@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -101,9 +102,10 @@ def test_bench_prints_rates(command):
 
 def test_help_teaches_every_command_and_answers_quickly(zoo):
     zoo("ch06_cnn", "--help")
-    began = time.monotonic()
+    began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = zoo("ch06_cnn", "--help")
-    assert time.monotonic() - began < 3
+    # The processor's time: other work on the machine does not count.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began < 3
     for name in ("train", "evaluate", "predict", "figures", "bench", "speedrun"):
         assert name in done.stdout
     assert "speedrun train --recipe speedrun-cpu" in done.stdout

@@ -217,6 +217,6 @@ def test_a_wrong_single_image_is_named(probabilities):
         figures.prediction(np.zeros((28, 28), np.uint8), probabilities[0], CLASSES)
 
 
-def test_the_model_does_not_load_matplotlib():
-    code = "import sys, zoo.ch06_cnn.model; sys.exit('matplotlib' in sys.modules)"
+def test_the_chapter_does_not_load_matplotlib():
+    code = "import sys, zoo.ch06_cnn; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

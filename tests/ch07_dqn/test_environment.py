@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.ch07_dqn import environment
+from zoo.ch07_dqn import book, environment
 from zoo.ch07_dqn import maze as mazes
 
 EAST, SOUTH, NORTH, WEST = range(4)
@@ -56,20 +56,6 @@ def test_an_ended_episode_begins_anew(bend):
     assert state == environment.State(0, 0)
 
 
-def test_the_books_rewards(getkey):
-    maze = generate(getkey())
-    params = environment.book(getkey(), maze)
-    rewards, floor = np.asarray(params.rewards), np.asarray(maze.exits).ravel() != 0
-    assert rewards[maze.goal] == 100
-    assert rewards[maze.start] == -100
-    assert (rewards[~floor] == -100).all()
-    ordinary = np.delete(rewards, [int(maze.start), int(maze.goal)])[
-        np.delete(floor, [int(maze.start), int(maze.goal)])
-    ]
-    assert set(ordinary) == {0.0, -1.0}
-    assert 0.3 < (ordinary == 0).mean() < 0.7
-
-
 def test_spread_episodes_start_everywhere_but_at_the_goal(getkey):
     maze = generate(getkey(), rows=2, columns=2)
     params = environment.modern(maze, spread=True)
@@ -90,12 +76,17 @@ def test_value_iteration_gives_what_distances_say(getkey):
 
 def test_the_best_policy_walks_the_shortest_way(getkey):
     maze = generate(getkey(), extra=0.2)
-    params = environment.modern(maze)
-    policy = environment.optimal_values(params, 0.99).argmax(-1)
-    sites, length = environment.walk(params, policy, 200)
-    assert length == mazes.solve(maze).reshape(-1)[maze.start]
+    policy = environment.optimal_values(environment.modern(maze), 0.99).argmax(-1)
+    sites, length, shortest = environment.walk(maze, policy)
+    assert length == shortest == mazes.solve(maze).reshape(-1)[maze.start]
     assert (sites[length:] == maze.goal).all()
-    assert environment.walk(params, jnp.zeros_like(policy), 200)[1] == -1
+    assert environment.walk(maze, jnp.zeros_like(policy)).length == -1
+
+
+def test_a_summary_of_walks_by_hand():
+    found = environment.summary(np.array([4, -1, 9, -1]), np.array([4, 6, 6, -1]))
+    assert found == {"solved": 0.5, "optimal": 0.25, "ratio": 1.25}
+    assert environment.summary(np.array([-1]), np.array([3]))["ratio"] is None
 
 
 def test_gymnasium_accepts_the_adapter_and_it_walks_alike(getkey):
@@ -104,7 +95,7 @@ def test_gymnasium_accepts_the_adapter_and_it_walks_alike(getkey):
 
     from zoo.ch07_dqn.gym import MazeEnv
 
-    params = environment.book(getkey(), generate(getkey(), rows=2, columns=3), limit=40)
+    params = book.make_params(getkey(), generate(getkey(), rows=2, columns=3), limit=40)
     env = MazeEnv(params, render_mode="ansi")
     check_env(env, skip_render_check=True)
     obs, _ = env.reset(seed=0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from zoo.ch07_dqn import maze as mazes
+from zoo.common.data import DataError
 
 ROWS, COLUMNS, COUNT = 4, 6, 50
 
@@ -128,8 +129,18 @@ def test_a_maze_is_drawn_with_its_walls_and_marks():
     assert tiles[3] == "██      G "
 
 
+def test_a_walk_through_cells_becomes_one_over_tiles(cells):
+    for n in range(2):
+        own = jax.tree.map(lambda a, n=n: a[n], cells)
+        tiles, walk = mazes.walk_over_tiles(own, mazes.shortest(own))
+        assert walk == mazes.shortest(tiles)
+        stuck = mazes.walk_over_tiles(own, mazes.shortest(own)[:3])[1]
+        assert stuck == walk[: len(stuck)]
+        assert len(stuck) == 6
+
+
 def test_what_is_no_maze_is_named(getkey):
-    with pytest.raises(ValueError, match="1x1 cells, expected at least 2"):
+    with pytest.raises(DataError, match="1x1 cells, expected at least 2"):
         mazes.generate(getkey(), 1, 1)
-    with pytest.raises(ValueError, match="method 'kruskal'"):
+    with pytest.raises(DataError, match="method 'kruskal'"):
         mazes.generate(getkey(), method="kruskal")

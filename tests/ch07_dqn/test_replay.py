@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.ch07_dqn import replay
+from zoo.ch07_dqn import book, replay
+from zoo.common.data import DataError
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 6, 13])
@@ -19,9 +20,8 @@ def test_the_ring_holds_what_a_deque_holds(count):
         queue.append(n)
     assert int(replay.size(ring)) == len(queue)
     assert set(ring.items["n"][: len(queue)].tolist()) == set(queue)
-    assert replay.first(ring, 5)["n"].tolist() == [
-        ring.items["n"][i % len(queue)] for i in range(5)
-    ]
+    expected = [ring.items["n"][i % len(queue)] for i in range(5)]
+    assert book.first_memories(ring, 5)["n"].tolist() == expected
     assert np.array_equal(ring.items["x"][:, 0], ring.items["n"])
 
 
@@ -52,10 +52,10 @@ def test_many_at_once_equal_one_after_the_other():
         one = replay.remember(one, n)
     assert np.array_equal(one.items, many.items)
     assert one.count == many.count
-    with pytest.raises(ValueError, match="6 items at once for 5 places"):
+    with pytest.raises(DataError, match="6 items at once for 5 places"):
         replay.remember_all(many, jnp.arange(6))
 
 
 def test_a_ring_needs_a_place():
-    with pytest.raises(ValueError, match="capacity of 0"):
+    with pytest.raises(DataError, match="capacity of 0"):
         replay.empty(0, 0)

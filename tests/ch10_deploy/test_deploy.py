@@ -9,11 +9,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
+import zoo
 from zoo.ch10_deploy import keys
 from zoo.common import cli
 
@@ -24,7 +24,7 @@ jsonschema = pytest.importorskip("jsonschema")
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 K8S = DEPLOY / "k8s"
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+VERSION = zoo.__version__
 KUBERNETES = ("1.34.0", "1.37.0")
 PLAIN = sorted(
     path

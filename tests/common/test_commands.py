@@ -184,6 +184,8 @@ def test_flags_change_the_recipe_and_a_resumed_run_keeps_its_own(folder, line, p
     assert "batch_size is 10 there and 20 here" in out
     out = line("train", "--help")
     assert "(modern: 0.3, slow: 0.001)" in " ".join(out.split())
+    out = line("train", "--recipe", "quick", status=1)
+    assert "got the recipe 'quick', expected modern, slow" in out
     out = line("train", "--out", "run", status=1)
     assert "run holds a run already" in out
 

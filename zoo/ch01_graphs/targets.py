@@ -7,6 +7,7 @@ the batch's entry of that name. The first parameter after `params` may have anot
 the batch's first entry. `ch06_cnn/speedrun`, the name of a model, is the loss that it trains with.
 """
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -72,9 +73,10 @@ def _training_loss(name: str) -> Target:
     except run.RunError as error:
         raise DataError(f"{error}, or a function, such as zoo.ch06_cnn:loss") from error
     config = next(iter(task.recipes.values()))
-    data = task.random(config, max(2, getattr(config, "batch_size", 1)))
-    state = task.begin(config, data)
-    batch = {name: array[:2] for name, array in task.prepare(config, data).items()}
+    if "batch_size" in {field.name for field in dataclasses.fields(config)}:
+        config = dataclasses.replace(config, batch_size=2)
+    data = task.random(config, getattr(config, "batch_size", 2))
+    state, batch = task.begin(config, data), task.prepare(config, data)
     rest = () if state.stats is None else (state.stats,)
     return task.losses(config, 1)[0], (state.params, batch, state.key, *rest)
 

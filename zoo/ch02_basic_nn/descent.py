@@ -79,25 +79,22 @@ def line_loss(params: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def batch_descent(
-    key: jax.Array,
-    params: jax.Array,
-    x: jax.Array,
-    y: jax.Array,
-    *,
-    batch_size: int,
-    rate: float,
-    epochs: int,
+    key: jax.Array, params: jax.Array, data: tuple, rate: float, batch_size: int, epochs: int
 ) -> jax.Array:
     """Descent on `line_loss` by batches, in a new order each epoch; the path [steps + 1, 2].
 
     A batch of all points is batch gradient descent, of one point the stochastic one, and what
     lies between is called mini-batch descent.
 
-    Raises:
-      ValueError: the batch size does not divide the number of points.
+    Args:
+      key: for the orders.
+      params: where it starts, [2].
+      data: x and y, both [points].
+      rate: the learning rate.
+      batch_size: divides the number of points.
+      epochs: passes over the points.
     """
-    if batch_size < 1 or len(x) % batch_size:
-        raise ValueError(f"got batches of {batch_size}, expected a divisor of {len(x)} points")
+    x, y = data
 
     def epoch(params, key):
         order = jax.random.permutation(key, len(x)).reshape(-1, batch_size)

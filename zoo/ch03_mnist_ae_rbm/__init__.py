@@ -1,19 +1,44 @@
 """Chapter 3: a feed-forward net, an autoencoder and a Boltzmann machine.
 
-`from zoo.ch03_mnist_ae_rbm import feedforward`, `autoencoder` or `rbm`: each has `Config`,
-`RECIPES`, `init` and its own functions. `train` binds the first two to MNIST.
+`from zoo import ch03_mnist_ae_rbm as digits`: the feed-forward net's functions are here,
+`digits.autoencoder` and `digits.rbm` have theirs, under the same names.
 """
 
-from zoo.ch03_mnist_ae_rbm import autoencoder, feedforward, rbm, sweep, train
-from zoo.ch03_mnist_ae_rbm.pretrained import pretrained
-from zoo.ch03_mnist_ae_rbm.train import scale_pixels
+import functools
+
+from zoo.ch03_mnist_ae_rbm import autoencoder, feedforward, rbm
+from zoo.ch03_mnist_ae_rbm.autoencoder import task as _autoencoder
+from zoo.ch03_mnist_ae_rbm.digits import scale_pixels
+from zoo.ch03_mnist_ae_rbm.feedforward import task as _feedforward
+from zoo.ch03_mnist_ae_rbm.feedforward.model import (
+    RECIPES,
+    Config,
+    apply,
+    augment,
+    example,
+    init,
+    loss,
+)
+from zoo.ch03_mnist_ae_rbm.rbm import task as _rbm
+from zoo.common import trained
+
+TASKS = (_feedforward.TASK, _autoencoder.TASK, _rbm.TASK)
+train = TASKS[0].train
+pretrained = functools.partial(trained.published, TASKS[0])
 
 __all__ = [
+    "RECIPES",
+    "TASKS",
+    "Config",
+    "apply",
+    "augment",
     "autoencoder",
+    "example",
     "feedforward",
+    "init",
+    "loss",
     "pretrained",
     "rbm",
     "scale_pixels",
-    "sweep",
     "train",
 ]

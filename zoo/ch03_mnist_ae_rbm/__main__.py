@@ -1,42 +1,17 @@
-"""Chapter 3: MNIST by a feed-forward net and an autoencoder; films from a Boltzmann machine.
+"""Chapter 3: a feed-forward net and an autoencoder on MNIST; a Boltzmann machine for movies.
 
-Begin with `train feedforward`, `train autoencoder` or `train rbm` (the modern recipe), or add
-`--recipe book` for the book's program. Ctrl-C saves; `--resume DIR` goes on. The other commands
-work with the newest run: `evaluate MODEL` and `figures MODEL`; `predict 7.png` reads a digit,
-`reconstruct` puts digits through the autoencoder, `recommend --user 42` names films. `sweep`
-trains many feed-forward nets at once.
+Begin with `train` (the feed-forward net, the modern recipe), `autoencoder train` or `rbm train`;
+`--recipe book` is the book's program. Ctrl-C saves; `--resume DIR` goes on. The other commands
+work with the newest run: `evaluate`, `predict 7.png`, `autoencoder reconstruct`, `rbm recommend
+--user 42`.
 """
 
-from zoo.ch03_mnist_ae_rbm import (
-    autoencoder,
-    autoencoder_commands,
-    commands,
-    feedforward,
-    feedforward_commands,
-    rbm,
-    rbm_commands,
-)
+from zoo.ch03_mnist_ae_rbm import TASKS
+from zoo.ch03_mnist_ae_rbm.autoencoder import commands as autoencoder
+from zoo.ch03_mnist_ae_rbm.feedforward import commands as feedforward
+from zoo.ch03_mnist_ae_rbm.rbm import commands as rbm
 from zoo.common import cli
 
-MODELS = {
-    "feedforward": feedforward_commands,
-    "autoencoder": autoencoder_commands,
-    "rbm": rbm_commands,
-}
-
 if __name__ == "__main__":
-    cli.main(
-        __doc__,
-        {
-            "train": {name: module.train for name, module in MODELS.items()},
-            "evaluate": {name: module.evaluate for name, module in MODELS.items()},
-            "predict": feedforward_commands.predict,
-            "reconstruct": autoencoder_commands.reconstruct,
-            "recommend": rbm_commands.recommend,
-            "sweep": feedforward_commands.sweep,
-            "figures": {name: module.figures for name, module in MODELS.items()},
-            "bench": {name: module.bench for name, module in MODELS.items()},
-        },
-        recipes=(feedforward.RECIPES, autoencoder.RECIPES, rbm.RECIPES),
-        resumed=commands.saved_config,
-    )
+    others = {"autoencoder": autoencoder.COMMANDS, "rbm": rbm.COMMANDS}
+    cli.main(__doc__, feedforward.COMMANDS | others, TASKS)

@@ -1,7 +1,13 @@
-"""Chapter 7: a DQN that solves mazes; `from zoo import ch07_dqn as dqn`."""
+"""Chapter 7: a DQN that solves mazes; `from zoo import ch07_dqn as dqn`.
 
-from zoo.ch07_dqn import environment, maze, planner, replay
-from zoo.ch07_dqn.model import (
+`dqn.planner` is one network for mazes that it has never seen, with the same names inside.
+"""
+
+import functools
+
+from zoo.ch07_dqn import book, environment, maze, planner, replay
+from zoo.ch07_dqn.agent import task as _agent
+from zoo.ch07_dqn.agent.model import (
     RECIPES,
     Config,
     apply,
@@ -14,13 +20,20 @@ from zoo.ch07_dqn.model import (
     td_error,
     td_target,
 )
-from zoo.ch07_dqn.pretrained import pretrained
-from zoo.ch07_dqn.train import greedy, train
+from zoo.ch07_dqn.agent.train import greedy, make_mazes
+from zoo.ch07_dqn.planner import task as _planner
+from zoo.common import trained
+
+TASKS = (_agent.TASK, _planner.TASK)
+train = TASKS[0].train
+pretrained = functools.partial(trained.published, TASKS[0])
 
 __all__ = [
     "RECIPES",
+    "TASKS",
     "Config",
     "apply",
+    "book",
     "choose",
     "coordinates",
     "environment",
@@ -28,6 +41,7 @@ __all__ = [
     "greedy",
     "init",
     "loss",
+    "make_mazes",
     "maze",
     "n_step_return",
     "planner",

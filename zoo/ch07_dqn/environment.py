@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.maze import Maze
-
-GOAL, WALL = 100.0, -100.0
 
 
 class Params(NamedTuple):
@@ -35,6 +34,14 @@ class State(NamedTuple):
     time: jax.Array  # int32 [], steps since the episode began
 
 
+class Walk(NamedTuple):
+    """Where a policy leads from the entrance."""
+
+    sites: jax.Array  # int32 [S + 1]; they stay the goal once it is reached
+    length: jax.Array  # int32 [], steps to the goal, -1 if it is not reached
+    shortest: jax.Array  # int32 [], of a shortest way, -1 if there is none
+
+
 def modern(maze: Maze, limit: int = 500, spread: bool = False) -> Params:
     """Clean rewards: every step costs 1, so the best return is minus the length of the way.
 
@@ -44,26 +51,18 @@ def modern(maze: Maze, limit: int = 500, spread: bool = False) -> Params:
       spread: episodes start at all sites that can be stood on, not only at the entrance.
     """
     rewards = jnp.full(maze.exits.size, -1.0)
-    return Params(maze, rewards, jnp.float32(-1.0), _starts(maze, spread), jnp.int32(limit))
+    return Params(maze, rewards, jnp.float32(-1.0), starts(maze, spread), jnp.int32(limit))
 
 
-def book(key: jax.Array, maze: Maze, limit: int = 1000, spread: bool = False) -> Params:
-    """The book's rewards: goal 100, walls and the start -100, other floor 0 or -1, drawn once."""
-    floor = -jax.random.bernoulli(key, 0.5, (maze.exits.size,)).astype(jnp.float32)
-    rewards = jnp.where(maze.exits.reshape(-1) == 0, WALL, floor)
-    rewards = rewards.at[maze.start].set(WALL).at[maze.goal].set(GOAL, mode="drop")
-    return Params(maze, rewards, jnp.float32(WALL), _starts(maze, spread), jnp.int32(limit))
-
-
-def _starts(maze: Maze, spread: bool) -> jax.Array:
+def starts(maze: Maze, spread: bool) -> jax.Array:
+    """The sites where an episode may start, int32 [K]: the entrance, or all but the goal."""
     if not spread:
         return maze.start[None]
-    # As often as it takes to fill an array whose size does not depend on the maze.
     size = maze.exits.size
-    floor = maze.exits.reshape(-1) != 0
-    places = jnp.flatnonzero(floor.at[maze.goal].set(False), size=size, fill_value=maze.start)
-    count = jnp.maximum(floor.at[maze.goal].set(False).sum(), 1)
-    return places[jnp.arange(size) % count].astype(jnp.int32)
+    floor = (maze.exits.reshape(-1) != 0).at[maze.goal].set(False)
+    places = jnp.flatnonzero(floor, size=size, fill_value=maze.start)
+    # Repeated, since the size of an array must not depend on the maze.
+    return places[jnp.arange(size) % jnp.maximum(floor.sum(), 1)].astype(jnp.int32)
 
 
 def reset(key: jax.Array, params: Params) -> tuple[jax.Array, State]:
@@ -126,20 +125,36 @@ def optimal_values(params: Params, discount: float, rounds: int = 1000) -> jax.A
     return jax.lax.fori_loop(0, rounds, improve, jnp.zeros_like(reward))
 
 
-def walk(params: Params, policy: jax.Array, limit: int) -> tuple[jax.Array, jax.Array]:
+def walk(maze: Maze, policy: jax.Array) -> Walk:
     """Follows a policy, one action for each site [S], from the entrance.
 
-    Returns:
-      The sites, int32 [limit + 1], which stay the goal once it is reached, and the number of
-      steps to it, -1 if it is not reached within `limit`.
+    A policy that comes back to a site never ends, so as many steps as sites are enough.
     """
-    to = jnp.take_along_axis(mazes.neighbours(params.maze.exits), policy[:, None], 1)[:, 0]
+    to = jnp.take_along_axis(mazes.neighbours(maze.exits), policy[:, None], 1)[:, 0]
 
-    def move(site, _):
-        site = jnp.where(site == params.maze.goal, site, to[site])
+    def move(site: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+        site = jnp.where(site == maze.goal, site, to[site])
         return site, site
 
-    _, sites = jax.lax.scan(move, params.maze.start, length=limit)
-    sites = jnp.concatenate([params.maze.start[None], sites])
-    there = sites == params.maze.goal
-    return sites, jnp.where(there.any(), jnp.argmax(there), -1)
+    _, sites = jax.lax.scan(move, maze.start, length=len(to))
+    sites = jnp.concatenate([maze.start[None], sites])
+    arrived = sites == maze.goal
+    length = jnp.where(arrived.any(), jnp.argmax(arrived), -1)
+    return Walk(sites, length, mazes.solve(maze).reshape(-1)[maze.start])
+
+
+def summary(length: np.ndarray, shortest: np.ndarray) -> dict[str, float | None]:
+    """Of the walks [N] in several mazes: how many reach the goal, and by how long a way.
+
+    Returns:
+      The shares that are `solved` and that took a shortest way (`optimal`), and the mean `ratio` of
+      length to optimum over those solved, None if there are none.
+    """
+    length, shortest = np.asarray(length), np.asarray(shortest)
+    solved = length >= 0
+    ratio = length[solved] / shortest[solved]
+    return {
+        "solved": float(solved.mean()),
+        "optimal": float((solved & (length == shortest)).mean()),
+        "ratio": float(ratio.mean()) if solved.any() else None,
+    }

@@ -56,12 +56,12 @@ class MazeEnv(gymnasium.Env):
 
     def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
         """(observation, reward, terminated, truncated, info), as `environment.step` has them."""
-        there = self.to[self.site][action]
-        reward = self.bump if there == self.site else self.rewards[there]
-        self.site, self.time = there, self.time + 1
-        terminated = there == self.goal
+        before, self.site = self.site, self.to[self.site][action]
+        reward = self.bump if self.site == before else self.rewards[self.site]
+        self.time += 1
+        terminated = self.site == self.goal
         truncated = not terminated and self.time >= self.limit
-        return there, reward, terminated, truncated, {"legal": self.legal[there].copy()}
+        return self.site, reward, terminated, truncated, {"legal": self.legal[self.site].copy()}
 
     def render(self) -> str | None:
         """The maze in text with `@` where the walker is."""

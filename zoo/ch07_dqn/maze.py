@@ -1,17 +1,21 @@
-"""Mazes as data: generation, distances, pictures in text. Pure, for `jax.jit` and `jax.vmap`.
+"""Mazes as data: generation, distances, ways, pictures in text.
 
 A maze is a grid of sites. In a maze of *cells* every site is a room and a wall lies between two
 rooms or it does not; `tiles` makes of it the book's grid, where walls are sites themselves: 5x10
 cells give 11x21 tiles, entered in the west and left in the east.
 
+What makes and solves mazes is pure, for `jax.jit` and `jax.vmap`; the rest works on NumPy arrays.
 Axes: H rows, W columns of sites; S = H * W sites, numbered row by row; A = 4 actions.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from zoo.common.data import DataError, Dataset
 
 ACTIONS = ("east", "south", "north", "west")
 """In the book's order; it calls the step to the next row north."""
@@ -42,7 +46,7 @@ def _inside(rows: int, columns: int) -> np.ndarray:
 
 def _check_size(rows: int, columns: int) -> None:
     if rows < 1 or columns < 1 or rows * columns < 2:
-        raise ValueError(f"got a maze of {rows}x{columns} cells, expected at least 2 cells")
+        raise DataError(f"got a maze of {rows}x{columns} cells, expected at least 2 cells")
 
 
 def depth_first(key: jax.Array, rows: int, columns: int) -> Maze:
@@ -162,10 +166,10 @@ def generate(
       grid: `tiles` as in the book, or `cells`.
 
     Raises:
-      ValueError: there is no such method or grid, or fewer than 2 cells.
+      DataError: there is no such method or grid, or fewer than 2 cells.
     """
     if method not in _METHODS or grid not in ("tiles", "cells"):
-        raise ValueError(
+        raise DataError(
             f"got method {method!r} and grid {grid!r}, expected one of {', '.join(_METHODS)} and "
             "tiles or cells"
         )
@@ -174,6 +178,29 @@ def generate(
     if extra:
         maze = braid(braid_key, maze, extra)
     return tiles(maze) if grid == "tiles" else maze
+
+
+def many(seeds: Any, **options: Any) -> Maze:
+    """The mazes of several seeds [N], with a leading axis; `options` go to `generate`."""
+    return jax.vmap(lambda seed: generate(jax.random.key(seed), **options))(jnp.asarray(seeds))
+
+
+def of_config(key: jax.Array, config: Any, grid: str = "tiles") -> Maze:
+    """A random maze of a configuration with `rows`, `columns`, `method` and `extra`."""
+    options = {"method": config.method, "extra": config.extra, "grid": grid}
+    return generate(key, config.rows, config.columns, **options)
+
+
+def describe(config: Any) -> str:
+    """What `of_config` makes, in words: "5x10 cells, depth-first"."""
+    loops = f", {config.extra:.0%} of the other walls opened" if config.extra else ""
+    return f"{config.rows}x{config.columns} cells, {config.method}{loops}"
+
+
+def dataset(config: Any, description: str, exits: Any) -> Dataset:
+    """The mazes that follow from a configuration, uint8 [mazes, H, W], as a data set."""
+    train = {"exits": np.asarray(exits)}
+    return Dataset("mazes", "generated", config.method, description, train, {}, ())
 
 
 def legal(exits: jax.Array) -> jax.Array:
@@ -186,6 +213,15 @@ def neighbours(exits: jax.Array) -> jax.Array:
     height, width = exits.shape
     here = jnp.arange(height * width)[:, None]
     return jnp.where(legal(exits.reshape(-1)), here + deltas(width), here)
+
+
+def best_moves(maze: Maze, values: jax.Array) -> jax.Array:
+    """The open action of the highest value at each site, int32 [S]; values are [S, A] in any form.
+
+    Where nothing is open it is 0.
+    """
+    open_ = legal(maze.exits.reshape(-1))
+    return jnp.argmax(jnp.where(open_, values.reshape(open_.shape), -jnp.inf), -1)
 
 
 def solve(maze: Maze) -> jax.Array:
@@ -205,34 +241,50 @@ def solve(maze: Maze) -> jax.Array:
     return jnp.where(distance < _FAR, distance, -1).reshape(maze.exits.shape)
 
 
+def shortest(maze: Maze) -> list[int]:
+    """The sites of a shortest way from entrance to goal; the first alone if there is none."""
+    distance = np.asarray(solve(maze)).reshape(-1)
+    to = np.asarray(neighbours(maze.exits))
+    sites = [int(maze.start)]
+    while distance[sites[-1]] > 0:
+        nexts = to[sites[-1]]
+        sites.append(int(nexts[distance[nexts] == distance[sites[-1]] - 1][0]))
+    return sites
+
+
+def until_goal(sites: np.ndarray, goal: int) -> list[int]:
+    """The sites of a walk up to the goal, or all of them if it is not among them."""
+    found = np.flatnonzero(np.asarray(sites) == goal)
+    return np.asarray(sites)[: found[0] + 1 if len(found) else None].tolist()
+
+
+def walk_over_tiles(maze: Maze, sites: Sequence[int]) -> tuple[Maze, list[int]]:
+    """A maze of cells as tiles, and a walk through its cells as one over tiles."""
+    whole = tiles(maze)
+    width, columns = whole.exits.shape[1], maze.exits.shape[1]
+    cells = 2 * np.stack(np.divmod(np.asarray(sites), columns), -1) + 1
+    # Between two cells lies the tile in the middle.
+    points = np.repeat(cells, 2, axis=0)[:-1]
+    points[1::2] = (cells[:-1] + cells[1:]) // 2
+    walk = [int(whole.start), *(points @ (width, 1)).tolist()]
+    return whole, [*walk, int(whole.goal)] if sites[-1] == int(maze.goal) else walk
+
+
 def draw(maze: Maze, marks: dict[int, str] | None = None) -> str:
     """A maze in text, two characters a tile: walls, `S`, `G`, and `marks` by the site's number.
 
     A maze of cells is drawn with its walls, as `tiles` has them.
     """
     exits, start, goal = (np.asarray(part) for part in maze)
-    rows, columns = exits.shape
     shown = {int(start): "S", int(goal): "G", **(marks or {})}
-    if (exits == 0).any():
-        wall = exits == 0
-        at = {divmod(site, columns): mark for site, mark in shown.items()}
-    else:
-        wall = np.ones((2 * rows + 1, 2 * columns + 1), bool)
-        wall[1::2, 1::2] = False
-        wall[1::2, 2::2] = exits & 1 == 0
-        wall[2::2, 1::2] = exits >> 1 & 1 == 0
-        at = {
-            (2 * (site // columns) + 1, 2 * (site % columns) + 1): mark
-            for site, mark in shown.items()
-        }
-    return "\n".join(
-        "".join(
-            f"{at[r, c]:<2}" if (r, c) in at else "██" if w else "  " for c, w in enumerate(row)
-        )
-        for r, row in enumerate(wall)
-    )
-
-
-def many(seeds: Any, **options: Any) -> Maze:
-    """The mazes of several seeds [N], with a leading axis; `options` go to `generate`."""
-    return jax.vmap(lambda seed: generate(jax.random.key(seed), **options))(jnp.asarray(seeds))
+    at = {divmod(site, exits.shape[1]): mark for site, mark in shown.items()}
+    wall = exits == 0
+    if not wall.any():
+        wall = np.asarray(tiles(maze).exits) == 0
+        wall[[1, -2], [0, -1]] = True  # a maze of cells has no gaps in its outer wall
+        at = {(2 * row + 1, 2 * column + 1): mark for (row, column), mark in at.items()}
+    text = np.where(wall, "██", "  ").tolist()
+    for (row, column), mark in at.items():
+        if row < len(text):  # the book's goal may lie outside
+            text[row][column] = f"{mark:<2}"
+    return "\n".join(map("".join, text))

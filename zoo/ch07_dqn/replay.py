@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from zoo.common.data import DataError
+
 
 class Memory(NamedTuple):
     """The last N items that were remembered; an item is any pytree of arrays."""
@@ -20,10 +22,10 @@ def empty(capacity: int, item: Any) -> Memory:
     """A ring for `capacity` items like `item`, which is not stored.
 
     Raises:
-      ValueError: there is no place in it.
+      DataError: there is no place in it.
     """
     if capacity < 1:
-        raise ValueError(f"got a capacity of {capacity}, expected at least 1 (the book's is 2,000)")
+        raise DataError(f"got a capacity of {capacity}, expected at least 1 (the book's is 2,000)")
     items = jax.tree.map(lambda a: jnp.zeros((capacity, *jnp.shape(a)), jnp.result_type(a)), item)
     return Memory(items, jnp.int32(0))
 
@@ -49,7 +51,7 @@ def remember_all(memory: Memory, items: Any) -> Memory:
     """Adds several items, with a leading axis of at most N, one after the other."""
     count = len(jax.tree.leaves(items)[0])
     if count > capacity(memory):
-        raise ValueError(
+        raise DataError(
             f"got {count} items at once for {capacity(memory)} places, expected no more than that"
         )
     places = (memory.count + jnp.arange(count)) % capacity(memory)
@@ -75,10 +77,4 @@ def sample_runs(key: jax.Array, memory: Memory, batch_size: int, length: int) ->
     runs = jnp.maximum(size(memory) - length + 1, 1)
     first = begin + jnp.floor(jax.random.uniform(key, (batch_size,)) * runs).astype(jnp.int32)
     places = (first[:, None] + jnp.arange(length)) % full
-    return jax.tree.map(lambda ring: ring[places], memory.items)
-
-
-def first(memory: Memory, batch_size: int) -> Any:
-    """The first places of the ring, as the book's replay takes them: no sample."""
-    places = jnp.arange(batch_size) % jnp.maximum(size(memory), 1)
     return jax.tree.map(lambda ring: ring[places], memory.items)

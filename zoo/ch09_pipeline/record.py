@@ -151,6 +151,7 @@ def make(folder: Path, command: str) -> dict[str, Any]:
     manifest = run.read_json(folder / "prepared/manifest.json")
     text = (folder / params.FILE).read_text(encoding="utf-8")
     inputs = ("params.yaml", "data.dvc", "code.json", "dvc.yaml")
+    # Each line is two letters of state, a space and a name.
     uncommitted = engine.git(folder, "status", "--porcelain", "--", *inputs).splitlines()
     system = bench.system()
     made = {

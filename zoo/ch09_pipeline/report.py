@@ -97,21 +97,26 @@ def _image(figure: Figure, what: str) -> str:
 
 def accuracies(versions: Sequence[workspace.Version]) -> Figure:
     """The test accuracy of each version of the model, the oldest on the left."""
-    percent = [100 * version.metrics["test_accuracy"] for version in versions]
-    numbers = range(1, len(versions) + 1)
-    return common.curves({"test": percent}, numbers, "version", "accuracy (%)")
+    shares = [version.metrics["test_accuracy"] for version in versions]
+    return _percent("test", shares, range(1, len(versions) + 1), "version")
 
 
 def training(folder: Path) -> list[Figure]:
     """Loss and accuracy on the training pictures of a workspace's model, by epoch."""
     rows = run.read_json(folder / "model/history.json")
     epochs = [row["epoch"] for row in rows]
-    loss, accuracy = ([row[f"train_{name}"] for row in rows] for name in ("loss", "accuracy"))
-    percent = [100 * share for share in accuracy]
+    loss = {"train": [row["train_loss"] for row in rows]}
+    shares = [row["train_accuracy"] for row in rows]
     return [
-        common.curves({"train": loss}, epochs, "epoch", "loss, as the recipe defines it"),
-        common.curves({"train": percent}, epochs, "epoch", "accuracy (%)"),
+        common.curves(loss, epochs, "epoch", "loss, as the recipe defines it"),
+        _percent("train", shares, epochs, "epoch"),
     ]
+
+
+def _percent(name: str, shares: Sequence[float], x: Sequence[int], xlabel: str) -> Figure:
+    figure = common.curves({name: [100 * share for share in shares]}, x, xlabel, "accuracy (%)")
+    figure.axes[0].set_ylim(0, 100)
+    return figure
 
 
 def confusion(folder: Path) -> Figure:

@@ -32,7 +32,7 @@ BATCHES = (".bin", ".bin.gz", ".bin.xz")
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 BLOCK = 100
 """Pictures that are predicted at once."""
-_CLOCK = ("seconds", "examples_per_second")
+_CLOCK = ("seconds", "examples_per_second")  # would make the files of equal trainings differ
 Folder = Annotated[Path, tyro.conf.arg(name="workspace", help="the workspace")]
 
 
@@ -144,6 +144,7 @@ def train(folder: Folder = Path()) -> None:
         "versions": program["versions"],
     }
     run.write_json(out / "card.json", card)
+    # Last: killed before this line, the stage finds its run again and only writes model/ anew.
     shutil.rmtree(done, ignore_errors=True)
     unfinished.rename(done)
 
@@ -193,6 +194,7 @@ def evaluate(folder: Folder = Path()) -> None:
     counts = np.zeros((len(classes), len(classes)), int)
     np.add.at(counts, (labels, probabilities.argmax(-1)), 1)
     accuracy = round(float(np.trace(counts) / len(labels)), 6)
+    # A float32 probability can be 0, whose logarithm would make the mean infinite.
     entropy = round(float(-np.log(np.maximum(own, 1e-30)).mean()), 6)
     content = {"classes": classes, "counts": counts.tolist()}
     run.write_json(folder / "evaluation/confusion.json", content)

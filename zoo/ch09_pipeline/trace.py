@@ -77,6 +77,7 @@ def _model(folder: Path, made: dict[str, Any]) -> Link:
     faults, committed = [], workspace.outputs(_read(folder / "dvc.lock"))
     for file in (made["model"], made["card"]):
         name, kept = file["file"], cached(folder, file["md5"])
+        # Where a later run has put its own model, the cache has the one of that time.
         current = committed.get(name) == file["md5"] and (folder / name).is_file()
         if fault := _fault(folder / name if current else kept, file["sha256"]):
             advice = f"`dvc checkout --force {name}` brings it back"

@@ -141,26 +141,19 @@ def put(folder: Path, chosen: dict[str, list[Path]]) -> str | None:
         DataError: a file is neither batch nor picture, or damaged; nothing has changed then.
     """
     check(folder)
-    names = [path.name for paths in chosen.values() for path in paths]
+    pairs = [(which, path) for which, paths in chosen.items() for path in paths]
+    names = [path.name for _, path in pairs]
     if twice := {name for name in names if names.count(name) > 1}:
         raise DataError(f"two files are named {twice.pop()}: put one of them, or rename it")
-    for path in (path for paths in chosen.values() for path in paths):
-        if stages.read_file(path)[1] is None and path not in chosen.get("new", ()):
+    for which, path in pairs:
+        if stages.read_file(path)[1] is None and which != "new":
             raise DataError(f"{path} has no labels: pictures go to new, by --to new")
-    # On the data's disk, so that a file that was copied whole is moved in at once.
-    scratch = folder / ".dvc" / "tmp"
-    with (
-        engine.locked(folder, "put"),
-        tempfile.TemporaryDirectory(prefix="put-", dir=scratch) as beside,
-    ):
-        moves = []
-        for which, paths in chosen.items():
-            for path in paths:
-                (Path(beside) / which).mkdir(exist_ok=True)
-                copy = shutil.copyfile(path, Path(beside) / which / path.name)
-                moves.append((copy, folder / "data" / which))
-        for copy, target in moves:
-            _move(copy, target)
+    # On the data's disk, so that a file is moved in at once when its copy is whole.
+    options = {"prefix": "put-", "dir": folder / ".dvc" / "tmp"}
+    with engine.locked(folder, "put"), tempfile.TemporaryDirectory(**options) as beside:
+        copies = [shutil.copyfile(path, Path(beside, path.name)) for _, path in pairs]
+        for (which, _), copy in zip(pairs, copies, strict=True):
+            _move(copy, folder / "data" / which)
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         return _note_data(folder, f"Data: put {shown}")
 
@@ -210,6 +203,7 @@ def run(folder: Path) -> dict[str, Any]:
     if not any(stages.listed(folder, which) for which in stages.SETS):
         raise RunError(f"{folder / 'data'} has no files yet: `{_COMMAND} put FILES`")
     with engine.locked(folder, "run") as lock:
+        # Before the stages: the record of the predictions names these commits.
         _note_program(folder)
         _note_data(folder, "Data: changed in place")
         engine.commit(folder, "Parameters, program", *INPUTS)

@@ -1,13 +1,10 @@
 """Classifying many images in shards, each by a worker that needs no other; then merging them.
 
 The book runs its model a hundred times in a Kubernetes Job of ten parallel pods, each on the same
-data. Here worker I of N takes its own part of the images. It writes two files beside the others:
-
-    shard-00002-of-00010.npy     probabilities, float32 [n, K]
-    shard-00002-of-00010.json    the record: which images, model and bytes these are
-
-The record comes last and vouches for the rest, so a worker that was killed has done nothing and one
-that is started again does nothing twice. Files and folders may be URLs such as s3://bucket/images.
+data. Here worker I of N takes its own part of the images and writes `shard-00002-of-00010.npz`: the
+probabilities, float32 [n, K], and a record of which images and model these are of. A file appears
+whole or not at all, so a worker that was killed has done nothing and one that is started again does
+nothing twice. Files and folders may be URLs such as s3://bucket/images.
 """
 
 import hashlib
@@ -15,6 +12,7 @@ import importlib.metadata
 import io
 import json
 import os
+import zipfile
 from pathlib import PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
@@ -68,10 +66,11 @@ def run(
         print(f"{count:,} predictions{known}: {store.join(out, MERGED)}.npz and .json")
         return
     shard, shards = which(shard, shards)
-    done = predict_shard(export.load(model), read_images(images.split(",")), out, shard, shards)
-    start, end = done.record["start"], done.record["end"]
-    what = "predicted" if done.fresh else "predicted before, from the same model and images"
-    print(f"shard {shard} of {shards}, images {start:,} to {end:,}: {what}: {done.location}")
+    given = read_images(images.split(","))
+    start, end = bounds(len(given.pixels), shard, shards)
+    location, fresh = predict_shard(export.load(model), given, out, shard, shards)
+    what = "predicted" if fresh else "predicted before, from the same model and images"
+    print(f"shard {shard} of {shards}, images {start:,} to {end:,}: {what}: {location}")
 
 
 def which(shard: int | None, shards: int | None) -> tuple[int, int]:
@@ -101,6 +100,7 @@ def read_images(locations: list[str]) -> Images:
     Raises:
       ShardError: a file is of another type or damaged, or they differ in the images' shape.
     """
+    # Of the bytes in order, so that shards cut from other files are never merged.
     sha256, parts, labels = hashlib.sha256(), [], []
     for location in locations:
         content = store.read(location)
@@ -138,19 +138,12 @@ def _parse(location: str, content: bytes) -> tuple[np.ndarray, np.ndarray | None
         records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
         return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0]
     if kind == ".npy":
+        # Pickles run code: files of images come from anywhere.
         return np.load(io.BytesIO(content), allow_pickle=False), None
     if kind == ".npz":
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return arrays["image"], arrays.get("label")
     raise ShardError(f"{location} is none of .bin, .npz and .npy")
-
-
-class Done(NamedTuple):
-    """One shard's predictions."""
-
-    location: str
-    record: dict[str, Any]
-    fresh: bool  # False: an earlier worker has predicted them
 
 
 def bounds(count: int, shard: int, shards: int) -> tuple[int, int]:
@@ -160,8 +153,11 @@ def bounds(count: int, shard: int, shards: int) -> tuple[int, int]:
 
 def predict_shard(
     model: export.Exported, images: Images, out: str, shard: int, shards: int
-) -> Done:
-    """Predicts a shard and writes it whole, unless that was done with this model and these images.
+) -> tuple[str, bool]:
+    """Predicts a shard and writes it, unless that was done with this model and these images.
+
+    Returns:
+      The file, and whether it is a new one.
 
     Raises:
       ShardError: the model is no classifier of pictures.
@@ -169,32 +165,24 @@ def predict_shard(
       StoreError: it can't be written.
     """
     start, end = bounds(len(images.pixels), shard, shards)
-    expected = {
-        "shard": shard,
-        "shards": shards,
+    about = {
         "count": len(images.pixels),
-        "start": start,
-        "end": end,
         "model": model.digest,
         "images": images.sha256,
         "classes": list(model.classes),
     }
-    location = store.join(out, _name(shard, shards))
-    found = _read_record(location)
-    if found and expected.items() <= found.items() and _read_shard(location, found) is not None:
-        return Done(f"{location}.npy", found, False)
+    location = _location(out, shard, shards)
+    found = _read_shard(location)
+    if found is not None and about.items() <= found.record.items():
+        return location, False
     probabilities = _classify(model, images.pixels[start:end])
     agree = None
     if images.labels is not None:
         agree = int((probabilities.argmax(-1) == images.labels[start:end]).sum())
-    content = io.BytesIO()
-    np.save(content, probabilities, allow_pickle=False)
-    sha256 = store.sha256(content.getvalue())
     versions = {name: importlib.metadata.version(name) for name in ("zoo", "jax")}
-    record = expected | {"agree": agree, "sha256": sha256, "versions": versions}
-    store.write(f"{location}.npy", content.getvalue())
-    store.write(f"{location}.json", store.as_json(record))  # last: it vouches for the other
-    return Done(f"{location}.npy", record, True)
+    record = json.dumps(about | {"agree": agree, "versions": versions})
+    store.write(location, _npz(probability=probabilities, record=np.array(record)))
+    return location, True
 
 
 def _classify(model: export.Exported, pixels: np.ndarray) -> np.ndarray:
@@ -220,57 +208,53 @@ def merge_shards(out: str, shards: int) -> tuple[int, int | None]:
     Raises:
       ShardError: a shard is missing, damaged, or of another model or other images than the first.
     """
-    locations = [store.join(out, _name(shard, shards)) for shard in range(shards)]
-    records = [_read_record(location) for location in locations]
-    missing = [str(shard) for shard, record in enumerate(records) if record is None]
+    found = [_read_shard(_location(out, shard, shards)) for shard in range(shards)]
+    missing = [str(shard) for shard, part in enumerate(found) if part is None]
     if missing:
-        raise ShardError(f"{out} lacks shard {', '.join(missing)} of {shards}: predict them first")
-    first, parts = records[0], []
-    for location, record in zip(locations, records, strict=True):
+        raise ShardError(
+            f"{out} lacks shard {', '.join(missing)} of {shards}, or it is damaged: predict first"
+        )
+    first = found[0].record
+    for shard, part in enumerate(found):
         for key in ("model", "images", "count", "classes"):
-            if record[key] != first[key]:
+            if part.record[key] != first[key]:
                 raise ShardError(
-                    f"{location}.json is of other {key} than {_name(0, shards)}.json: "
+                    f"{_location(out, shard, shards)} is of other {key} than shard 0: "
                     "predict it again"
                 )
-        part = _read_shard(location, record)
-        if part is None:
-            raise ShardError(f"{location}.npy is not what its record vouches for: predict it again")
-        parts.append(part)
-    probabilities = np.concatenate(parts)
+    probabilities = np.concatenate([part.probabilities for part in found])
     labels = probabilities.argmax(-1).astype(np.uint8)
-    archive = io.BytesIO()
-    np.savez(archive, probability=probabilities, label=labels, classes=np.array(first["classes"]))
-    known = all(record["agree"] is not None for record in records)
-    agree = sum(record["agree"] for record in records) if known else None
+    archive = _npz(probability=probabilities, label=labels, classes=np.array(first["classes"]))
+    counts = [part.record["agree"] for part in found]
+    agree = None if None in counts else sum(counts)
     about = {key: first[key] for key in ("model", "images", "count", "classes", "versions")}
-    about |= {"agree": agree, "sha256": store.sha256(archive.getvalue())}
-    store.write(store.join(out, f"{MERGED}.npz"), archive.getvalue())
+    about |= {"agree": agree, "sha256": store.sha256(archive)}
+    store.write(store.join(out, f"{MERGED}.npz"), archive)
     store.write(store.join(out, f"{MERGED}.json"), store.as_json(about))
     return first["count"], agree
 
 
-def _name(shard: int, shards: int) -> str:
-    return f"shard-{shard:05d}-of-{shards:05d}"
+class _Shard(NamedTuple):
+    probabilities: np.ndarray
+    record: dict[str, Any]
 
 
-def _read_record(location: str) -> dict[str, Any] | None:
-    """The record of a shard, None if there is none or it is damaged (then predict again)."""
-    if not store.exists(f"{location}.json"):
+def _location(out: str, shard: int, shards: int) -> str:
+    return store.join(out, f"shard-{shard:05d}-of-{shards:05d}.npz")
+
+
+def _npz(**arrays: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+def _read_shard(location: str) -> _Shard | None:
+    """A shard, None if there is none or it is damaged (zip files have checksums)."""
+    if not store.exists(location):
         return None
     try:
-        record = json.loads(store.read(f"{location}.json"))
-        needed = ("shard", "count", "model", "images", "classes", "sha256", "agree", "versions")
-        return record if all(key in record for key in needed) else None
-    except (ValueError, TypeError):
+        with np.load(io.BytesIO(store.read(location)), allow_pickle=False) as arrays:
+            return _Shard(arrays["probability"], json.loads(str(arrays["record"])))
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
         return None
-
-
-def _read_shard(location: str, record: dict[str, Any]) -> np.ndarray | None:
-    """The probabilities of a shard, None if they are not those that the record is of."""
-    if not store.exists(f"{location}.npy"):
-        return None
-    content = store.read(f"{location}.npy")
-    if store.sha256(content) != record["sha256"]:
-        return None
-    return np.load(io.BytesIO(content), allow_pickle=False)

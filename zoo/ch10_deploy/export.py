@@ -111,7 +111,7 @@ class Exported:
     def compiled(self, name: str, size: int) -> Callable[[Arrays], Arrays]:
         """A prediction for exactly `size` examples, compiled at the first call, then kept."""
         with self._lock:
-            if (name, size) not in self._compiled:
+            if (name, size) not in self._compiled:  # within the lock: nothing is compiled twice
                 specs = _batched(self.predictions[name].inputs, size)
                 program = device.jit(self.functions[name]).lower(self.weights, specs).compile()
                 self._compiled[name, size] = functools.partial(program, self.weights)
@@ -138,18 +138,18 @@ class Exported:
         except ValueError as error:
             raise ExportError(str(error)) from error
         count = len(next(iter(arrays.values())))
-        out = {n: np.empty((count, *s.shape), s.dtype) for n, s in signature.outputs.items()}
         largest = _LARGEST["cpu" if device.current().platform == "cpu" else "accelerator"]
+        parts = [{n: np.empty((0, *s.shape), s.dtype) for n, s in signature.outputs.items()}]
         for start in range(0, count, largest):
-            part = {n: array[start : start + largest] for n, array in arrays.items()}
             number = min(largest, count - start)
             size = 1 << (number - 1).bit_length()
-            padded = {n: np.zeros((size, *a.shape[1:]), a.dtype) for n, a in part.items()}
-            for n, array in part.items():
-                padded[n][:number] = array
-            for n, array in self.compiled(name, size)(padded).items():
-                out[n][start : start + number] = array[:number]
-        return out
+            batch = {  # filled up with the same examples again
+                n: np.resize(array[start : start + number], (size, *array.shape[1:]))
+                for n, array in arrays.items()
+            }
+            found = self.compiled(name, size)(batch)
+            parts.append({n: array[:number] for n, array in found.items()})
+        return {n: np.concatenate([part[n] for part in parts]) for n in signature.outputs}
 
 
 def _batched(specs: Specs, size: Any) -> Specs:
@@ -188,7 +188,7 @@ def export_run(trained: Trained, out: str | None = None) -> Written:
     if store.exists(store.join(location, MANIFEST)):
         if store.read(store.join(location, MANIFEST), files.MIB) != contents[MANIFEST]:
             raise ExportError(f"{location} holds another model: choose another --out")
-        load(location, digest)
+        load(location, digest)  # the manifest is right; are the files?
         return Written(location, digest, True)
     store.write_folder(location, contents)
     return Written(location, digest, False)
@@ -285,6 +285,7 @@ def _export_function(prediction: Prediction, weights: Any) -> Any:
 
     specs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), weights)
     (batch,) = jax.export.symbolic_shape("batch")
+    # Locations would put the paths of this machine, and the order of calls, into the bytes.
     options = {
         "jax_hlo_source_file_canonicalization_regex": ".*",
         "jax_include_full_tracebacks_in_locations": False,
@@ -408,6 +409,7 @@ def _from_functions(contents: Mapping[str, bytes], manifest: Mapping[str, Any]) 
         (like, inputs), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
         _check_takes(name, _rows(inputs), signature)
         weights = _weights(contents[WEIGHTS], like) if weights is None else weights
+        # Lowering finds operations that this JAX no longer has, before the first request does.
         device.jit(exported.call).lower(weights, _batched(signature.inputs, 1))
         functions[name] = exported.call
     return functions, weights
@@ -423,7 +425,7 @@ def _from_code(location, contents, manifest, cause: Exception) -> tuple[Any, Any
         about = json.loads(contents[CONFIG])
         task = trained_models.find(about["task"])
         config = run.make_config(task.config_type, about["config"], Path(CONFIG))
-        predictions = task.predictions(config)
+        predictions = task.predictions(config)  # of today's code, which may have changed
         for name, signature in _signatures(manifest).items():
             _check_takes(name, predictions[name].inputs, signature)
         functions = {name: predictions[name].function for name in manifest["predictions"]}

@@ -8,6 +8,7 @@ import binascii
 import http
 import io
 import json
+import logging
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,8 @@ _ADVICE = f"send one of {', '.join(FORMATS)}"
 
 # Pillow only warns of pictures between one and two times its own limit, which is above ours.
 warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+# Its warnings would let anyone fill the log.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 class Problem(Exception):
@@ -90,46 +93,29 @@ def _form_file(body: bytes, content_type: str) -> bytes:
     """The first file of a form, or its field `image`."""
     from python_multipart import multipart
 
-    boundary = multipart.parse_options_header(content_type)[1].get(b"boundary")
-    if not boundary:
-        raise Problem(400, "the form's content type names no boundary")
-    parts: list[tuple[dict[bytes, bytes], bytearray]] = []
-    field = bytearray()
+    parts: list[Any] = []
 
-    def begin() -> None:
+    def keep(part: Any) -> None:
         if len(parts) == 16:
-            raise Problem(400, "the form has too many fields, expected one with a picture")
-        parts.append(({}, bytearray()))
+            raise ValueError("the form has too many fields")
+        parts.append(part)
 
-    def name(data: bytes, start: int, end: int) -> None:
-        field.extend(data[start:end])
-
-    def value(data: bytes, start: int, end: int) -> None:
-        headers, key = parts[-1][0], bytes(field).lower()
-        headers[key] = headers.get(key, b"") + data[start:end]
-
-    def content(data: bytes, start: int, end: int) -> None:
-        parts[-1][1].extend(data[start:end])
-
-    callbacks = {
-        "on_part_begin": begin,
-        "on_header_field": name,
-        "on_header_value": value,
-        "on_header_end": field.clear,
-        "on_part_data": content,
-    }
+    in_memory = {"MAX_MEMORY_FILE_SIZE": len(body)}  # else a large file would go to the disk
     try:
-        parser = multipart.MultipartParser(boundary, callbacks)
+        header = {"Content-Type": content_type}
+        parser = multipart.create_form_parser(header, keep, keep, in_memory)
         parser.write(body)
         parser.finalize()
-    except Problem:
-        raise
-    except Exception as error:
-        raise Problem(400, "the form can't be read: it is cut off or malformed") from error
-    for headers, data in parts:
-        _, options = multipart.parse_options_header(headers.get(b"content-disposition"))
-        if b"filename" in options or options.get(b"name") == b"image":
-            return bytes(data)
+    except Exception as error:  # a broken form makes the parser raise nearly anything
+        raise Problem(
+            400, "the form can't be read: no boundary, cut off, malformed or more than 16 fields"
+        ) from error
+    for part in parts:
+        if isinstance(part, multipart.File):
+            part.file_object.seek(0)
+            return part.file_object.read()
+        if part.field_name == b"image":
+            return part.value or b""
     raise Problem(400, 'the form has no file: send it as the field "image"')
 
 
@@ -171,6 +157,7 @@ def _array(content: Any, name: str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
         array = np.array(content)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise wanted from error
+    # NumPy would turn text into numbers, true into 1 and 1.5 into 1: not here.
     kinds = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
     if array.shape != spec.shape or array.dtype.kind not in kinds:
         raise wanted

@@ -57,6 +57,7 @@ def operation(model: Exported, name: str) -> dict[str, Any]:
 
 
 def _json(specs: Specs, picture: bool) -> dict[str, Any]:
+    # One of several: the arrays by name, or for pictures the two shorter forms.
     ways = [_object({"inputs": _arrays(specs)})]
     if picture:
         base64 = {"type": "string", "description": "base64 of a picture file"}

@@ -8,7 +8,7 @@ import itertools
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -23,7 +23,7 @@ Commands = Mapping[str, "Command | Commands"]
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """What every command that trains takes beside the model's own configuration."""
+    """The device and the folder."""
 
     device: DeviceName = "auto"
     """where to compute"""
@@ -35,7 +35,7 @@ class RunOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Options(RunOptions):
-    """The same for models that learn from a data set."""
+    """The data set, the device and the folder."""
 
     data: Literal["auto", "real", "sample"] = "auto"
     """auto: the real data set, else the built-in sample; real: fail instead; sample: no network"""
@@ -58,7 +58,7 @@ class TrainedModel:
 
 @dataclasses.dataclass(frozen=True)
 class Trained(TrainedModel):
-    """Which trained model, and where its data set is."""
+    """Which trained model, and its data set."""
 
     data_dir: Path | None = None
     """folder to look in before $ZOO_DATA_DIR and the cache"""
@@ -144,7 +144,7 @@ def _with_flags(command: Command, tasks: Mapping[type, Task]) -> Command:
     @functools.wraps(command)
     def with_config(*args: Any, config: dict[str, Any], **keywords: Any) -> None:
         resumed = getattr(keywords.get("options"), "resume", None)
-        command(*args, config=configure(task, config, resumed), **keywords)
+        command(*args, config=configure(task, config, resumed, tasks.values()), **keywords)
 
     own = parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=flags(task))
     others = [
@@ -167,22 +167,21 @@ def flags(task: Task) -> type:
 
     recipes, fields = task.recipes, {}
     for field in dataclasses.fields(task.config_type):
-        kind = field.type
-        if field.name == "recipe":
-            kind, hint = Literal[tuple(recipes)], f"(default: {next(iter(recipes))})"
-        else:
-            hint = _values(field.name, recipes)
+        named = field.name == "recipe"
         about = tyro.conf.arg(
             help=documentation(task.config_type).get(field.name),
-            help_behavior_hint=hint,
+            help_behavior_hint=_values(field.name, recipes),
             aliases=field.metadata.get("aliases"),
+            metavar=f"{{{','.join(recipes)}}}" if named else None,
         )
-        fields[field.name] = Annotated[kind, about]
+        fields[field.name] = Annotated[str if named else field.type, about]
     return TypedDict("Flags", fields, total=False)
 
 
 def _values(name: str, recipes: Mapping[str, Any]) -> str:
     """The value of a field in each recipe, "(modern: 10, book: 20)"."""
+    if name == "recipe":
+        return f"(default: {next(iter(recipes))})"
     shown = {recipe: _shown(getattr(config, name)) for recipe, config in recipes.items()}
     if len(set(shown.values())) == 1:
         return f"(default: {next(iter(shown.values()))})"
@@ -206,14 +205,28 @@ def documentation(config_type: type) -> dict[str, str]:
     return found
 
 
-def configure(task: Task, given: Mapping[str, Any], resumed: Path | None = None) -> Any:
-    """The configuration that flags make of a recipe, or of the run that is resumed."""
+def configure(
+    task: Task,
+    given: Mapping[str, Any],
+    resumed: Path | None = None,
+    others: Iterable[Task] = (),
+) -> Any:
+    """The configuration that flags make of a recipe, or of the run that is resumed.
+
+    Raises:
+      RunError: the model has no such recipe; names the one of `others` that has.
+    """
     from zoo.common import run
 
+    recipe = given.get("recipe", next(iter(task.recipes)))
+    if recipe not in task.recipes:
+        owners = [other for other in others if recipe in other.recipes]
+        use = f"; for that one use `{owners[0].command} train --recipe {recipe}`" if owners else ""
+        raise run.RunError(f"got the recipe {recipe!r}, expected {', '.join(task.recipes)}{use}")
     if resumed is not None:
         base = run.read_config(resumed, task.name, task.config_type)[0]
     else:
-        base = task.recipes[given.get("recipe", next(iter(task.recipes)))]
+        base = task.recipes[recipe]
     return dataclasses.replace(base, **given)
 
 

@@ -49,6 +49,9 @@ async function introduce() {
   const sample = model.data.source === "sample";
   const data = sample ? `zoo's built-in sample in place of ${model.data.name}` : model.data.name;
   at("about").textContent = `${model.model}: ${model.about}; data: ${data}`;
+  const numbered = model.classes.map((name, n) => `${n} ${JSON.stringify(name)}`);
+  at("classes").querySelector("p").textContent = numbered.join(", ");
+  at("classes").hidden = !numbered.length;
   at("key-line").hidden = !model.key_needed;
   at("choice").replaceChildren(...Object.keys(model.predictions).map((name) => element("option", name)));
   choose();

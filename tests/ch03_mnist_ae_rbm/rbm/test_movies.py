@@ -1,0 +1,60 @@
+import pytest
+
+from zoo.ch03_mnist_ae_rbm.rbm import movies
+from zoo.common.data import DataError
+
+TITLES = {
+    1: "Toy Story (1995)",
+    6: "Heat (1995)",
+    2571: "Matrix, The (1999)",
+    3114: "Toy Story 2 (1999)",
+    28: "City of Lost Children, The (Cité des enfants perdus, La) (1995)",
+    246: "Chasing Amy (1997)",
+    268: "Chasing Amy (1997)",
+    5: "Sabrina (1954)",
+    7: "Sabrina (1995)",
+    9: "Schindler's List (1993)",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "movie"),
+    [
+        ("Toy Story (1995)", 1),
+        ("toy story", 1),
+        ("TOY STORY 2", 3114),
+        ("The Matrix", 2571),
+        ("matrix, the (1999)", 2571),
+        ("matrix", 2571),
+        ("The City of Lost Children (1995)", 28),
+        ("schindlers list", 9),
+        ("Schindler's Lst", 9),
+        ("Chasing Amy", 246),
+        ("Sabrina (1995)", 7),
+    ],
+)
+def test_a_movie_is_found_by_what_people_type(text, movie):
+    assert movies.find(text, TITLES) == movie
+
+
+def test_an_unknown_title_lists_the_nearest():
+    with pytest.raises(DataError, match=r"no movie 'Toy Soldiers'; .*'Toy Story \(1995\)'"):
+        movies.find("Toy Soldiers", TITLES)
+    with pytest.raises(
+        DataError, match=r"no movie 'Heat \(1996\)'; the nearest are 'Heat \(1995\)'"
+    ):
+        movies.find("Heat (1996)", TITLES)
+
+
+def test_a_title_of_two_movies_is_not_guessed():
+    with pytest.raises(DataError, match=r"may be 'Sabrina \(1954\)', 'Sabrina \(1995\)'"):
+        movies.find("Sabrina", TITLES)
+
+
+def test_ratings_stand_behind_the_last_equals_sign():
+    assert movies.split_rating("Heat (1995)=2") == ("Heat (1995)", 2)
+    assert movies.split_rating("E=mc2 = 4") == ("E=mc2", 4)
+    assert movies.split_rating("Heat") == ("Heat", 5)
+    for bad in ("Heat=6", "Heat=", "=3", "Heat=2.5"):
+        with pytest.raises(DataError, match="expected a title and a rating from 1 to 5"):
+            movies.split_rating(bad)

@@ -1,0 +1,88 @@
+"""The planner's network against NumPy, and exact weights against value iteration."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from zoo.ch07_dqn import environment
+from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn.planner import model
+from zoo.ch07_dqn.planner.train import held_out_mazes, solver
+
+TINY = model.Config(rows=4, columns=4, rounds=16)
+
+
+def exact(discount):
+    """Weights under which the rounds are value iteration: actions look at their neighbour."""
+    kernel = np.zeros((3, 3, model.PLANES + 1, model.ACTIONS), np.float32)
+    for action, (down, right) in enumerate(mazes.MOVES):
+        kernel[1 + down, 1 + right, 0, action] = discount
+        kernel[1, 1, 1 + model.ACTIONS, action] = 1 + discount  # at the goal: v = 0
+    return {"round": {"kernel": jnp.array(kernel), "bias": jnp.full(4, -1.0)}}
+
+
+@pytest.fixture(scope="module")
+def maze():
+    return held_out_mazes(TINY, 20)
+
+
+def test_the_exact_weights_give_the_values_of_value_iteration(maze):
+    image = model.image(maze.exits, maze.goal)
+    values = model.apply(exact(0.8), image, rounds=60).reshape(20, 16, 4)
+    for n in range(3):
+        own = jax.tree.map(lambda a, n=n: a[n], maze)
+        best = environment.optimal_values(environment.modern(own), 0.8)
+        legal = np.asarray(mazes.legal(own.exits.reshape(-1)))[:-1]  # the goal itself apart
+        np.testing.assert_allclose(values[n][:-1][legal], best[:-1][legal], atol=1e-3)
+
+
+def test_the_exact_weights_solve_larger_mazes_too():
+    large = dataclasses.replace(TINY, rows=5, columns=7, extra=0.2)
+    tried = solver(60)(exact(0.95), held_out_mazes(large, 30))
+    found = environment.summary(tried.length, tried.shortest)
+    assert found == {"solved": 1.0, "ratio": 1.0, "optimal": 1.0}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rounds_equal_numpy(channels, maze, getkey):
+    config = dataclasses.replace(TINY, channels=channels)
+    params = model.init(getkey(), config)
+    image = np.asarray(model.image(maze.exits[:2], maze.goal[:2]), np.float64)
+    kernel, bias = (np.asarray(params["round"][k], np.float64) for k in ("kernel", "bias"))
+    v = np.zeros((2, 4, 4, channels))
+    for _ in range(4):
+        x = np.pad(np.concatenate([v, image], -1), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        q = np.zeros((2, 4, 4, 4 * channels)) + bias
+        for i in range(3):
+            for j in range(3):
+                q += x[:, i : i + 4, j : j + 4] @ kernel[i, j]
+        q = q.reshape(2, 4, 4, 4, channels)
+        v = np.where(image[..., :4, None] > 0, q, -np.inf).max(-2)
+    found = model.apply(params, jnp.asarray(image, jnp.float32), rounds=4)
+    np.testing.assert_allclose(found, q[..., 0], rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_agree_with_finite_differences(getkey):
+    with jax.enable_x64(True):
+        batch = model.example(dataclasses.replace(TINY, rows=3, columns=3))
+        exits = np.array([[[3, 11, 8], [7, 13, 10], [5, 9, 12]]] * 2, np.uint8)
+        batch |= {"exits": jnp.asarray(exits), "goal": jnp.array([8, 4])}
+        batch |= {"target": jnp.full((2, 2), 0.3)}
+        shapes = jax.tree.map(jnp.shape, model.init(getkey(), TINY))
+        kernel = 0.1 * np.random.default_rng(0).normal(size=shapes["round"]["kernel"])
+        params = {"round": {"kernel": jnp.asarray(kernel), "bias": jnp.arange(4.0) / 10}}
+        check_grads(
+            jax.jit(lambda p: model.loss(p, batch, rounds=2)[0]),
+            (params,),
+            order=1,
+            modes=["rev"],
+        )
+
+
+def test_a_wrong_shape_is_named(getkey):
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 3, 5\), expected"):
+        model.apply(model.init(getkey(), TINY), jnp.zeros((2, 3, 3, 5)))

@@ -1,0 +1,90 @@
+"""What the Boltzmann machine does beside the commands of every model: recommend movies."""
+
+import numpy as np
+
+from zoo.ch03_mnist_ae_rbm.rbm import movies, task
+from zoo.ch03_mnist_ae_rbm.rbm.model import Config
+from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings, Table
+from zoo.ch03_mnist_ae_rbm.rbm.task import TASK
+from zoo.common import bench, cli, commands, trained
+from zoo.common.data import DataError, movielens
+
+
+def evaluate(trained_model: cli.Trained) -> None:
+    """Measure a trained machine: its error on held-out ratings, or how it ranks held-out movies."""
+    model = trained.choose(TASK, trained_model)
+    dataset = commands.dataset_of(model, trained_model.data_dir)
+    found = task.measure(model, dataset)
+    if not found:
+        raise DataError(f"{dataset.description}: nothing that this machine predicts is held out")
+    commands.keep(model, found | {"description": dataset.description})
+
+
+def recommend(
+    trained_model: cli.Trained,
+    user: int | None = None,
+    likes: tuple[str, ...] = (),
+    count: int = 10,
+) -> None:
+    """Recommend movies to a user of the data, or to anyone who names some likes.
+
+    Only movies that are not rated yet are listed. For example: `rbm recommend --user 42`, or
+    `rbm recommend --likes "Toy Story (1995)=5" "Heat (1995)=2"`.
+
+    Args:
+        trained_model: which model
+        user: a user's id in the data
+        likes: titles with ratings from 1 to 5, for someone who is not in the data
+        count: how many movies
+    """
+    if (user is None) == (not likes):
+        raise DataError('say for whom: --user 42, or --likes "Toy Story (1995)=5" "Heat (1995)=2"')
+    if count < 1:
+        raise DataError(f"got {count} movies to recommend, expected at least 1: use --count 10")
+    model = trained.choose(TASK, trained_model)
+    dataset, config = commands.dataset_of(model, trained_model.data_dir), model.config
+    table = dataset.table
+    if likes:
+        given, row = _ratings_of(config, likes, dataset), 0
+        known = given > 0
+    else:
+        given, row = table.train, _row_of(user, table)
+        known = (given[row : row + 1] > 0) | (table.test[row : row + 1] > 0)
+    found = movies.best(model, table, given, row, known, count)
+    softmax = config.units == "softmax"
+    genres = dataset.data.genres
+    lines = [
+        (dataset.titles[movie], movie, f"{score:.{2 if softmax else 3}f}", ", ".join(genres[movie]))
+        for movie, score in found
+    ]
+    header = ("title", "id", "predicted rating" if softmax else "probability", "genres")
+    bench.print_table(f"{len(lines)} movies of those not rated yet", header, lines)
+
+
+def _row_of(user: int, table: Table) -> int:
+    if user not in table.users:
+        lowest, highest = table.users.min(), table.users.max()
+        raise DataError(f"no user {user}; ids go from {lowest} to {highest}")
+    return int(movielens.dense(np.array([user]), table.users)[0])
+
+
+def _ratings_of(config: Config, likes: tuple[str, ...], dataset: Ratings) -> np.ndarray:
+    """What was typed as a row of the matrix of ratings, [1, M]; prints the movies it stands for."""
+    if config.example == "item":
+        raise DataError(
+            "an item-based machine has no unit for someone who is not in its data: train the "
+            "recipe modern or ranking, or name such a run by --run"
+        )
+    columns = dataset.table.movies
+    rated = set(columns.tolist())
+    by_id = {movie: title for movie, title in dataset.titles.items() if movie in rated}
+    given = np.zeros((1, len(columns)), np.uint8)
+    for text in likes:
+        title, rating = movies.split_rating(text)
+        movie = movies.find(title, by_id)
+        print(f"{rating}  {by_id[movie]}")
+        given[0, movielens.dense(np.array([movie]), columns)] = rating
+    return given
+
+
+COMMANDS = commands.make(TASK) | {"evaluate": evaluate, "recommend": recommend}

@@ -1,0 +1,142 @@
+"""How the Boltzmann machine is trained: CD-k with k growing in stages, and what its tests measure.
+
+Axes: N examples, V visible units, K values of a unit; in a batch B examples.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from zoo.ch03_mnist_ae_rbm.rbm import model
+from zoo.ch03_mnist_ae_rbm.rbm.ratings import TOP, prepare
+from zoo.common import fit
+
+
+def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
+    """Momentum on the CD gradient, with weight decay, for a run of `steps` updates."""
+
+    def weights(params: model.Params) -> dict[str, bool]:
+        return {name: name.endswith("kernel") for name in params}
+
+    last = config.final_rate * config.learning_rate
+    schedule = optax.linear_schedule(config.learning_rate, last, max(1, steps))
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay, mask=weights),
+        optax.sgd(schedule, momentum=config.momentum),
+    )
+
+
+def init(key: jax.Array, config: model.Config, data: fit.Batch) -> model.Params:
+    """`model.init`, with visible biases that are the log-frequencies in the data."""
+    params = model.init(key, config)
+    if config.prior:
+        rating = jnp.asarray(prepare(config, data)["rating"])
+        values = len(params["kernel"])
+        params["visible_bias"] = log_frequencies(rating, values, config.prior)
+    return params
+
+
+def log_frequencies(rating: jax.Array, values: int, smoothing: float) -> jax.Array:
+    """Visible biases [K, V] under which, without weights, the units have the data's frequencies.
+
+    A unit's frequencies are smoothed by `smoothing` examples with the frequencies of all units.
+
+    Args:
+      rating: all examples, integers [N, V], as `model.encode` takes them.
+      values: K.
+      smoothing: above 0.
+    """
+    counts = (rating[:, None] == jnp.arange(1, values + 1)[:, None]).sum(0).astype(jnp.float32)
+    trials = counts.sum(0) if values > 1 else jnp.full(counts.shape[1], len(rating))
+    overall = (counts.sum(1) + 1) / (trials.sum() + max(values, 2))
+    share = (counts + smoothing * overall[:, None]) / (trials + smoothing)
+    return jnp.log(share) - jnp.log1p(-share) if values == 1 else jnp.log(share)
+
+
+def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
+    """CD-k with the k that a run begins with, and `held_out`."""
+    training = functools.partial(model.loss, k=config.steps[0], sampled_bias=config.sampled_bias)
+    return training, held_out
+
+
+def held_out(
+    params: model.Params, batch: fit.Batch, key: Any = None, *, targets: float | None = None
+) -> tuple[jax.Array, model.Metrics]:
+    """What a test measures, by what is held out in it: `squared_error`, `hit_rate` or the loss."""
+    if "target" in batch:
+        return squared_error(params, batch, targets)
+    return hit_rate(params, batch) if "held" in batch else model.loss(params, batch)
+
+
+def squared_error(
+    params: model.Params, batch: fit.Batch, targets: float | None = None
+) -> tuple[jax.Array, model.Metrics]:
+    """Mean squared error of the predicted ratings `target` [B, V], 0 where there is none.
+
+    `targets`, by default the batch's own [B], all alike, is how many there are in an example on
+    average over the whole test, so that means over batches are means over all targets.
+    """
+    predicted = model.apply(params, batch["rating"]).clip(1, 5)
+    error = jnp.where(batch["target"] > 0, predicted - batch["target"], 0.0)
+    count = len(error) * (batch["targets"][0] if targets is None else targets)
+    mean = (error**2).sum() / count
+    return mean, {"squared_error": mean}
+
+
+def hit_rate(
+    params: model.Params, batch: fit.Batch, top: int = TOP
+) -> tuple[jax.Array, model.Metrics]:
+    """Mean of -log p(held = 1), nats, and `hit_rate`, as `ratings.leave_one_out` has it.
+
+    The batch has `rating` [B, V], `held` [B], a movie held out, and `negative` [B, K], not seen.
+    """
+    scores = model.apply(params, batch["rating"])
+    held, negative = batch["held"][:, None], batch["negative"]
+    own = jnp.take_along_axis(scores, held, axis=1)
+    others = jnp.take_along_axis(scores, negative, axis=1)
+    rank = ((others >= own) & (negative != held)).sum(1)
+    return -jnp.log(own).mean(), {"hit_rate": (rank < top).mean()}
+
+
+def stages(config: model.Config) -> list[tuple[int, int]]:
+    """(k, last epoch) of each part of a run: CD-k with k as `steps` says, in equal parts."""
+    ends = [config.epochs * n // len(config.steps) for n in range(1, len(config.steps) + 1)]
+    return list(zip(config.steps, ends, strict=True))
+
+
+def iterate(
+    config: model.Config,
+    state: fit.State,
+    data: fit.Batch,
+    test: fit.Batch | None = None,
+    mesh: Mesh | None = None,
+) -> Iterator[fit.Progress]:
+    """Trains on `rating`, uint8 [N, V], stage by stage.
+
+    Of `test`, measured by `held_out` at the end of each epoch, only `rating` reaches the machine.
+    """
+    testing, steps = held_out, fit.steps_per_epoch(data, config.batch_size, mesh)
+    if test is not None and "target" in test:  # as a constant it is rounded once
+        targets = np.count_nonzero(test["target"]) / len(test["target"])
+        testing = functools.partial(held_out, targets=targets)
+    for k, last in stages(config):
+        if int(state.step) < last * steps or last == config.epochs:
+            for progress in fit.iterate(
+                functools.partial(model.loss, k=k, sampled_bias=config.sampled_bias),
+                optimizer(config, config.epochs * steps),
+                state,
+                prepare(config, data),
+                epochs=last,
+                batch_size=config.batch_size,
+                test=None if test is None else prepare(config, test),
+                test_loss=testing,
+                mesh=mesh,
+            ):
+                yield progress
+            state = progress.state

@@ -1,0 +1,361 @@
+"""The loop of the agents: act, remember, replay as one pure step, many steps in one scan.
+
+Axes: M agents, each in its maze, E epochs, S sites, A = 4 actions, T steps, B transitions in a
+batch.
+"""
+
+import functools
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from zoo.ch07_dqn import book, environment, replay
+from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn.agent import model
+from zoo.common import device, fit, solvers
+from zoo.common.data import DataError
+
+
+class Transition(NamedTuple):
+    """What is remembered of a step."""
+
+    site: jax.Array  # int32, before it
+    action: jax.Array  # int32
+    reward: jax.Array  # float32
+    following: jax.Array  # int32, the site that it led to
+    terminated: jax.Array  # bool, the goal was reached
+    ended: jax.Array  # bool, the goal or the limit was
+
+
+class State(NamedTuple):
+    """An agent in its maze: all that a step carries on."""
+
+    params: model.Params
+    target: model.Params  # the frozen copy
+    opt_state: Any
+    memory: replay.Memory
+    place: environment.State
+    episodes: jax.Array  # int32 [], that ended
+    reached: jax.Array  # int32 [], that ended at the goal
+    visits: jax.Array  # int32 [S]
+    key: jax.Array  # of the whole run; a step's own key is folded from it and the step's number
+    step: jax.Array  # int32 []
+
+
+class Run(NamedTuple):
+    """Agents in their mazes, one each, and their progress; each leaf has an axis M."""
+
+    agents: State
+    lengths: jax.Array  # int32 [M, E], Greedy.walk.length after each epoch, -2 before it
+    home: jax.Array  # float32 [M, E], Greedy.home
+    step: jax.Array  # int32 [], steps of each agent
+
+
+class Greedy(NamedTuple):
+    """What the greedy policy of an agent does."""
+
+    values: jax.Array  # float32 [S, A]
+    walk: environment.Walk
+    home: jax.Array  # float32 [], share of the floor from which it reaches the goal
+
+
+def make_optimizer(config: model.Config) -> optax.GradientTransformation:
+    """The solver of the configuration."""
+    solver = solvers.rmsprop if config.solver == "rmsprop" else optax.adam
+    return solver(config.learning_rate)
+
+
+def make_loss(config: model.Config) -> fit.Loss:
+    """The loss of the configuration."""
+    errors = book.crossed_errors if config.crossed_cost else model.td_error
+    return functools.partial(
+        model.loss, activation=config.activation, kind=config.loss, errors=errors
+    )
+
+
+def make_params(config: model.Config, seed: jax.Array) -> environment.Params:
+    """The maze of a seed, with the rewards and starts of the configuration."""
+    maze_key, reward_key = jax.random.split(jax.random.key(seed))
+    maze = mazes.of_config(maze_key, config)
+    if config.transposed:
+        maze = book.transpose(maze)
+    if config.rewards == "book":
+        return book.make_params(reward_key, maze, config.limit, config.spread)
+    return environment.modern(maze, config.limit, config.spread)
+
+
+def init(key: jax.Array, config: model.Config, params: environment.Params) -> State:
+    """An agent that has not moved yet."""
+    init_key, reset_key, run_key = jax.random.split(key, 3)
+    net = model.init(init_key, config)
+    zero = jnp.int32(0)
+    nothing = Transition(zero, zero, jnp.float32(0), zero, jnp.bool_(False), jnp.bool_(False))
+    return State(
+        params=net,
+        target=jax.tree.map(jnp.copy, net),
+        opt_state=make_optimizer(config).init(net),
+        memory=replay.empty(config.capacity, nothing),
+        place=environment.reset(reset_key, params)[1],
+        episodes=zero,
+        reached=zero,
+        visits=jnp.zeros(params.rewards.shape, jnp.int32),
+        key=run_key,
+        step=zero,
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def make_agents(config: model.Config, count: int) -> tuple[State, environment.Params]:
+    """So many agents before their first step, with their mazes; each leaf has a leading axis M.
+
+    `config.agents` of them in turn are in the same maze.
+
+    Raises:
+      DataError: the configuration contradicts itself.
+    """
+    _check(config)
+
+    def make(number: jax.Array) -> tuple[State, environment.Params]:
+        params = make_params(config, config.maze_seed + number // config.agents)
+        key = jax.random.fold_in(jax.random.key(config.seed), number)
+        return init(key, config, params), params
+
+    return jax.vmap(make)(jnp.arange(count))
+
+
+def make_mazes(config: model.Config) -> environment.Params:
+    """The maze of each agent of a run; each leaf has a leading axis M."""
+    return make_agents(config, config.mazes * config.agents)[1]
+
+
+def start(config: model.Config, *_: Any) -> Run:
+    """A run of `config.mazes` mazes with `config.agents` agents each, before its first step.
+
+    The mazes follow from the configuration, so no data are used.
+
+    Raises:
+      DataError: as `make_agents`.
+    """
+    count = config.mazes * config.agents
+    lengths = jnp.full((count, config.epochs), -2, jnp.int32)
+    agents, _ = make_agents(config, count)
+    return Run(agents, lengths, jnp.zeros((count, config.epochs)), jnp.int32(0))
+
+
+def _check(config: model.Config) -> None:
+    if min(config.mazes, config.agents) < 1:
+        raise DataError(
+            f"got {config.mazes} mazes and {config.agents} agents in each, expected at least 1"
+        )
+    if config.epoch_steps % config.target_every:
+        raise DataError(
+            f"got --epoch-steps {config.epoch_steps} and --target-every {config.target_every}: "
+            "the first must be a multiple of the second"
+        )
+
+
+def observe(config: model.Config, site: jax.Array) -> jax.Array:
+    """What the network sees at a site [...]."""
+    if config.network == "site":
+        return site
+    return model.coordinates(site, 2 * config.columns + 1, 2 * config.rows + 1, config.scaled)
+
+
+def q_values(config: model.Config, net: model.Params, site: jax.Array) -> jax.Array:
+    """The network's values of all actions at a site, [..., A]."""
+    return model.apply(net, observe(config, site), activation=config.activation)
+
+
+def _legal(config: model.Config, params: environment.Params, site: jax.Array) -> jax.Array:
+    if not config.legal_moves:
+        return jnp.ones((*site.shape, model.ACTIONS), bool)
+    return mazes.legal(params.maze.exits.reshape(-1)[site])
+
+
+def act(
+    key: jax.Array, state: State, config: model.Config, params: environment.Params
+) -> jax.Array:
+    """An action for where the agent stands, by the rule of the configuration."""
+    site = state.place.site
+    values, legal = q_values(config, state.params, site), _legal(config, params, site)
+    chance = jax.random.uniform(key, (2,))
+    if config.choice == "running-maximum":
+        return book.choose(values, legal, chance)
+    epsilon = config.epsilon * config.epsilon_decay ** state.episodes.astype(jnp.float32)
+    return model.choose(values, legal, chance, jnp.maximum(epsilon, config.epsilon_min))
+
+
+def make_batch(
+    key: jax.Array, state: State, config: model.Config, params: environment.Params
+) -> model.Batch:
+    """Transitions from memory with their targets, as `model.loss` takes them."""
+    if config.replay == "first":
+        memories = book.first_memories(state.memory, config.batch_size)
+        runs = jax.tree.map(lambda a: a[:, None], memories)
+    else:
+        runs = replay.sample_runs(key, state.memory, config.batch_size, config.n_step)
+    sums = functools.partial(model.n_step_return, discount=config.discount)
+    reward, discount, last = jax.vmap(sums)(runs.reward, runs.terminated, runs.ended)
+    following = jnp.take_along_axis(runs.following, last[:, None], 1)[:, 0]
+    values = q_values(config, state.target, following)
+    choosing = q_values(config, state.params, following) if config.double else values
+    legal = _legal(config, params, following)
+    target = jax.vmap(model.td_target)(reward, discount, values, choosing, legal)
+    obs, action = observe(config, runs.site[:, 0]), runs.action[:, 0]
+    if config.network == "coordinates":  # only the value of the action taken is needed
+        obs = jnp.take_along_axis(obs, action[:, None, None], 1)
+        action = jnp.zeros_like(action)
+    return {"obs": obs, "action": action, "target": target}
+
+
+def learn(
+    key: jax.Array, state: State, config: model.Config, params: environment.Params
+) -> tuple[model.Params, Any, jax.Array]:
+    """One update on a batch from memory: parameters, the solver's state, the loss."""
+    batch = make_batch(key, state, config, params)
+    loss = jax.value_and_grad(make_loss(config), has_aux=True)
+    (value, _), grads = loss(state.params, batch)
+    updates, opt_state = make_optimizer(config).update(grads, state.opt_state, state.params)
+    return optax.apply_updates(state.params, updates), opt_state, value
+
+
+def step(
+    state: State, config: model.Config, params: environment.Params
+) -> tuple[State, dict[str, jax.Array]]:
+    """Act, remember, replay: one step of the environment and, if there is replay, one update.
+
+    Returns:
+      The state, and of this step the `reward`, the `loss`, and whether the goal was reached
+      (`terminated`) or the episode `ended`.
+    """
+    keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+    site = state.place.site
+    action = act(keys[0], state, config, params)
+    move = environment.step if config.endless else environment.step_and_reset
+    _, place, reward, terminated, truncated, info = move(keys[1], state.place, action, params)
+    ended = terminated | truncated
+    following = info.get("last", place.site)
+    item = Transition(site, action, reward, following, terminated, ended)
+    state = state._replace(
+        memory=replay.remember(state.memory, item),
+        place=place,
+        episodes=state.episodes + ended,
+        reached=state.reached + terminated,
+        visits=state.visits.at[following].add(1),
+        step=state.step + 1,
+    )
+    info = {"reward": reward, "terminated": terminated, "ended": ended}
+    if config.replay == "never":
+        return state, info | {"loss": jnp.float32(0)}
+    net, opt_state, value = learn(keys[2], state, config, params)
+    if config.n_step > 1:  # there is nothing to learn from before there are n transitions
+        ready, before = state.memory.count >= config.n_step, (state.params, state.opt_state)
+        net, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(ready, new, old), (net, opt_state), before
+        )
+    return state._replace(params=net, opt_state=opt_state), info | {"loss": value}
+
+
+def greedy(config: model.Config, net: model.Params, params: environment.Params) -> Greedy:
+    """Follows the policy without exploration, from everywhere."""
+    maze, size = params.maze, params.maze.exits.size
+    values = q_values(config, net, jnp.arange(size))
+    policy = mazes.best_moves(maze, values)
+    to = jnp.take_along_axis(mazes.neighbours(maze.exits), policy[:, None], 1)[:, 0]
+    to = jnp.where(jnp.arange(size) == maze.goal, maze.goal, to)
+    for _ in range(size.bit_length()):  # after n rounds `to` is where 2^n steps lead
+        to = to[to]
+    floor = maze.exits.reshape(-1) != 0
+    home = (floor & (to == maze.goal)).sum() / floor.sum()
+    return Greedy(values, environment.walk(maze, policy), home)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def greedy_all(config: model.Config, nets: model.Params, params: environment.Params) -> Greedy:
+    """The greedy policies of several agents; each leaf has a leading axis M."""
+    return jax.vmap(functools.partial(greedy, config))(nets, params)
+
+
+@functools.cache
+def _epoch(config: model.Config, count: int) -> jax.stages.Compiled:
+    """`run_epoch`, compiled once for each configuration in a process."""
+    epoch = device.jit(lambda agents, params: run_epoch(agents, config, params), donate_argnums=0)
+    return epoch.lower(*jax.eval_shape(lambda: make_agents(config, count))).compile()
+
+
+def run_epoch(
+    agents: State, config: model.Config, params: environment.Params
+) -> tuple[State, dict[str, jax.Array], Greedy]:
+    """`config.epoch_steps` steps of all agents [M], in one scan.
+
+    Returns:
+      The agents; of these steps the means of `loss` and `reward`, and how many episodes `ended` and
+      `terminated` at the goal, each [M]; and the agents' `greedy` policies.
+    """
+    one = len(agents.step) == 1  # without the leading axis a step is faster
+    first = functools.partial(jax.tree.map, lambda a: a[0])
+    own, state = (first(params), first(agents)) if one else (params, agents)
+    move = functools.partial(step, config=config)
+    move = move if one else jax.vmap(move)
+
+    def period(state: State, _: None) -> tuple[State, dict[str, jax.Array]]:
+        state, info = jax.lax.scan(
+            lambda s, _: move(s, params=own), state, length=config.target_every
+        )
+        return state._replace(target=state.params), info
+
+    state, info = jax.lax.scan(period, state, length=config.epoch_steps // config.target_every)
+    agents = jax.tree.map(lambda a: a[None], state) if one else state
+    info = {name: a.reshape(config.epoch_steps, -1) for name, a in info.items()}
+    totals = {name: info[name].mean(0) for name in ("loss", "reward")}
+    totals |= {name: info[name].sum(0) for name in ("ended", "terminated")}
+    return agents, totals, jax.vmap(functools.partial(greedy, config))(agents.params, params)
+
+
+def iterate(config: model.Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
+    """Goes on with a run, which stays valid, to its end and reports after each epoch.
+
+    The metrics are means over the agents: `loss`, `reward` per step, `at_goal` (share of the
+    episodes that ended there), `solved` (share of the agents whose greedy policy reaches the goal)
+    and `tiles_solved` (share of the floor from which it does). All agents train on one device, in
+    the mazes of the configuration: data, test and mesh, which other loops take, are not used.
+
+    Raises:
+      DataError: as `make_agents`.
+      NonFiniteError: the loss is infinite or not a number.
+    """
+    params = make_mazes(config)
+    began = time.perf_counter()
+    compiled = _epoch(config, len(run.lengths))
+    compile_seconds = time.perf_counter() - began
+    agents, done = jax.tree.map(jnp.copy, run.agents), int(run.step) // config.epoch_steps
+    for number in range(done, config.epochs):
+        began = time.perf_counter()
+        agents, totals, tried = compiled(agents, params)
+        metrics = {
+            "loss": totals["loss"].mean(),
+            "reward": totals["reward"].mean(),
+            "at_goal": totals["terminated"].sum() / jnp.maximum(totals["ended"].sum(), 1),
+            "solved": (tried.walk.length > 0).mean(),
+            "tiles_solved": tried.home.mean(),
+        }
+        metrics = {name: float(value) for name, value in metrics.items()}
+        if not np.isfinite(metrics["loss"]):
+            raise fit.NonFiniteError(
+                f"the loss is {metrics['loss']} in epoch {number + 1}: try a smaller "
+                "--learning-rate, or rewards of 1 instead of 100 (--rewards modern)"
+            )
+        run = Run(
+            jax.tree.map(jnp.copy, agents),  # the next call overwrites them
+            run.lengths.at[:, number].set(tried.walk.length),
+            run.home.at[:, number].set(tried.home),
+            run.step + config.epoch_steps,
+        )
+        seconds, steps = time.perf_counter() - began, config.epoch_steps * len(run.lengths)
+        yield fit.Progress(run, number + 1, steps, seconds, compile_seconds, metrics)
+        compile_seconds = 0.0

@@ -1,0 +1,67 @@
+"""What the planner does beside the commands of every model: evaluate on mazes of any size, play."""
+
+import dataclasses
+
+from zoo.ch07_dqn import environment
+from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn import play as playing
+from zoo.ch07_dqn.planner import task, train
+from zoo.ch07_dqn.planner.task import TASK
+from zoo.common import cli, commands, trained
+from zoo.common.data import DataError
+
+
+def evaluate(
+    model: cli.TrainedModel,
+    count: int = 1000,
+    rows: int | None = None,
+    columns: int | None = None,
+    extra: float | None = None,
+    rounds: int | None = None,
+) -> None:
+    """Let a planner walk mazes that it has never seen, also larger ones; writes the result as JSON.
+
+    Args:
+        model: which planner
+        count: how many mazes
+        rows: of cells, if not as in training
+        columns: of cells, if not as in training
+        extra: share of the other inner walls opened, if not as in training
+        rounds: of the convolution; one for each cell and one more if the size is another
+    """
+    if count < 1:
+        raise DataError(f"got {count} mazes, expected at least 1")
+    found = trained.choose(TASK, model)
+    config = found.config
+    given = {"rows": rows, "columns": columns, "extra": extra}
+    other = dataclasses.replace(config, **{k: v for k, v in given.items() if v is not None})
+    cells = other.rows * other.columns
+    if rounds is None:
+        rounds = config.rounds if cells == config.rows * config.columns else cells + 1
+    tried = train.solver(rounds)(found.params, train.held_out_mazes(other, count))
+    results = environment.summary(tried.length, tried.shortest)
+    kind = f"mazes of {mazes.describe(other)}"
+    task.print_summary(results, count, f"{kind}, {rounds} rounds")
+    loops = f"-extra{other.extra:g}" if other.extra else ""
+    name = f"evaluation-{other.rows}x{other.columns}{loops}"
+    commands.keep(found, results | {"count": count, "mazes": kind, "rounds": rounds}, name)
+
+
+def play(model: cli.TrainedModel, number: int = 0, seconds: float = 0.08) -> None:
+    """Watch a planner walk a maze that it has never seen, live; writes figures/walk.gif.
+
+    Args:
+        model: which planner
+        number: of the held-out maze
+        seconds: time for a step
+    """
+    if number < 0:
+        raise DataError(f"got maze {number}, expected 0 or more")
+    found = trained.choose(TASK, model)
+    maze, tried = task.walk(found, max(number + 1, train.TESTED))
+    tiles, sites = task.way(maze, tried, number)
+    caption = f"held-out maze {number}, planner of {found.folder}"
+    playing.play(found, tiles, sites, seconds, caption)
+
+
+COMMANDS = commands.make(TASK) | {"evaluate": evaluate, "play": play}

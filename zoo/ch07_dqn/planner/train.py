@@ -1,0 +1,254 @@
+"""The loop of the planner: a DQN on mazes that are new at every step.
+
+Axes: B mazes, H rows, W columns of cells, T steps of a walk, A = 4 actions.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from zoo.ch07_dqn import environment, replay
+from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn.agent.model import choose
+from zoo.ch07_dqn.planner import model
+from zoo.common import device, fit
+from zoo.common.data import DataError
+
+HELD_OUT = 16
+"""One of so many mazes is never trained on."""
+TESTED = 200
+"""So many held-out mazes are walked after each epoch."""
+
+
+class Walk(NamedTuple):
+    """What is remembered of one walk, with its maze."""
+
+    exits: jax.Array  # uint8 [H, W]
+    goal: jax.Array  # int32 []
+    site: jax.Array  # int32 [T + 1]
+    action: jax.Array  # int32 [T]
+    terminated: jax.Array  # bool [T], the goal was reached
+    weight: jax.Array  # float32 [T], 0 once it was
+
+
+class State(NamedTuple):
+    """All that a step carries on."""
+
+    params: model.Params
+    target: model.Params  # the frozen copy
+    opt_state: Any
+    memory: replay.Memory
+    key: jax.Array  # of the whole run; a step's own key is folded from it and the step's number
+    step: jax.Array  # int32 [], updates made so far
+
+
+def held_out(exits: jax.Array) -> jax.Array:
+    """Whether a maze of cells, uint8 [H, W], is one of those to test on: bool [].
+
+    It depends on the maze alone, so a maze that is drawn twice is never on both sides.
+    """
+    factors = jnp.arange(exits.size, dtype=jnp.uint32) * jnp.uint32(2654435761) + jnp.uint32(97)
+    mixed = (exits.reshape(-1).astype(jnp.uint32) * factors).sum(dtype=jnp.uint32)
+    mixed = (mixed ^ mixed >> 15) * jnp.uint32(2246822519)
+    return (mixed ^ mixed >> 13) % HELD_OUT == 0
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(config: model.Config, begin: jax.Array) -> tuple[mazes.Maze, jax.Array]:
+    """The mazes of the next seeds, and which of them are held out."""
+    seeds = begin + jnp.arange(HELD_OUT * TESTED)
+    drawn = jax.vmap(lambda seed: mazes.of_config(jax.random.key(seed), config, "cells"))(seeds)
+    return drawn, jax.vmap(held_out)(drawn.exits)
+
+
+@functools.cache
+def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
+    """The first `count` held-out mazes of the seeds 0, 1, 2 ...; always the same ones.
+
+    Raises:
+      DataError: there are hardly any, because mazes of this size are so few.
+    """
+    kind = model.Config(  # what else is in the configuration need not be compiled again
+        rows=config.rows, columns=config.columns, method=config.method, extra=config.extra
+    )
+    found, present, begin = [], 0, 0
+    while present < count:
+        drawn, chosen = jax.tree.map(np.asarray, _draw(kind, begin))
+        found.append(jax.tree.map(lambda a, chosen=chosen: a[chosen], drawn))
+        present += int(chosen.sum())
+        begin += len(chosen)
+        if begin > 20 * HELD_OUT * max(count, TESTED):
+            raise DataError(
+                f"mazes of {config.rows}x{config.columns} cells are too few to hold some of them "
+                "out: use at least 4x4"
+            )
+    return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)[:count]), *found)
+
+
+def make_optimizer(config: model.Config) -> optax.GradientTransformation:
+    """Adam with a rate that rises and falls, on gradients of bounded norm."""
+    updates = config.epochs * config.epoch_steps
+    rise = max(1, min(100, updates // 10))
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, rise, max(updates, rise + 1)
+    )
+    return optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(schedule))
+
+
+def init(key: jax.Array, config: model.Config) -> State:
+    """A planner that has seen no maze yet."""
+    init_key, run_key = jax.random.split(key)
+    params = model.init(init_key, config)
+    steps = config.walk_steps
+    nothing = Walk(
+        jnp.zeros((config.rows, config.columns), jnp.uint8),
+        jnp.int32(0),
+        jnp.zeros(steps + 1, jnp.int32),
+        jnp.zeros(steps, jnp.int32),
+        jnp.zeros(steps, bool),
+        jnp.zeros(steps),
+    )
+    return State(
+        params=params,
+        target=jax.tree.map(jnp.copy, params),
+        opt_state=make_optimizer(config).init(params),
+        memory=replay.empty(config.capacity, nothing),
+        key=run_key,
+        step=jnp.int32(0),
+    )
+
+
+def walk(
+    key: jax.Array, maze: mazes.Maze, values: jax.Array, epsilon: jax.Array, steps: int
+) -> Walk:
+    """One epsilon-greedy walk by the values [H, W, A] of a maze, from any cell."""
+    start_key, chance_key = jax.random.split(key)
+    to, size = mazes.neighbours(maze.exits), maze.exits.size
+    legal, flat = mazes.legal(maze.exits.reshape(-1)), values.reshape(size, -1)
+    first = jax.random.randint(start_key, (), 0, size)
+
+    def move(site: jax.Array, chance: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        action = choose(flat[site], legal[site], chance, epsilon)
+        arrived = site == maze.goal
+        following = jnp.where(arrived, site, to[site, action])
+        return following, (following, action, following == maze.goal, 1.0 - arrived)
+
+    chances = jax.random.uniform(chance_key, (steps, 2))
+    _, (sites, actions, terminated, weight) = jax.lax.scan(move, first, chances)
+    used = weight * ~held_out(maze.exits)
+    sites = jnp.concatenate([first[None], sites])
+    return Walk(maze.exits, maze.goal, sites, actions, terminated, used)
+
+
+def explore(key: jax.Array, state: State, config: model.Config) -> Walk:
+    """Walks [B, ...] through new mazes."""
+    maze_key, walk_key = jax.random.split(key)
+    draw = functools.partial(mazes.of_config, config=config, grid="cells")
+    maze = jax.vmap(draw)(jax.random.split(maze_key, config.walkers))
+    values = model.apply(state.params, model.image(maze.exits, maze.goal), rounds=config.rounds)
+    progress = state.step / (0.5 * config.epochs * config.epoch_steps)
+    epsilon = config.epsilon + (config.epsilon_min - config.epsilon) * jnp.minimum(progress, 1.0)
+    keys = jax.random.split(walk_key, config.walkers)
+    move = functools.partial(walk, epsilon=epsilon, steps=config.walk_steps)
+    return jax.vmap(move)(keys, maze, values)
+
+
+def make_batch(walks: Walk, state: State, config: model.Config) -> model.Batch:
+    """Walks [B, ...] with their targets, as `model.loss` takes them: DQN."""
+    image = model.image(walks.exits, walks.goal)
+    following = walks.site[:, 1:]
+    values = model.read(model.apply(state.target, image, rounds=config.rounds), following)
+    exits = walks.exits.reshape(len(following), -1)
+    legal = mazes.legal(jnp.take_along_axis(exits, following, 1))
+    best = jnp.where(legal, values, -jnp.inf).max(-1)
+    return {
+        "exits": walks.exits,
+        "goal": walks.goal,
+        "site": walks.site[:, :-1],
+        "action": walks.action,
+        "target": -1.0 + config.discount * jnp.where(walks.terminated, 0.0, best),
+        "weight": walks.weight,
+    }
+
+
+def step(state: State, config: model.Config) -> tuple[State, model.Metrics]:
+    """Walk, remember, replay: the walkers' steps in new mazes, then one update."""
+    explore_key, sample_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+    walks = explore(explore_key, state, config)
+    memory = replay.remember_all(state.memory, walks)
+    batch = make_batch(replay.sample(sample_key, memory, config.batch_size), state, config)
+    loss = functools.partial(model.loss, rounds=config.rounds)
+    (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
+    updates, opt_state = make_optimizer(config).update(grads, state.opt_state)
+    params = optax.apply_updates(state.params, updates)
+    number = state.step + 1
+    target = optax.periodic_update(params, state.target, number, config.target_every)
+    state = State(params, target, opt_state, memory, state.key, number)
+    reached = walks.terminated.any(-1).mean()
+    return state, {"loss": value, "walks_at_goal": reached, **metrics}
+
+
+@functools.cache
+def _epoch(config: model.Config) -> jax.stages.Compiled:
+    """An epoch's steps, compiled once for each configuration in a process."""
+
+    def epoch(state: State) -> tuple[State, model.Metrics]:
+        return jax.lax.scan(lambda s, _: step(s, config), state, length=config.epoch_steps)
+
+    return device.jit(epoch, donate_argnums=0).lower(start(config)).compile()
+
+
+@functools.cache
+def solver(rounds: int) -> Callable[[model.Params, mazes.Maze], environment.Walk]:
+    """`solve` with so many rounds, compiled."""
+    return device.jit(functools.partial(solve, rounds=rounds))
+
+
+def solve(params: model.Params, maze: mazes.Maze, rounds: int) -> environment.Walk:
+    """Walks through mazes of cells [B, ...] of any size without exploration."""
+    values = model.apply(params, model.image(maze.exits, maze.goal), rounds=rounds)
+
+    return jax.vmap(environment.walk)(maze, jax.vmap(mazes.best_moves)(maze, values))
+
+
+def start(config: model.Config, *_: Any) -> State:
+    """The state before the first step of a run; each step draws its mazes, so no data are used."""
+    return jax.jit(lambda: init(jax.random.key(config.seed), config))()
+
+
+def iterate(config: model.Config, state: State, *_: Any) -> Iterator[fit.Progress]:
+    """Goes on with a run from `state`, which stays valid, and reports after each epoch.
+
+    The metrics are means over the epoch: `loss`, `td_error`, `walks_at_goal`; and `test_solved`,
+    the share of `TESTED` held-out mazes that the greedy policy solves. Data, test and mesh, which
+    other loops take, are not used.
+
+    Raises:
+      NonFiniteError: the loss is infinite or not a number.
+    """
+    began = time.perf_counter()
+    compiled, test, maze = _epoch(config), solver(config.rounds), held_out_mazes(config, TESTED)
+    jax.block_until_ready(test(state.params, maze))
+    compile_seconds = time.perf_counter() - began
+    now = jax.tree.map(jnp.copy, state)
+    for number in range(int(state.step) // config.epoch_steps, config.epochs):
+        began = time.perf_counter()
+        now, metrics = compiled(now)
+        metrics = {name: float(value.mean()) for name, value in metrics.items()}
+        if not np.isfinite(metrics["loss"]):
+            raise fit.NonFiniteError(
+                f"the loss is {metrics['loss']} in epoch {number + 1}: try a smaller "
+                f"--learning-rate than {config.learning_rate:g}"
+            )
+        seconds = time.perf_counter() - began
+        metrics["test_solved"] = float((np.asarray(test(now.params, maze).length) >= 0).mean())
+        kept = jax.tree.map(jnp.copy, now)  # the next call overwrites them
+        steps = config.epoch_steps
+        yield fit.Progress(kept, number + 1, steps, seconds, compile_seconds, metrics)
+        compile_seconds = 0.0
