@@ -210,7 +210,7 @@ def build(task: Task, config: Any, weights: Any, data: Mapping[str, Any]) -> dic
     try:
         for name, prediction in task.predictions(config).items():
             _check_rows(name, prediction, weights)
-            exported = _export_function(prediction, weights)
+            exported = _export_function(name, prediction, weights)
             functions[name + FUNCTION] = bytes(exported.serialize())
             outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
             described[name] = {
@@ -279,7 +279,7 @@ def _describe(specs: Specs) -> dict[str, Any]:
     }
 
 
-def _export_function(prediction: Prediction, weights: Any) -> Any:
+def _export_function(name: str, prediction: Prediction, weights: Any) -> Any:
     """A prediction for every platform and batch size, with no path of this machine in it."""
     import jax.export
 
@@ -290,17 +290,22 @@ def _export_function(prediction: Prediction, weights: Any) -> Any:
         "jax_hlo_source_file_canonicalization_regex": ".*",
         "jax_include_full_tracebacks_in_locations": False,
     }
-    before = {name: getattr(jax.config, name) for name in options}
+    before = {option: getattr(jax.config, option) for option in options}
     try:
-        for name, value in options.items():
-            jax.config.update(name, value)
+        for option, value in options.items():
+            jax.config.update(option, value)
         # A new function object: traces of it made earlier would bring their source paths along.
         function = jax.jit(lambda weights, inputs: prediction.function(weights, inputs))
         exporter = jax.export.export(function, platforms=PLATFORMS)
         return exporter(specs, _batched(prediction.inputs, batch))
+    except (TypeError, ValueError) as error:
+        raise ExportError(
+            f"{name} can't be exported for batches of any size ({_one_line(error)}): the length of "
+            "the batch is a symbol, so use x.shape[0] in place of len(x), and no branch on it"
+        ) from error
     finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
+        for option, value in before.items():
+            jax.config.update(option, value)
 
 
 def load(location: str | Path, digest: str | None = None) -> Exported:
