@@ -210,7 +210,7 @@ def build(task: Task, config: Any, weights: Any, data: Mapping[str, Any]) -> dic
     try:
         for name, prediction in task.predictions(config).items():
             _check_rows(name, prediction, weights)
-            exported = _export_function(prediction, weights)
+            exported = _export_function(name, prediction, weights)
             functions[name + FUNCTION] = bytes(exported.serialize())
             outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
             described[name] = {
@@ -279,7 +279,7 @@ def _describe(specs: Specs) -> dict[str, Any]:
     }
 
 
-def _export_function(prediction: Prediction, weights: Any) -> Any:
+def _export_function(name: str, prediction: Prediction, weights: Any) -> Any:
     """A prediction for every platform and batch size, with no path of this machine in it."""
     import jax.export
 
@@ -290,17 +290,22 @@ def _export_function(prediction: Prediction, weights: Any) -> Any:
         "jax_hlo_source_file_canonicalization_regex": ".*",
         "jax_include_full_tracebacks_in_locations": False,
     }
-    before = {name: getattr(jax.config, name) for name in options}
+    before = {option: getattr(jax.config, option) for option in options}
     try:
-        for name, value in options.items():
-            jax.config.update(name, value)
+        for option, value in options.items():
+            jax.config.update(option, value)
         # A new function object: traces of it made earlier would bring their source paths along.
         function = jax.jit(lambda weights, inputs: prediction.function(weights, inputs))
         exporter = jax.export.export(function, platforms=PLATFORMS)
         return exporter(specs, _batched(prediction.inputs, batch))
+    except (TypeError, ValueError) as error:
+        raise ExportError(
+            f"{name} can't be exported for batches of any size ({_one_line(error)}): the length of "
+            "the batch is a symbol, so use x.shape[0] in place of len(x), and no branch on it"
+        ) from error
     finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
+        for option, value in before.items():
+            jax.config.update(option, value)
 
 
 def load(location: str | Path, digest: str | None = None) -> Exported:
@@ -351,30 +356,25 @@ def _read_manifest(location: str | Path, raw: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(raw)
         format_ = manifest["format"]
-        if format_ != FORMAT:
-            raise ExportError(f"{location} has format {format_!r}, this zoo reads {FORMAT}")
-        signatures = _signatures(manifest)
-        sound = (
-            bool(signatures)
-            # No other name is ever opened, so that none can lead out of the folder.
-            and set(manifest["files"])
-            == {WEIGHTS, CONFIG, *(name + FUNCTION for name in signatures)}
-            and all(_NAME.fullmatch(name) and s.inputs for name, s in signatures.items())
-            and isinstance(manifest["model"], str)
-            and isinstance(manifest["versions"], dict)
-            and isinstance(manifest["classes"], list)
-            and all(isinstance(name, str) for name in manifest["classes"])
-            and all(
-                isinstance(about["bytes"], int) and isinstance(about["sha256"], str)
-                for about in manifest["files"].values()
-            )
-        )
-    except ExportError:
-        raise
+        if format_ == FORMAT:
+            names = _signatures(manifest)
+            manifest |= {
+                "model": str(manifest["model"]),
+                "classes": [str(name) for name in manifest["classes"]],
+                "versions": dict(manifest["versions"]),
+                "files": {
+                    name: {"sha256": str(about["sha256"]), "bytes": int(about["bytes"])}
+                    for name, about in manifest["files"].items()
+                },
+            }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(f"{location}: manifest.json can't be read: {error!r}") from error
-    if not sound:
-        raise ExportError(f"{location}: manifest.json lacks files, classes or predictions")
+    if format_ != FORMAT:
+        raise ExportError(f"{location} has format {format_!r}, this zoo reads {FORMAT}")
+    # No other file is ever opened, so that no name can lead out of the folder.
+    expected = {WEIGHTS, CONFIG, *(name + FUNCTION for name in names)}
+    if not names or set(manifest["files"]) != expected or not all(map(_NAME.fullmatch, names)):
+        raise ExportError(f"{location}: manifest.json lacks files or predictions")
     return manifest
 
 
