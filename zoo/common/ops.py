@@ -269,7 +269,8 @@ def batch_norm(
     if training:
         axes = tuple(range(x.ndim - 1))
         mean = x.mean(axes)
-        var = jnp.maximum((x * x).mean(axes) - mean * mean, 0.0)  # one pass over x; rounding
+        # In one pass over x, as Flax does it; rounding may take it below 0.
+        var = jnp.maximum((x * x).mean(axes) - mean * mean, 0.0)
         moments = lax.stop_gradient({"mean": mean, "var": var})
         stats = jax.tree.map(lambda a, b: momentum * a + (1.0 - momentum) * b, stats, moments)
     factor = params["scale"] * lax.rsqrt(var + epsilon)

@@ -259,7 +259,7 @@ def _check_peers(config: Any, sha256: str) -> None:
 def _signals() -> Iterator[threading.Event]:
     """An event that the first SIGINT or SIGTERM sets; a second one interrupts at once."""
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # Python allows handlers there
+    if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
         yield asked
         return
 
