@@ -57,7 +57,8 @@ def driver() -> str | None:
     if shutil.which("nvidia-smi"):
         asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         try:
-            return subprocess.check_output(asked, text=True, timeout=20).split()[0]
+            quiet = {"stderr": subprocess.DEVNULL, "text": True, "timeout": 20}
+            return subprocess.check_output(asked, **quiet).split()[0]
         except (OSError, subprocess.SubprocessError, IndexError):
             pass  # a driver that hangs or fails still has its version in /proc
     try:
