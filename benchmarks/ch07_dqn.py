@@ -17,8 +17,8 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import ZOO, Run, repeat
 from zoo.ch07_dqn.agent import model
-from zoo.ch07_dqn.agent.commands import random_steps
 from zoo.ch07_dqn.agent.train import make_agents, make_params, run_epoch
+from zoo.ch07_dqn.environment import random_steps
 from zoo.common import bench
 
 CONFIG = model.RECIPES["modern"]

@@ -44,11 +44,6 @@ def _inside(rows: int, columns: int) -> np.ndarray:
     return ((to >= 0) & (to < (rows, columns))).all(-1)
 
 
-def _check_size(rows: int, columns: int) -> None:
-    if rows < 1 or columns < 1 or rows * columns < 2:
-        raise DataError(f"got a maze of {rows}x{columns} cells, expected at least 2 cells")
-
-
 def depth_first(key: jax.Array, rows: int, columns: int) -> Maze:
     """A perfect maze of cells by randomised depth-first search: long winding corridors.
 
@@ -56,9 +51,8 @@ def depth_first(key: jax.Array, rows: int, columns: int) -> Maze:
     not yet seen, or back where there is none; each cell is entered and left once, so 2 S - 2 moves
     end it. It starts in the north-west, the goal is in the south-east.
     """
-    _check_size(rows, columns)
-    size, inside, step = rows * columns, jnp.asarray(_inside(rows, columns)), deltas(columns)
-    step, back = jnp.asarray(step), jnp.asarray(_BACK)
+    size, inside = rows * columns, jnp.asarray(_inside(rows, columns))
+    step, back = jnp.asarray(deltas(columns)), jnp.asarray(_BACK)
 
     def move(carry, chance):
         here, seen, came, exits = carry
@@ -87,7 +81,6 @@ def prim(key: jax.Array, rows: int, columns: int) -> Maze:
 
     It is the lightest tree that joins all cells; start and goal are those of `depth_first`.
     """
-    _check_size(rows, columns)
     size, inside = rows * columns, jnp.asarray(_inside(rows, columns))
     to = jnp.asarray(np.arange(size)[:, None] + deltas(columns))
     # A way has one weight in both directions: that of its east or south one.
@@ -155,15 +148,10 @@ def generate(
     extra: float = 0.0,
     grid: str = "tiles",
 ) -> Maze:
-    """A random maze of `rows` x `columns` cells.
+    """A random maze of `rows` x `columns` cells; `jax.vmap` over keys gives many in one call.
 
-    Args:
-      key: seeds are data: `jax.vmap` over keys gives many mazes in one compiled call.
-      rows: of cells; static, as `columns`.
-      columns: of cells.
-      method: `depth-first` or `prim`.
-      extra: share of the remaining inner walls that is opened too; above 0 the maze has loops.
-      grid: `tiles` as in the book, or `cells`.
+    `method` is `depth-first` or `prim`, `grid` is `tiles` as in the book, or `cells`; `extra` is
+    the share of the remaining inner walls that is opened too: above 0 the maze has loops.
 
     Raises:
       DataError: the method or the grid is unknown, or the maze has fewer than 2 cells.
@@ -173,6 +161,8 @@ def generate(
             f"got method {method!r} and grid {grid!r}, expected one of {', '.join(_METHODS)} and "
             "tiles or cells"
         )
+    if min(rows, columns) < 1 or rows * columns < 2:
+        raise DataError(f"got a maze of {rows}x{columns} cells, expected at least 2 cells")
     way_key, braid_key = jax.random.split(key)
     maze = _METHODS[method](way_key, rows, columns)
     if extra:

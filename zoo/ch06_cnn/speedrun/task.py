@@ -36,10 +36,8 @@ def load(config: model.Config, data: str, data_dir: Path | None) -> Dataset:
             "test_batch.bin: name their folder by --data-dir, or use --split holdout"
         )
     train = {k: np.concatenate([a, held.test[k]]) for k, a in held.train.items()}
-    description = (
-        "CIFAR-10: train on data_batch_1..5 (50,000), test on the first 1,000 official test images"
-    )
-    return held._replace(split="all", description=description, train=train, test=test)
+    about = "train on data_batch_1..5 (50,000), test on the first 1,000 official test images"
+    return held._replace(split="all", description=f"CIFAR-10: {about}", train=train, test=test)
 
 
 def init(key: jax.Array, config: model.Config, data: fit.Batch) -> model.Params:
@@ -119,15 +117,12 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
         return scale_pixels(shown)
 
     def training(params, batch, key, stats):
-        shown = augment(key, batch, stats["step"] // steps)
-        return model.loss_training(
-            params, {**batch, "image": shown}, stats, average=config.average, **kept
-        )
+        batch = {**batch, "image": augment(key, batch, stats["step"] // steps)}
+        return model.loss_training(params, batch, stats, average=config.average, **kept)
 
     def testing(params, batch, key, moments):
-        return model.loss(
-            params, {**batch, "image": scale_pixels(batch["image"])}, None, moments, **kept
-        )
+        batch = {**batch, "image": scale_pixels(batch["image"])}
+        return model.loss(params, batch, None, moments, **kept)
 
     return training, testing
 
@@ -150,9 +145,9 @@ def _predictions(views: str, **options: Any) -> dict[str, Prediction]:
         def logits(view: jax.Array) -> jax.Array:
             return model.apply(weights["params"], scale_pixels(view), weights["stats"], **options)
 
-        return {
-            "probabilities": jax.nn.softmax(jnp.tensordot(shares, jax.lax.map(logits, seen), 1))
-        }
+        # One view after the other: all at once would take as many times the memory.
+        mean = jnp.tensordot(shares, jax.lax.map(logits, seen), 1)
+        return {"probabilities": jax.nn.softmax(mean)}
 
     image = {"image": jax.ShapeDtypeStruct((32, 32, 3), np.uint8)}
     return {"classify": Prediction("the probability of each class", image, classify)}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zoo.ch07_dqn import environment
@@ -14,6 +15,9 @@ from zoo.common import fit
 from zoo.common.data import DataError, Dataset
 from zoo.common.task import Arrays, Loop, Prediction, Task, Weights
 from zoo.common.trained import Trained
+
+MAZES, STEPS = 1024, 1000
+"""The environment alone is timed in so many mazes at once, for so many steps."""
 
 
 def load(config: model.Config, source: str, data_dir: Path | None) -> Dataset:
@@ -124,6 +128,22 @@ def pictures(trained: Trained, dataset: Dataset, agent: int = 0) -> dict[str, An
     return drawings
 
 
+def timings(config: model.Config, weights: Weights) -> dict[str, tuple[Any, tuple[Any, ...], int]]:
+    """Steps with an update after each, of all agents at once, and steps of a random policy."""
+
+    def epoch(agents: train.State, params: environment.Params) -> train.State:
+        return train.run_epoch(agents, config, params)[0]
+
+    count = config.mazes * config.agents
+    given = train.make_agents(config, count)
+    params = jax.jit(jax.vmap(lambda seed: train.make_params(config, seed)))(jnp.arange(MAZES))
+    walk = functools.partial(environment.random_steps, steps=STEPS)
+    return {
+        f"steps of the loop, agents: {count:,}": (epoch, given, count * config.epoch_steps),
+        f"random steps, mazes: {MAZES:,}": (walk, (jax.random.key(0), params), MAZES * STEPS),
+    }
+
+
 TASK = Task(
     name="ch07_dqn",
     model=model,
@@ -137,6 +157,7 @@ TASK = Task(
     pictures=pictures,
     report=report,
     following=("play",),
+    timings=timings,
     weights=first_agent,
     loop=Loop(train.iterate, train.start, lambda config: config.epoch_steps),
     unit="transitions",

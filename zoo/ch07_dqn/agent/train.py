@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from zoo.ch07_dqn import book, environment, replay
+from zoo.ch07_dqn import book, environment, loop, replay
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import model
 from zoo.common import device, fit, solvers
@@ -66,8 +65,7 @@ class Greedy(NamedTuple):
 
 def make_optimizer(config: model.Config) -> optax.GradientTransformation:
     """The solver of the configuration."""
-    solver = solvers.rmsprop if config.solver == "rmsprop" else optax.adam
-    return solver(config.learning_rate)
+    return {"rmsprop": solvers.rmsprop, "adam": optax.adam}[config.solver](config.learning_rate)
 
 
 def make_loss(config: model.Config) -> fit.Loss:
@@ -93,13 +91,12 @@ def init(key: jax.Array, config: model.Config, params: environment.Params) -> St
     """An agent that has not moved yet."""
     init_key, reset_key, run_key = jax.random.split(key, 3)
     net = model.init(init_key, config)
-    zero = jnp.int32(0)
-    nothing = Transition(zero, zero, jnp.float32(0), zero, jnp.bool_(False), jnp.bool_(False))
+    zero, no = jnp.int32(0), jnp.bool_(False)
     return State(
         params=net,
         target=jax.tree.map(jnp.copy, net),
         opt_state=make_optimizer(config).init(net),
-        memory=replay.empty(config.capacity, nothing),
+        memory=replay.empty(config.capacity, Transition(zero, zero, zero * 1.0, zero, no, no)),
         place=environment.reset(reset_key, params)[1],
         episodes=zero,
         reached=zero,
@@ -118,7 +115,15 @@ def make_agents(config: model.Config, count: int) -> tuple[State, environment.Pa
     Raises:
       DataError: the configuration contradicts itself.
     """
-    _check(config)
+    if min(config.mazes, config.agents) < 1:
+        raise DataError(
+            f"got {config.mazes} mazes and {config.agents} agents in each, expected at least 1"
+        )
+    if config.epoch_steps % config.target_every:
+        raise DataError(
+            f"got --epoch-steps {config.epoch_steps} and --target-every {config.target_every}: "
+            "the first must be a multiple of the second"
+        )
 
     def make(number: jax.Array) -> tuple[State, environment.Params]:
         params = make_params(config, config.maze_seed + number // config.agents)
@@ -134,29 +139,14 @@ def make_mazes(config: model.Config) -> environment.Params:
 
 
 def start(config: model.Config, *_: Any) -> Run:
-    """A run of `config.mazes` mazes with `config.agents` agents each, before its first step.
-
-    The mazes follow from the configuration, so no data are used.
+    """A run before its first step; the mazes follow from the configuration, so no data are used.
 
     Raises:
       DataError: as `make_agents`.
     """
-    count = config.mazes * config.agents
-    lengths = jnp.full((count, config.epochs), -2, jnp.int32)
-    agents, _ = make_agents(config, count)
-    return Run(agents, lengths, jnp.zeros((count, config.epochs)), jnp.int32(0))
-
-
-def _check(config: model.Config) -> None:
-    if min(config.mazes, config.agents) < 1:
-        raise DataError(
-            f"got {config.mazes} mazes and {config.agents} agents in each, expected at least 1"
-        )
-    if config.epoch_steps % config.target_every:
-        raise DataError(
-            f"got --epoch-steps {config.epoch_steps} and --target-every {config.target_every}: "
-            "the first must be a multiple of the second"
-        )
+    agents, _ = make_agents(config, config.mazes * config.agents)
+    home = jnp.zeros((len(agents.step), config.epochs))
+    return Run(agents, jnp.full(home.shape, -2, jnp.int32), home, jnp.int32(0))
 
 
 def observe(config: model.Config, site: jax.Array) -> jax.Array:
@@ -268,7 +258,8 @@ def greedy(config: model.Config, net: model.Params, params: environment.Params) 
     policy = mazes.best_moves(maze, values)
     to = jnp.take_along_axis(mazes.neighbours(maze.exits), policy[:, None], 1)[:, 0]
     to = jnp.where(jnp.arange(size) == maze.goal, maze.goal, to)
-    for _ in range(size.bit_length()):  # after n rounds `to` is where 2^n steps lead
+    # From every site at once: after n rounds `to` is where 2^n steps lead.
+    for _ in range(size.bit_length()):
         to = to[to]
     floor = maze.exits.reshape(-1) != 0
     home = (floor & (to == maze.goal)).sum() / floor.sum()
@@ -298,8 +289,7 @@ def run_epoch(
       `terminated` at the goal, each [M]; and the agents' `greedy` policies.
     """
     one = len(agents.step) == 1  # without the leading axis a step is faster
-    first = functools.partial(jax.tree.map, lambda a: a[0])
-    own, state = (first(params), first(agents)) if one else (params, agents)
+    own, state = jax.tree.map(lambda a: a[0], (params, agents)) if one else (params, agents)
     move = functools.partial(step, config=config)
     move = move if one else jax.vmap(move)
 
@@ -329,33 +319,24 @@ def iterate(config: model.Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
       DataError: as `make_agents`.
       NonFiniteError: the loss is infinite or not a number.
     """
-    params = make_mazes(config)
+    count, params = len(run.lengths), make_mazes(config)
     began = time.perf_counter()
-    compiled = _epoch(config, len(run.lengths))
+    compiled = _epoch(config, count)
     compile_seconds = time.perf_counter() - began
-    agents, done = jax.tree.map(jnp.copy, run.agents), int(run.step) // config.epoch_steps
-    for number in range(done, config.epochs):
-        began = time.perf_counter()
-        agents, totals, tried = compiled(agents, params)
+
+    def epoch(run: Run) -> tuple[Run, dict[str, jax.Array]]:
+        number = int(run.step) // config.epoch_steps
+        agents, totals, tried = compiled(run.agents, params)
+        lengths = run.lengths.at[:, number].set(tried.walk.length)
+        home = run.home.at[:, number].set(tried.home)
         metrics = {
-            "loss": totals["loss"].mean(),
-            "reward": totals["reward"].mean(),
+            "loss": totals["loss"],
+            "reward": totals["reward"],
             "at_goal": totals["terminated"].sum() / jnp.maximum(totals["ended"].sum(), 1),
-            "solved": (tried.walk.length > 0).mean(),
-            "tiles_solved": tried.home.mean(),
+            "solved": tried.walk.length > 0,
+            "tiles_solved": tried.home,
         }
-        metrics = {name: float(value) for name, value in metrics.items()}
-        if not np.isfinite(metrics["loss"]):
-            raise fit.NonFiniteError(
-                f"the loss is {metrics['loss']} in epoch {number + 1}: try a smaller "
-                "--learning-rate, or rewards of 1 instead of 100 (--rewards modern)"
-            )
-        run = Run(
-            jax.tree.map(jnp.copy, agents),  # the next call overwrites them
-            run.lengths.at[:, number].set(tried.walk.length),
-            run.home.at[:, number].set(tried.home),
-            run.step + config.epoch_steps,
-        )
-        seconds, steps = time.perf_counter() - began, config.epoch_steps * len(run.lengths)
-        yield fit.Progress(run, number + 1, steps, seconds, compile_seconds, metrics)
-        compile_seconds = 0.0
+        return Run(agents, lengths, home, run.step + config.epoch_steps), metrics
+
+    advice = ", or rewards of 1 instead of 100 (--rewards modern)" * (config.rewards == "book")
+    yield from loop.iterate(config, run, epoch, compile_seconds, count, advice)
