@@ -356,30 +356,25 @@ def _read_manifest(location: str | Path, raw: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(raw)
         format_ = manifest["format"]
-        if format_ != FORMAT:
-            raise ExportError(f"{location} has format {format_!r}, this zoo reads {FORMAT}")
-        signatures = _signatures(manifest)
-        sound = (
-            bool(signatures)
-            # No other name is ever opened, so that none can lead out of the folder.
-            and set(manifest["files"])
-            == {WEIGHTS, CONFIG, *(name + FUNCTION for name in signatures)}
-            and all(_NAME.fullmatch(name) and s.inputs for name, s in signatures.items())
-            and isinstance(manifest["model"], str)
-            and isinstance(manifest["versions"], dict)
-            and isinstance(manifest["classes"], list)
-            and all(isinstance(name, str) for name in manifest["classes"])
-            and all(
-                isinstance(about["bytes"], int) and isinstance(about["sha256"], str)
-                for about in manifest["files"].values()
-            )
-        )
-    except ExportError:
-        raise
+        if format_ == FORMAT:
+            names = _signatures(manifest)
+            manifest |= {
+                "model": str(manifest["model"]),
+                "classes": [str(name) for name in manifest["classes"]],
+                "versions": dict(manifest["versions"]),
+                "files": {
+                    name: {"sha256": str(about["sha256"]), "bytes": int(about["bytes"])}
+                    for name, about in manifest["files"].items()
+                },
+            }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(f"{location}: manifest.json can't be read: {error!r}") from error
-    if not sound:
-        raise ExportError(f"{location}: manifest.json lacks files, classes or predictions")
+    if format_ != FORMAT:
+        raise ExportError(f"{location} has format {format_!r}, this zoo reads {FORMAT}")
+    # No other file is ever opened, so that no name can lead out of the folder.
+    expected = {WEIGHTS, CONFIG, *(name + FUNCTION for name in names)}
+    if not names or set(manifest["files"]) != expected or not all(map(_NAME.fullmatch, names)):
+        raise ExportError(f"{location}: manifest.json lacks files or predictions")
     return manifest
 
 

@@ -101,7 +101,7 @@ def _complete_schema(app: FastAPI, service: Service) -> None:
         made = plain()
         made.setdefault("components", {})["securitySchemes"] = openapi.SECURITY
         for path, name in paths(service).items():
-            described = openapi.operation(service.model, name)
+            described = openapi.operation(service.model, name, service.keys is not None)
             if path == PREDICT:
                 described["operationId"] = "predict"
             made["paths"][path] = {"post": described}

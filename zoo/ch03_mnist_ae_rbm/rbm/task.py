@@ -72,6 +72,7 @@ def predict(config: model.Config, params: model.Params, rating: np.ndarray) -> n
 
     Ratings from 1 to 5; for binary units the probability of 1.
     """
+    # An item-based machine sees a movie as an example, so all users' ratings go in at once.
     function, given = predictions(config)["predict"].function, ratings.examples(config, rating)
     found = fit.predict(function, {"params": params}, {"rating": given}, BATCH)
     (expected,) = found.values()

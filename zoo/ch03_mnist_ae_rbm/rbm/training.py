@@ -54,6 +54,7 @@ def log_frequencies(rating: jax.Array, values: int, smoothing: float) -> jax.Arr
     """
     counts = (rating[:, None] == jnp.arange(1, values + 1)[:, None]).sum(0).astype(jnp.float32)
     trials = counts.sum(0) if values > 1 else jnp.full(counts.shape[1], len(rating))
+    # One more of each value, so that one that nobody gave has a finite logarithm.
     overall = (counts.sum(1) + 1) / (trials.sum() + max(values, 2))
     share = (counts + smoothing * overall[:, None]) / (trials + smoothing)
     return jnp.log(share) - jnp.log1p(-share) if values == 1 else jnp.log(share)
@@ -126,6 +127,7 @@ def iterate(
         targets = np.count_nonzero(test["target"]) / len(test["target"])
         testing = functools.partial(held_out, targets=targets)
     for k, last in stages(config):
+        # Stages that lie behind are left out; the last one refuses a run that is at its end.
         if int(state.step) < last * steps or last == config.epochs:
             for progress in fit.iterate(
                 functools.partial(model.loss, k=k, sampled_bias=config.sampled_bias),
