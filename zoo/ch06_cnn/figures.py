@@ -56,8 +56,8 @@ def filters(kernel: Any, caption: str = "") -> Figure:
     low, high = kernel.min((0, 1, 2)), kernel.max((0, 1, 2))
     tiles = np.moveaxis((kernel - low) / np.where(high > low, high - low, 1), -1, 0)
     count, height, width, _ = tiles.shape
-    about = f"{count} filters of {height}x{width} pixels, each scaled to its own range: {caption}"
-    return figures.image_grid(tiles, columns=8, caption=about)
+    about = f"{count} filters of {height}x{width} pixels, each scaled to its own range"
+    return figures.image_grid(tiles, columns=8, caption=f"{about}; {caption}" if caption else about)
 
 
 def predictions(

@@ -69,8 +69,7 @@ def starts(maze: Maze, spread: bool) -> jax.Array:
 def reset(key: jax.Array, params: Params) -> tuple[jax.Array, State]:
     """A new episode: the observation, which is the number of the site, and the state."""
     starts = params.starts
-    # Drawing takes a good part of a step's time, so one start isn't drawn.
-    site = starts[0] if len(starts) == 1 else jax.random.choice(key, starts)
+    site = starts[0] if len(starts) == 1 else jax.random.choice(key, starts)  # only if it must
     return site, State(site, jnp.int32(0))
 
 
@@ -103,21 +102,6 @@ def step_and_reset(key: jax.Array, state: State, action: jax.Array, params: Para
     site = jnp.where(ended, first, last)
     state = State(site, jnp.where(ended, fresh.time, state.time))
     return site, state, reward, terminated, truncated, info | {"last": last}
-
-
-def random_steps(key: jax.Array, params: Params, steps: int) -> jax.Array:
-    """The sums of the rewards of `steps` random steps in many mazes [N] at once, [steps]."""
-    actions_key, reset_key = jax.random.split(key)
-    keys = jax.random.split(reset_key, len(params.bump))
-    state = jax.vmap(reset)(keys, params)[1]
-    # Two bits of a byte: drawing an integer in a range would take longer than the step.
-    actions = jax.random.bits(actions_key, (steps, len(keys)), jnp.uint8) & 3
-
-    def move(state: State, action: jax.Array) -> tuple[State, jax.Array]:
-        moved = jax.vmap(step_and_reset)(keys, state, action, params)
-        return moved[1], moved[2].sum()
-
-    return jax.lax.scan(move, state, actions)[1]
 
 
 def optimal_values(params: Params, discount: float, rounds: int = 1000) -> jax.Array:

@@ -21,7 +21,7 @@ ACTIONS = ("east", "south", "north", "west")
 """In the book's order; it calls the step to the next row north."""
 MOVES = np.array([(0, 1), (1, 0), (-1, 0), (0, -1)], np.int32)
 _BACK = np.array([3, 2, 1, 0])  # the way back of each action
-_FAR = np.iinfo(np.int32).max - 1
+_FAR = np.iinfo(np.int32).max - 1  # the distance of what isn't reached yet
 
 
 class Maze(NamedTuple):
@@ -90,7 +90,7 @@ def prim(key: jax.Array, rows: int, columns: int) -> Maze:
     def grow(carry, _):
         seen, exits = carry
         frontier = inside & seen[:, None] & ~seen[to]
-        lightest = jnp.argmin(jnp.where(frontier, weight, 2.0))
+        lightest = jnp.argmin(jnp.where(frontier, weight, 2.0))  # weights are below 1
         cell, action = jnp.divmod(lightest, 4)
         new = to[cell, action]
         bit = jnp.uint8(1) << action.astype(jnp.uint8)
@@ -224,6 +224,7 @@ def solve(maze: Maze) -> jax.Array:
 
     def spread(carry):
         distance, _ = carry
+        # `_FAR` - 1 at most, or adding 1 would overflow.
         nearer = jnp.minimum(distance, jnp.minimum(distance[to].min(-1), _FAR - 1) + 1)
         return nearer, (nearer != distance).any()
 

@@ -137,7 +137,7 @@ def init(key: jax.Array, config: Config) -> Params:
     if config.bias:
         layers = [{**layer, "bias": jnp.zeros(layer["kernel"].shape[1])} for layer in layers]
     if config.optimistic:
-        layers[-1]["kernel"] *= 0.01
+        layers[-1]["kernel"] *= 0.01  # 0 is more than any return at -1 a step
     return {"dense": layers}
 
 
@@ -205,13 +205,9 @@ def loss(
 ) -> tuple[jax.Array, Metrics]:
     """Mean cost of the errors of the values of the actions taken: squared, or Huber's.
 
-    Args:
-      params: from `init`.
-      batch: `obs` as `apply` takes it, `action`, integers [B], `target`, float32 [B].
-      key: not used.
-      activation: of the network.
-      kind: `squared`, or `huber`: e^2 / 2 up to |e| = 1, then |e| - 1 / 2.
-      errors: of values and targets [B]; the book's are of all pairs.
+    Huber's is e^2 / 2 up to |e| = 1, then |e| - 1 / 2. The batch has `obs` as `apply` takes it,
+    `action`, integers [B], and `target`, float32 [B]; `errors` are of values and targets [B]; the
+    book's are of all pairs. Nothing is random, `key` is not used.
 
     Returns:
       The loss and, beside it, the mean absolute error and the mean value.

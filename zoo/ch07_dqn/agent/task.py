@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from zoo.ch07_dqn import environment
@@ -15,9 +14,6 @@ from zoo.common import fit
 from zoo.common.data import DataError, Dataset
 from zoo.common.task import Arrays, Loop, Prediction, Task, Weights
 from zoo.common.trained import Trained
-
-MAZES, STEPS = 1024, 1000
-"""The environment alone is timed in so many mazes at once, for so many steps."""
 
 
 def load(config: model.Config, source: str, data_dir: Path | None) -> Dataset:
@@ -57,9 +53,11 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
     return {"values": Prediction(about, obs, values)}
 
 
-def first_agent(run: train.Run) -> Weights:
-    """The parameters of the first agent of a run."""
-    return {"params": jax.tree.map(lambda a: a[0], run.agents.params)}
+def weights(state: train.Run | fit.State) -> Weights:
+    """The parameters of the first agent of a run, or those that `bench` trains by themselves."""
+    if isinstance(state, fit.State):
+        return {"params": state.params}
+    return {"params": jax.tree.map(lambda a: a[0], state.agents.params)}
 
 
 def greedy(trained: Trained) -> tuple[environment.Params, train.Greedy]:
@@ -129,19 +127,13 @@ def pictures(trained: Trained, dataset: Dataset, agent: int = 0) -> dict[str, An
 
 
 def timings(config: model.Config, weights: Weights) -> dict[str, tuple[Any, tuple[Any, ...], int]]:
-    """Steps with an update after each, of all agents at once, and steps of a random policy."""
+    """The loop of all agents at once, an update after each step; `weights` are not used."""
+    count = config.mazes * config.agents
 
     def epoch(agents: train.State, params: environment.Params) -> train.State:
         return train.run_epoch(agents, config, params)[0]
 
-    count = config.mazes * config.agents
-    given = train.make_agents(config, count)
-    params = jax.jit(jax.vmap(lambda seed: train.make_params(config, seed)))(jnp.arange(MAZES))
-    walk = functools.partial(environment.random_steps, steps=STEPS)
-    return {
-        f"steps of the loop, agents: {count:,}": (epoch, given, count * config.epoch_steps),
-        f"random steps, mazes: {MAZES:,}": (walk, (jax.random.key(0), params), MAZES * STEPS),
-    }
+    return {"loop": (epoch, train.make_agents(config, count), count * config.epoch_steps)}
 
 
 TASK = Task(
@@ -158,7 +150,7 @@ TASK = Task(
     report=report,
     following=("play",),
     timings=timings,
-    weights=first_agent,
+    weights=weights,
     loop=Loop(train.iterate, train.start, lambda config: config.epoch_steps),
     unit="transitions",
     epoch=32_000,  # 1,000 steps

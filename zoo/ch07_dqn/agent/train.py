@@ -16,6 +16,8 @@ import optax
 from zoo.ch07_dqn import book, environment, loop, replay
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import model
+from zoo.ch07_dqn.agent.model import Config
+from zoo.ch07_dqn.environment import Params
 from zoo.common import device, fit, solvers
 from zoo.common.data import DataError
 
@@ -63,12 +65,12 @@ class Greedy(NamedTuple):
     home: jax.Array  # float32 [], share of the floor from which it reaches the goal
 
 
-def make_optimizer(config: model.Config) -> optax.GradientTransformation:
+def make_optimizer(config: Config) -> optax.GradientTransformation:
     """The solver of the configuration."""
     return {"rmsprop": solvers.rmsprop, "adam": optax.adam}[config.solver](config.learning_rate)
 
 
-def make_loss(config: model.Config) -> fit.Loss:
+def make_loss(config: Config) -> fit.Loss:
     """The loss of the configuration."""
     errors = book.crossed_errors if config.crossed_cost else model.td_error
     return functools.partial(
@@ -76,7 +78,7 @@ def make_loss(config: model.Config) -> fit.Loss:
     )
 
 
-def make_params(config: model.Config, seed: jax.Array) -> environment.Params:
+def make_params(config: Config, seed: jax.Array) -> Params:
     """The maze of a seed, with the rewards and starts of the configuration."""
     maze_key, reward_key = jax.random.split(jax.random.key(seed))
     maze = mazes.of_config(maze_key, config)
@@ -87,7 +89,7 @@ def make_params(config: model.Config, seed: jax.Array) -> environment.Params:
     return environment.modern(maze, config.limit, config.spread)
 
 
-def init(key: jax.Array, config: model.Config, params: environment.Params) -> State:
+def init(key: jax.Array, config: Config, params: Params) -> State:
     """An agent that has not moved yet."""
     init_key, reset_key, run_key = jax.random.split(key, 3)
     net = model.init(init_key, config)
@@ -107,7 +109,7 @@ def init(key: jax.Array, config: model.Config, params: environment.Params) -> St
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def make_agents(config: model.Config, count: int) -> tuple[State, environment.Params]:
+def make_agents(config: Config, count: int) -> tuple[State, Params]:
     """So many agents before their first step, with their mazes; each leaf has a leading axis M.
 
     `config.agents` of them in turn are in the same maze.
@@ -125,7 +127,7 @@ def make_agents(config: model.Config, count: int) -> tuple[State, environment.Pa
             "the first must be a multiple of the second"
         )
 
-    def make(number: jax.Array) -> tuple[State, environment.Params]:
+    def make(number: jax.Array) -> tuple[State, Params]:
         params = make_params(config, config.maze_seed + number // config.agents)
         key = jax.random.fold_in(jax.random.key(config.seed), number)
         return init(key, config, params), params
@@ -133,12 +135,12 @@ def make_agents(config: model.Config, count: int) -> tuple[State, environment.Pa
     return jax.vmap(make)(jnp.arange(count))
 
 
-def make_mazes(config: model.Config) -> environment.Params:
+def make_mazes(config: Config) -> Params:
     """The maze of each agent of a run; each leaf has a leading axis M."""
     return make_agents(config, config.mazes * config.agents)[1]
 
 
-def start(config: model.Config, *_: Any) -> Run:
+def start(config: Config, *_: Any) -> Run:
     """A run before its first step; the mazes follow from the configuration, so no data are used.
 
     Raises:
@@ -149,27 +151,25 @@ def start(config: model.Config, *_: Any) -> Run:
     return Run(agents, jnp.full(home.shape, -2, jnp.int32), home, jnp.int32(0))
 
 
-def observe(config: model.Config, site: jax.Array) -> jax.Array:
+def observe(config: Config, site: jax.Array) -> jax.Array:
     """What the network sees at a site [...]."""
     if config.network == "site":
         return site
     return model.coordinates(site, 2 * config.columns + 1, 2 * config.rows + 1, config.scaled)
 
 
-def q_values(config: model.Config, net: model.Params, site: jax.Array) -> jax.Array:
+def q_values(config: Config, net: model.Params, site: jax.Array) -> jax.Array:
     """The network's values of all actions at a site, [..., A]."""
     return model.apply(net, observe(config, site), activation=config.activation)
 
 
-def _legal(config: model.Config, params: environment.Params, site: jax.Array) -> jax.Array:
+def _legal(config: Config, params: Params, site: jax.Array) -> jax.Array:
     if not config.legal_moves:
         return jnp.ones((*site.shape, model.ACTIONS), bool)
     return mazes.legal(params.maze.exits.reshape(-1)[site])
 
 
-def act(
-    key: jax.Array, state: State, config: model.Config, params: environment.Params
-) -> jax.Array:
+def act(key: jax.Array, state: State, config: Config, params: Params) -> jax.Array:
     """An action for where the agent stands, by the rule of the configuration."""
     site = state.place.site
     values, legal = q_values(config, state.params, site), _legal(config, params, site)
@@ -180,9 +180,7 @@ def act(
     return model.choose(values, legal, chance, jnp.maximum(epsilon, config.epsilon_min))
 
 
-def make_batch(
-    key: jax.Array, state: State, config: model.Config, params: environment.Params
-) -> model.Batch:
+def make_batch(key: jax.Array, state: State, config: Config, params: Params) -> model.Batch:
     """Transitions from memory with their targets, as `model.loss` takes them."""
     if config.replay == "first":
         memories = book.first_memories(state.memory, config.batch_size)
@@ -197,14 +195,14 @@ def make_batch(
     legal = _legal(config, params, following)
     target = jax.vmap(model.td_target)(reward, discount, values, choosing, legal)
     obs, action = observe(config, runs.site[:, 0]), runs.action[:, 0]
-    if config.network == "coordinates":  # only the value of the action taken is needed
+    if config.network == "coordinates":  # one pass each: only that of the action taken is needed
         obs = jnp.take_along_axis(obs, action[:, None, None], 1)
         action = jnp.zeros_like(action)
     return {"obs": obs, "action": action, "target": target}
 
 
 def learn(
-    key: jax.Array, state: State, config: model.Config, params: environment.Params
+    key: jax.Array, state: State, config: Config, params: Params
 ) -> tuple[model.Params, Any, jax.Array]:
     """One update on a batch from memory: parameters, the solver's state, the loss."""
     batch = make_batch(key, state, config, params)
@@ -214,15 +212,14 @@ def learn(
     return optax.apply_updates(state.params, updates), opt_state, value
 
 
-def step(
-    state: State, config: model.Config, params: environment.Params
-) -> tuple[State, dict[str, jax.Array]]:
+def step(state: State, config: Config, params: Params) -> tuple[State, dict[str, jax.Array]]:
     """Act, remember, replay: one step of the environment and, if there is replay, one update.
 
     Returns:
       The state, and of this step the `reward`, the `loss`, and whether the goal was reached
       (`terminated`) or the episode `ended`.
     """
+    # Keys follow from the number of the step: a resumed run draws what the unbroken one would.
     keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
     site = state.place.site
     action = act(keys[0], state, config, params)
@@ -251,7 +248,7 @@ def step(
     return state._replace(params=net, opt_state=opt_state), info | {"loss": value}
 
 
-def greedy(config: model.Config, net: model.Params, params: environment.Params) -> Greedy:
+def greedy(config: Config, net: model.Params, params: Params) -> Greedy:
     """Follows the policy without exploration, from everywhere."""
     maze, size = params.maze, params.maze.exits.size
     values = q_values(config, net, jnp.arange(size))
@@ -267,20 +264,21 @@ def greedy(config: model.Config, net: model.Params, params: environment.Params) 
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def greedy_all(config: model.Config, nets: model.Params, params: environment.Params) -> Greedy:
+def greedy_all(config: Config, nets: model.Params, params: Params) -> Greedy:
     """The greedy policies of several agents; each leaf has a leading axis M."""
     return jax.vmap(functools.partial(greedy, config))(nets, params)
 
 
 @functools.cache
-def _epoch(config: model.Config, count: int) -> jax.stages.Compiled:
+def _epoch(config: Config, count: int) -> jax.stages.Compiled:
     """`run_epoch`, compiled once for each configuration in a process."""
+    # Donated: the agents' memories need not be held twice.
     epoch = device.jit(lambda agents, params: run_epoch(agents, config, params), donate_argnums=0)
     return epoch.lower(*jax.eval_shape(lambda: make_agents(config, count))).compile()
 
 
 def run_epoch(
-    agents: State, config: model.Config, params: environment.Params
+    agents: State, config: Config, params: Params
 ) -> tuple[State, dict[str, jax.Array], Greedy]:
     """`config.epoch_steps` steps of all agents [M], in one scan.
 
@@ -297,7 +295,7 @@ def run_epoch(
         state, info = jax.lax.scan(
             lambda s, _: move(s, params=own), state, length=config.target_every
         )
-        return state._replace(target=state.params), info
+        return state._replace(target=state.params), info  # no test of the number at each step
 
     state, info = jax.lax.scan(period, state, length=config.epoch_steps // config.target_every)
     agents = jax.tree.map(lambda a: a[None], state) if one else state
@@ -307,7 +305,7 @@ def run_epoch(
     return agents, totals, jax.vmap(functools.partial(greedy, config))(agents.params, params)
 
 
-def iterate(config: model.Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
+def iterate(config: Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
     """Goes on with a run, which stays valid, to its end and reports after each epoch.
 
     The metrics are means over the agents: `loss`, `reward` per step, `at_goal` (share of the

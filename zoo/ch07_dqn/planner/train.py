@@ -51,6 +51,7 @@ def held_out(exits: jax.Array) -> jax.Array:
 
     It depends on the maze alone, so a maze that is drawn twice is never on both sides.
     """
+    # A hash with the multipliers of xxHash; NumPy's or Python's own would not run in a step.
     factors = jnp.arange(exits.size, dtype=jnp.uint32) * jnp.uint32(2654435761) + jnp.uint32(97)
     mixed = (exits.reshape(-1).astype(jnp.uint32) * factors).sum(dtype=jnp.uint32)
     mixed = (mixed ^ mixed >> 15) * jnp.uint32(2246822519)
