@@ -113,7 +113,7 @@ def optimal_values(params: Params, discount: float, rounds: int = 1000) -> jax.A
     exits = params.maze.exits
     to, open_ = mazes.neighbours(exits), mazes.legal(exits.reshape(-1))
     reward = jnp.where(open_, params.rewards[to], params.bump)
-    goes_on = discount * (to != params.maze.goal)
+    goes_on = discount * (to != params.maze.goal)  # nothing is worth anything behind the goal
 
     def improve(_, q):
         return reward + goes_on * q.max(-1)[to]

@@ -76,7 +76,7 @@ def visits(maze: mazes.Maze, visits: np.ndarray, caption: str = "") -> Figure:
     """How often each tile was entered in training; visits are [S]."""
     visits = np.reshape(visits, maze.exits.shape)
     figure, axes = _maze_page(maze, f"visits in {int(visits.sum()):,} steps", caption, 0.9)
-    norm = LogNorm(1, max(10, visits.max()))
+    norm = LogNorm(1, max(10, visits.max()))  # from once to thousands of times
     shown = axes.imshow(np.where(visits > 0, visits, np.nan), cmap="YlOrRd", norm=norm)
     _colour_bar(axes, shown, "times entered")
     return figure
@@ -84,7 +84,7 @@ def visits(maze: mazes.Maze, visits: np.ndarray, caption: str = "") -> Figure:
 
 def path(maze: mazes.Maze, sites: Sequence[int], best: Sequence[int], caption: str = "") -> Figure:
     """The way that an agent took, beside a shortest one."""
-    arrived = len(sites) and int(sites[-1]) == int(maze.goal)
+    arrived = int(sites[-1]) == int(maze.goal)
     steps = f"{len(sites) - 1} steps"
     length = steps if arrived else f"goal not reached after {steps}"
     title = f"the agent's way: {length}; the shortest: {len(best) - 1}"
@@ -100,11 +100,8 @@ def learning_curve(
 ) -> Figure:
     """From how much of the maze the greedy policy reaches the goal, and how many agents do.
 
-    Args:
-      shares: of the floor, [M, E]; median, quartiles and range over the agents are drawn.
-      lengths: of the way from the entrance, [M, E], above 0 where the goal is reached.
-      steps: of training, [E].
-      caption: what mazes these are.
+    `shares` of the floor are [M, E], `lengths` of the way from the entrance too, above 0 where it
+    leads to the goal, `steps` [E]. Of the agents' shares median, quartiles and range are drawn.
     """
     count = len(shares)
     figure = common.page(5.5, 3.6, f"{count:,} agents" if count > 1 else "one agent", caption)
@@ -133,15 +130,10 @@ def walk(maze: mazes.Maze, sites: Sequence[int], caption: str = "") -> Iterator[
 
 
 def gallery(pairs: Sequence[tuple[mazes.Maze, Sequence[int]]], caption: str = "") -> Figure:
-    """Several mazes of tiles with the ways that were walked in them, three in a row."""
-    columns = min(3, len(pairs))
-    rows = -(-len(pairs) // columns)
+    """Nine mazes of tiles with the ways that were walked in them."""
     height, width = pairs[0][0].exits.shape
-    figure = common.page(6.5, rows * (6.5 / columns * height / width + 0.2), caption=caption)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(pairs) :]:
-        axes.set_axis_off()
-    for axes, (maze, sites) in zip(grid, pairs, strict=False):
+    figure = common.page(6.5, 6.5 * height / width + 0.6, caption=caption)
+    for axes, (maze, sites) in zip(figure.subplots(3, 3).ravel(), pairs, strict=True):
         _draw_maze(axes, maze)
         arrived = int(sites[-1]) == int(maze.goal)
         _plot_sites(axes, maze, sites, color=GREEN if arrived else ORANGE, linewidth=2)

@@ -190,10 +190,10 @@ def apply(
         return x
 
     def drop(key: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
-        dropped = ops.dropout(key, x, rate)
+        dropped = ops.dropout(key, x, rate)  # divides by 1 - rate, which the bug takes back
         return dropped * rate * (1.0 - rate) if dropout_bug and rate else dropped
 
-    for layer, layer_key in zip(params["conv"], keys, strict=False):
+    for layer, layer_key in zip(params["conv"], keys, strict=False):  # the last key is dense's
         x = ops.max_pool2d(ops.conv2d(x, layer["kernel"], padding=1))
         x = drop(layer_key, jax.nn.relu(normalise(layer, x)), dropout)
     x = x.reshape(x.shape[0], -1) @ params["dense"]["kernel"]

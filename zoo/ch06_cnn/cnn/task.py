@@ -108,7 +108,7 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     probabilities = trained.predict(image=images)["probabilities"]
     cat = 3  # in CIFAR-10
     ten = np.flatnonzero(labels == cat)[:10]
-    first = trained.params.get("whiten", trained.params["conv"][0])
+    first = trained.params.get("whiten", trained.params["conv"][0])  # of the speed run, of this one
     drawings = {
         "confusion": common.confusion(labels, probabilities.argmax(-1), *about),
         "cats": figures.cats(images[ten], probabilities[ten], *about, cat),

@@ -51,6 +51,7 @@ def init(key: jax.Array, config: model.Config, data: fit.Batch) -> model.Params:
 
 def prepare(config: model.Config, data: fit.Batch) -> fit.Batch:
     """The data with a random bit for each image, `side`: see `images.alternating_flips`."""
+    # Drawn here and not in the step: an image keeps its side through the run.
     bits = np.random.default_rng(config.seed).integers(0, 2, len(data["label"]), np.uint8)
     return {**data, "side": bits}
 
@@ -72,6 +73,7 @@ def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
         schedule = cnn.triangle(0.2 * peak, peak, round(config.rise * steps), steps)
         return optax.scale_by_learning_rate(schedule)
 
+    # Momentum, its share and the steps of Muon are those of airbench94_muon (Jordan 2024).
     momentum = optax.trace(0.85, nesterov=True)
     muon = optax.contrib.scale_by_muon(
         ns_steps=3, beta=0.6, nesterov=True, weight_dimension_numbers=as_matrices

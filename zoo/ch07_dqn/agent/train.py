@@ -72,10 +72,9 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
 
 def make_loss(config: Config) -> fit.Loss:
     """The loss of the configuration."""
+    kept = {"activation": config.activation, "kind": config.loss}
     errors = book.crossed_errors if config.crossed_cost else model.td_error
-    return functools.partial(
-        model.loss, activation=config.activation, kind=config.loss, errors=errors
-    )
+    return functools.partial(model.loss, errors=errors, **kept)
 
 
 def make_params(config: Config, seed: jax.Array) -> Params:
@@ -96,7 +95,7 @@ def init(key: jax.Array, config: Config, params: Params) -> State:
     zero, no = jnp.int32(0), jnp.bool_(False)
     return State(
         params=net,
-        target=jax.tree.map(jnp.copy, net),
+        target=jax.tree.map(jnp.copy, net),  # one buffer can't be donated twice
         opt_state=make_optimizer(config).init(net),
         memory=replay.empty(config.capacity, Transition(zero, zero, zero * 1.0, zero, no, no)),
         place=environment.reset(reset_key, params)[1],
@@ -206,8 +205,7 @@ def learn(
 ) -> tuple[model.Params, Any, jax.Array]:
     """One update on a batch from memory: parameters, the solver's state, the loss."""
     batch = make_batch(key, state, config, params)
-    loss = jax.value_and_grad(make_loss(config), has_aux=True)
-    (value, _), grads = loss(state.params, batch)
+    (value, _), grads = jax.value_and_grad(make_loss(config), has_aux=True)(state.params, batch)
     updates, opt_state = make_optimizer(config).update(grads, state.opt_state, state.params)
     return optax.apply_updates(state.params, updates), opt_state, value
 
@@ -226,7 +224,7 @@ def step(state: State, config: Config, params: Params) -> tuple[State, dict[str,
     move = environment.step if config.endless else environment.step_and_reset
     _, place, reward, terminated, truncated, info = move(keys[1], state.place, action, params)
     ended = terminated | truncated
-    following = info.get("last", place.site)
+    following = info.get("last", place.site)  # not where the next episode begins
     item = Transition(site, action, reward, following, terminated, ended)
     state = state._replace(
         memory=replay.remember(state.memory, item),

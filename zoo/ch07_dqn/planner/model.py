@@ -96,7 +96,7 @@ def apply(
 ) -> jax.Array:
     """Values of all actions in all cells, float32 [B, H, W, A], of `image`s [B, H, W, I].
 
-    Nothing is random, `key` is not used. Untrained values are all 0.
+    Nothing is random, `key` is not used.
     """
     if x.ndim != 4 or x.shape[-1] != PLANES:
         raise ValueError(

@@ -93,7 +93,7 @@ def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
 def make_optimizer(config: model.Config) -> optax.GradientTransformation:
     """Adam with a rate that rises and falls, on gradients of bounded norm."""
     updates = config.epochs * config.epoch_steps
-    rise = max(1, min(100, updates // 10))
+    rise = max(1, min(100, updates // 10))  # short runs need a shorter one
     peak, end = config.learning_rate, max(updates, rise + 1)
     schedule = optax.warmup_cosine_decay_schedule(0.0, peak, rise, end)
     return optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(schedule))
@@ -181,6 +181,7 @@ def step(state: State, config: model.Config) -> tuple[State, model.Metrics]:
     updates, opt_state = make_optimizer(config).update(grads, state.opt_state)
     params = optax.apply_updates(state.params, updates)
     number = state.step + 1
+    # Its test at each update is nothing beside a walk and two passes of 26 rounds.
     target = optax.periodic_update(params, state.target, number, config.target_every)
     state = State(params, target, opt_state, memory, state.key, number)
     reached = walks.terminated.any(-1).mean()
