@@ -21,6 +21,8 @@ import numpy as np
 
 from zoo.common import ops
 
+from ..vae.model import kl_to_standard_normal, reparameterise  # JAX alone
+
 Params = dict[str, Any]
 Batch = Metrics = dict[str, jax.Array]
 
@@ -68,16 +70,14 @@ def init(key: jax.Array, config: Config) -> Params:
     """Kernels normal with variance 2 / fan in (He et al. 2015), heads 1 / fan in, biases zero."""
     if config.recipe == "dense":
         down = (DIMENSIONS, *config.hidden)
-        into = [*itertools.pairwise(down)]
+        into, width = [*itertools.pairwise(down)], down[-1]
         up = [*itertools.pairwise((config.latents, *reversed(down)))]
-        width = down[-1]
     else:
         if len(config.filters) != 3:
             raise ValueError(f"got {len(config.filters)} widths in filters, expected 3: 32 = 4 * 8")
         maps = (SHAPE[-1], *config.filters)
-        into = [(3, 3, *pair) for pair in itertools.pairwise(maps)]
-        width = SIDE * SIDE * maps[-1]
-        pairs = itertools.pairwise(reversed(maps))
+        into, width = [(3, 3, *pair) for pair in itertools.pairwise(maps)], SIDE**2 * maps[-1]
+        pairs = itertools.pairwise(reversed(maps))  # four channels for each pixel of the next map
         up = [(config.latents, width), *[(3, 3, few, 4 * many) for few, many in pairs]]
     heads = [(width, config.latents)] * 2
     keys = iter(jax.random.split(key, len(into) + len(heads) + len(up)))
@@ -105,9 +105,8 @@ def scale_pixels(images: jax.Array) -> jax.Array:
 
 
 def _layer(layer: Params, x: jax.Array, stride: int = 1) -> jax.Array:
-    """A convolution if the kernel has rows and columns, else a product."""
     kernel = layer["kernel"]
-    if kernel.ndim == 4:
+    if kernel.ndim == 4:  # it has rows and columns: a convolution
         return ops.conv2d(x, kernel, stride=stride, padding=1) + layer["bias"]
     return x.reshape(x.shape[0], -1) @ kernel + layer["bias"]
 
@@ -123,26 +122,23 @@ def encode(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and log-variance, each [B, Z], of q(z | x) for scaled images [B, 32, 32, 3]."""
     if x.ndim != 4 or x.shape[1:] != SHAPE:
         raise ValueError(f"images have shape {x.shape}, expected (batch, 32, 32, 3): resize them")
-    x = x - 0.5
+    x = x - 0.5  # about 0 on average, as the initialisation expects
     for layer in params["encoder"]:
         x = jax.nn.relu(_layer(layer, x, stride=2))
     return _layer(params["mean"], x), _layer(params["logvar"], x)
 
 
-def reparameterise(key: jax.Array, mean: jax.Array, logvar: jax.Array) -> jax.Array:
-    """Codes mean + deviation * noise, [B, Z]."""
-    return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape, mean.dtype)
-
-
 def decode(params: Params, z: jax.Array) -> jax.Array:
     """The centres [B, 32, 32, 3] of the pixels' distributions for codes [B, Z]."""
-    x = z
-    for number, layer in enumerate(params["decoder"]):
-        x = _layer(layer, x if number == 0 else jax.nn.relu(x))
+    first, *others = params["decoder"]
+    x = _layer(first, z)
+    for layer in others:
+        x = jax.nn.relu(x)
         if layer["kernel"].ndim == 4:
-            x = channels_to_pixels(x)
-        elif number + 1 < len(params["decoder"]) and params["decoder"][-1]["kernel"].ndim == 4:
-            x = x.reshape(x.shape[0], SIDE, SIDE, -1)
+            x = x if x.ndim == 4 else x.reshape(x.shape[0], SIDE, SIDE, -1)
+            x = channels_to_pixels(_layer(layer, x))
+        else:
+            x = _layer(layer, x)
     return x.reshape(x.shape[0], *SHAPE)
 
 
@@ -167,11 +163,6 @@ def log_discretised_logistic(x: jax.Array, location: jax.Array, log_scale: jax.A
     high = jnp.where(x < half, 0.0, jax.nn.log_sigmoid(-below))  # log (1 - S(b))
     inner = (x > half) & (x < 1.0 - half)
     return low + high + jnp.where(inner, jnp.log(-jnp.expm1(-2.0 * half * inverse)), 0.0)
-
-
-def kl_to_standard_normal(mean: jax.Array, logvar: jax.Array) -> jax.Array:
-    """KL(N(mean, exp(logvar)) || N(0, 1)) in nats, summed over the last axis."""
-    return 0.5 * jnp.sum(jnp.exp(logvar) + mean**2 - 1.0 - logvar, axis=-1)
 
 
 def loss(params: Params, batch: Batch, key: jax.Array | None = None) -> tuple[jax.Array, Metrics]:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from zoo.ch08_vae.conv import model
-from zoo.ch08_vae.vae.task import content_key, make_schedule
+from zoo.ch08_vae.vae.task import code_predictions, content_key, make_schedule
 from zoo.common import fit, run
 from zoo.common.data import Dataset, cifar10
 from zoo.common.task import Arrays, Prediction, Task, Weights
@@ -55,16 +55,7 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
     def decode(weights: Weights, inputs: Arrays) -> Arrays:
         return {"image": jnp.clip(model.decode(weights["params"], inputs["code"]), 0.0, 1.0)}
 
-    def reconstruct(weights: Weights, inputs: Arrays) -> Arrays:
-        return decode(weights, {"code": encode(weights, inputs)["mean"]})
-
-    image = {"image": jax.ShapeDtypeStruct(model.SHAPE, np.uint8)}
-    code = {"code": jax.ShapeDtypeStruct((config.latents,), np.float32)}
-    return {
-        "reconstruct": Prediction("an image through its code", image, reconstruct),
-        "encode": Prediction("mean and log-variance of an image's code", image, encode),
-        "decode": Prediction("the image of a code", code, decode),
-    }
+    return code_predictions(encode, decode, model.SHAPE, config.latents)
 
 
 def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:

@@ -48,19 +48,12 @@ def interpolate(
 
 
 def traverse(
-    config: model.Config,
-    params: Params,
-    image: np.ndarray,
-    units: np.ndarray,
-    steps: int = 9,
-    reach: float = 2.5,
+    config: model.Config, params: Params, image: np.ndarray, units: np.ndarray
 ) -> np.ndarray:
-    """[U, steps, 28, 28]: each of the U `units` goes from -reach to reach, the others stay."""
+    """[U, 9, 28, 28]: each of the U `units` goes from -2.5 to 2.5 deviations, the others stay."""
     code = encode(config, params, image[None])[0]
-    values = jnp.linspace(-reach, reach, steps)
-    codes = jnp.tile(code, (len(units), steps, 1))
-    for row, unit in enumerate(units):
-        codes = codes.at[row, :, unit].set(values)
+    codes = jnp.tile(code, (len(units), 9, 1))
+    codes = codes.at[np.arange(len(units)), :, units].set(jnp.linspace(-2.5, 2.5, 9))
     return np.asarray(decode(config, params, codes))
 
 
