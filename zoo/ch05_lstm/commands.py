@@ -4,8 +4,8 @@ import dataclasses
 import functools
 import itertools
 import math
-from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from zoo.ch05_lstm import generate as writing
 from zoo.ch05_lstm import probes, text
@@ -23,11 +23,8 @@ def evaluate(which: cli.Trained) -> None:
     """
     model = trained.choose(TASK, which)
     corpus = commands.dataset_of(model, which.data_dir)
-    if model.config.feedback == "expected":
-        results = _score_sentences(model, corpus)
-    else:
-        results = _score_text(model, corpus, which.data_dir)
-    commands.keep(model, {"description": corpus.description, **results})
+    score = _score_sentences if model.config.feedback == "expected" else _score_text
+    commands.keep(model, {"description": corpus.description, **score(model, corpus)})
 
 
 def _score_sentences(model: Trained, corpus: Corpus) -> dict[str, float]:
@@ -43,13 +40,13 @@ def _score_sentences(model: Trained, corpus: Corpus) -> dict[str, float]:
     return means | {"lowest": lowest}
 
 
-def _score_text(model: Trained, corpus: Corpus, data_dir: Path | None) -> dict[str, Any]:
+def _score_text(model: Trained, corpus: Corpus) -> dict[str, float]:
     from rich.progress import track
 
     config, params = model.config, model.params
-    source = text.load(config.dataset, config.text, corpus.source, data_dir).text
-    # The validation text and the character before it.
-    ids = corpus.vocabulary.encode(source[int(text.TRAINED_SHARE * len(source)) - 1 :])
+    # The rows count each character once, in the text's order; in front, the one before them all.
+    counted = corpus.test["weight"] > 0
+    ids = np.append(corpus.test["input"][counted][:1], corpus.test["target"][counted])
     shown = functools.partial(track, description="reading the validation text", transient=True)
     carried, accuracy = probes.carried_loss(params, ids, shown)
     reset = probes.reset_loss(params, ids, config.chunk)

@@ -74,7 +74,7 @@ def write(
     def one(carry, noise):
         state, ids = carry
         state, logits = model.advance(params, state, table[ids])
-        logits = logits.at[:, : BLANK + 1].set(-jnp.inf)
+        logits = logits.at[:, : BLANK + 1].set(-jnp.inf)  # no mark
         if temperature:
             logits = filter_logits(logits, temperature, top_k, top_p)
         ids = (logits + noise).argmax(-1).astype(jnp.int32)  # Gumbel noise: a draw from softmax
@@ -136,8 +136,7 @@ def expected_text(params: model.Params, vocabulary: Vocabulary, length: int = 30
     return "".join(marks[n] if n <= BLANK else vocabulary.characters[n] for n in ids)
 
 
-def is_word(character: str) -> bool:
-    """Whether the character can stand in a word."""
+def _is_word(character: str) -> bool:
     return character.isalpha() or character in "'-"
 
 
@@ -158,9 +157,10 @@ def next_words(
     ids = vocabulary.encode(prefix)
     if not len(ids):
         raise ValueError("got an empty prefix, expected at least one character")
-    within = np.array([n > BLANK and is_word(c) for n, c in enumerate(vocabulary.characters)])
+    within = np.array([n > BLANK and _is_word(c) for n, c in enumerate(vocabulary.characters)])
     letters = np.flatnonzero(within)
-    begun = len(prefix) - len("".join(c if is_word(c) else " " for c in prefix).split(" ")[-1])
+    # Where the word begins that the prefix ends in; its end if it ends in none.
+    begun = len(prefix) - len("".join(c if _is_word(c) else " " for c in prefix).split(" ")[-1])
     advance = device.jit(_advance)
     out = device.jit(model.apply)(params, jnp.asarray(ids)[None])
     state, logp = out.state, np.asarray(jax.nn.log_softmax(out.logits[:, -1]), np.float64)
@@ -168,7 +168,7 @@ def next_words(
     for _ in range(longest):
         ends = np.exp(total + np.log(np.exp(logp[:, ~within]).sum(axis=1)))
         found |= {word: p for word, p in zip(live, ends.tolist(), strict=True) if word}
-        grown = total[:, None] + logp[:, within]
+        grown = total[:, None] + logp[:, within]  # [beginnings, letters], log-probabilities
         best = np.argsort(-grown, axis=None)[:beam]
         parents, which = np.divmod(best, len(letters))
         added = [vocabulary.characters[n] for n in letters[which]]

@@ -275,7 +275,7 @@ def loss(
     """
     size, steps = batch["target"].shape
     if state is not None:
-        keep = 1.0 - batch["first"][:, None].astype(jnp.float32)
+        keep = 1.0 - batch["first"][:, None].astype(jnp.float32)  # 0 where a text begins
         state = jax.tree.map(lambda a: keep * a, state)
     if feedback == "expected":
         out = apply_expected(params, size, steps, state)
@@ -290,6 +290,7 @@ def loss(
 def surprise(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
     """-log p(target) in nats, and whether the target is the likeliest, each [B, T]."""
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+    # A maximum in place of argmax, which is slow on a CPU.
     found = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
     return nats, (found >= logits.max(axis=-1)).astype(jnp.float32)
 

@@ -106,7 +106,7 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     return training, testing
 
 
-@functools.cache
+@functools.cache  # the same functions for the same configuration, so that each is compiled once
 def predictions(config: model.Config) -> dict[str, Prediction]:
     """Logits of the next character, one at a time with the state, or for a chunk of text."""
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), config))
@@ -148,8 +148,10 @@ def pictures(trained: Trained, corpus: Corpus) -> dict[str, Any]:
 
     config, params, characters = trained.config, trained.params, corpus.classes
     caption = f"{corpus.description}. Recipe {config.recipe}, {config.cell}."
+    # Drawn again from the seed: a run does not keep the weights that it began with.
     before = TASK.begin(config, random(config, config.batch_size)).params["decoder"]["kernel"]
     table = np.asarray(params["embedding"]["embedding"])
+    # A mark that is never read has an embedding that was never learnt.
     kinds = slice(text.BLANK + 1, None) if config.feedback == "true" else slice(None)
     points, shares = probes.principal_axes(table[kinds])
     norms = _gradients_of_cells(config, params, corpus)
@@ -178,6 +180,7 @@ def _gradients_of_cells(config: model.Config, params: model.Params, corpus: Corp
     """
     ids = corpus.train["input"].ravel()
     steps = min(GRADIENT_STEPS + 1, len(ids))
+    # From all over the text: one place alone would show its own words.
     starts = np.linspace(0, len(ids) - steps, GRADIENT_SEQUENCES).astype(int)
     ids = ids[starts[:, None] + np.arange(steps)]
     networks = {}
@@ -191,7 +194,7 @@ def _gradients_of_cells(config: model.Config, params: model.Params, corpus: Corp
 
 def _writing(config: model.Config, weights: Weights) -> dict[str, tuple]:
     count = 4 * generate.PIECE
-    before, last = model.init_state(weights["params"], 1), jnp.array([3])
+    before, last = model.init_state(weights["params"], 1), jnp.array([3])  # any character
 
     def write(params, key):
         return generate.write(params, before, last, key, 0, count)[0]

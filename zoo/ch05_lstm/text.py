@@ -61,7 +61,9 @@ def make_vocabulary(string: str) -> Vocabulary:
             f"the text has {mark!r} at character {string.index(mark):,}, which is a mark of the "
             "vocabulary: take such control characters out"
         )
-    return Vocabulary((*MARKS, *sorted(found)))
+    return Vocabulary(
+        (*MARKS, *sorted(found))
+    )  # sorted, so that texts of the same characters share it
 
 
 def load(
@@ -151,6 +153,6 @@ def sentences(string: str, vocabulary: Vocabulary, length: int = 30) -> dict:
     targets = np.full((len(given), length), BLANK, np.int32)
     for row, line in zip(targets, given, strict=True):
         ids = np.append(vocabulary.encode(line[:length]), END)[:length]
-        row[: len(ids)] = ids
+        row[: len(ids)] = ids  # a line that is cut has no END
     inputs = np.pad(targets[:, :-1], ((0, 0), (1, 0)), constant_values=START)
     return {"input": inputs, "target": targets, "first": np.ones(len(given), bool)}

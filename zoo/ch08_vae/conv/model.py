@@ -87,7 +87,7 @@ def init(key: jax.Array, config: Config) -> Params:
         return {"kernel": draw(next(keys), shape), "bias": jnp.zeros(shape[-1])}
 
     params = {"encoder": [layer(shape) for shape in into]}
-    params["mean"], params["logvar"] = (layer(shape, 1.0) for shape in heads)
+    params["mean"], params["logvar"] = (layer(shape, 1.0) for shape in heads)  # no ReLU follows
     params["decoder"] = [layer(shape) for shape in up[:-1]] + [layer(up[-1], 0.01)]
     params["decoder"][-1]["bias"] += 0.5  # grey; the small kernel keeps the first images near it
     return params | {"log_scale": jnp.full(SHAPE[-1], math.log(0.1))}

@@ -145,7 +145,8 @@ def interpolate(
     between = latent.interpolate(model.config, model.params, pair, steps)
     row = np.concatenate([pair[:1] / 255, between, pair[1:] / 255])
     title = "at the ends the two images, between them the decoder's"
-    rows = {f"{Path(a).stem} to {Path(b).stem}": row}
+    start, end = (f"image {name}" if name.isdigit() else Path(name).stem for name in (a, b))
+    rows = {f"{start}\nto {end}": row}
     commands.save(model, "interpolate", figures.strips(rows, title, _data(model)))
 
 

@@ -42,7 +42,9 @@ def log_likelihoods(
     With `config.binarise` each image is drawn black and white once. `track` shows progress.
     """
     config = trained.config
-    chunk = max(c for c in range(1, min(CHUNK, samples) + 1) if samples % c == 0)
+    chunk = max(
+        c for c in range(1, min(CHUNK, samples) + 1) if not samples % c
+    )  # chunks of one size
 
     def one(images: jax.Array, key: jax.Array) -> jax.Array:
         pixel_key, code_key = jax.random.split(key)

@@ -283,6 +283,7 @@ def log_likelihood(
             f"ask for {chunk * max(1, round(samples / max(chunk, 1)))}"
         )
 
+    # Weights are about e^-100, which float32 lacks: their sum is kept as a logarithm.
     def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
         weights = log_weights(params, x, key, chunk, **options)
         return jnp.logaddexp(total, jax.nn.logsumexp(weights, axis=0)), None

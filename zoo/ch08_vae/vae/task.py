@@ -44,7 +44,7 @@ def make_schedule(name: str, learning_rate: float, steps: int) -> optax.Schedule
     rate * 10^(-i / 7) during 3^i of every 3,280 updates, i = 0 to 7.
     """
     if name == "cosine":
-        rise = max(1, min(steps // 10, 500))
+        rise = max(1, min(steps // 10, 500))  # a tenth of a short run, at least one update
         return optax.warmup_cosine_decay_schedule(
             0.1 * learning_rate, learning_rate, rise, max(steps, rise + 1)
         )
@@ -76,7 +76,8 @@ def binarise(config: model.Config, images: jax.Array, key: jax.Array) -> jax.Arr
 
 def content_key(seed: int, images: jax.Array) -> jax.Array:
     """A key made of the seed and the images: a test's noise, the same whenever it is repeated."""
-    return jax.random.fold_in(jax.random.key(seed), images.astype(jnp.uint32).sum())
+    content = images.astype(jnp.uint32).sum()  # wraps around; it only has to differ
+    return jax.random.fold_in(jax.random.key(seed), content)
 
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
@@ -85,7 +86,7 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     own = {name: getattr(config, name) for name in names}
 
     def loss(params, batch, key, **how):
-        pixel_key, code_key = jax.random.split(key)
+        pixel_key, code_key = jax.random.split(key)  # grey pixels have the codes of drawn ones
         image = binarise(config, batch["image"], pixel_key)
         return model.loss(params, {"image": image}, code_key, **how, **options(config))
 
@@ -98,7 +99,7 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     return training, testing
 
 
-@functools.cache
+@functools.cache  # the same functions for the same configuration, so that each is compiled once
 def predictions(config: model.Config) -> dict[str, Prediction]:
     """Codes of images, images of codes, and both after one another."""
 
@@ -146,17 +147,17 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     test, caption = dataset.test, dataset.description
     digits = ten_digits(test)
     mean = trained.predict("encode", image=test["image"])["mean"]
-    busiest = np.argsort(-mean.var(axis=0))[:10]
+    busiest = np.argsort(-mean.var(axis=0))[:10]  # a unit that is not in use changes no picture
     turns = latent.traverse(config, params, digits[3], busiest)
     rows = {f"unit {unit}": row for unit, row in zip(busiest, turns, strict=True)}
-    turned = "a 3, one unit of its code at a time from -2.5 to 2.5"
+    turned = "a 3, one unit of its code at a time from −2.5 to 2.5"
     back = {"input": digits, "output": trained.predict(image=digits)["image"]}
     walks = {f"{i} to {j}": latent.interpolate(config, params, digits[[i, j]]) for i, j in PAIRS}
     drawn = latent.sample(config, params, jax.random.key(config.seed), 100)
     drawings = {
         "reconstructions": figures.strips(back, caption=caption),
         "samples": figures.mosaic(drawn, 10, "drawn from the prior", caption),
-        "interpolations": figures.strips(walks, caption=caption),
+        "interpolations": figures.strips(walks, "from digit to digit", caption),
         "traversals": figures.strips(rows, turned, caption),
     }
     if metrics := run.read_metrics(trained.folder):
@@ -179,7 +180,7 @@ TASK = Task(
     about="a variational autoencoder on MNIST",
     load=load,
     random=random,
-    prepare=lambda config, data: {"image": data["image"]},
+    prepare=lambda config, data: {"image": data["image"]},  # without the labels
     optimizer=optimizer,
     losses=losses,
     metrics=("reconstruction", "kl"),
