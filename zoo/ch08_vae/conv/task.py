@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from zoo.ch08_vae.conv import model
-from zoo.ch08_vae.vae.task import code_predictions, content_key, make_schedule
-from zoo.common import fit, run
+from zoo.ch08_vae.vae.task import code_predictions, content_key, first_pictures, make_schedule
+from zoo.common import fit
 from zoo.common.data import Dataset, cifar10
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
@@ -60,19 +60,9 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
 
 def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     """Curves, reconstructions and samples."""
-    from zoo.common import figures
-
-    images, caption = dataset.test["image"][:10], dataset.description
-    back = trained.predict(image=images)["image"]
-    drawn = model.sample(trained.params, jax.random.key(trained.config.seed), 100)
-    drawings = {
-        "reconstructions": figures.strips({"input": images, "output": back}, caption=caption),
-        "samples": figures.mosaic(np.asarray(drawn), 10, "drawn from the prior", caption),
-    }
-    if metrics := run.read_metrics(trained.folder):
-        panels = {"bits_per_dim": "bits per dimension"}
-        drawings["curves"] = figures.training_curves(metrics, panels, caption)
-    return drawings
+    drawn = np.asarray(model.sample(trained.params, jax.random.key(trained.config.seed), 100))
+    images, panels = dataset.test["image"][:10], {"bits_per_dim": "bits per dimension"}
+    return first_pictures(trained, images, drawn, panels, dataset.description)
 
 
 TASK = Task(

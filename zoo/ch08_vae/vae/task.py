@@ -151,21 +151,29 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     turns = latent.traverse(config, params, digits[3], busiest)
     rows = {f"unit {unit}": row for unit, row in zip(busiest, turns, strict=True)}
     turned = "a 3, one unit of its code at a time from −2.5 to 2.5"
-    back = {"input": digits, "output": trained.predict(image=digits)["image"]}
     walks = {f"{i} to {j}": latent.interpolate(config, params, digits[[i, j]]) for i, j in PAIRS}
     drawn = latent.sample(config, params, jax.random.key(config.seed), 100)
-    drawings = {
-        "reconstructions": figures.strips(back, caption=caption),
-        "samples": figures.mosaic(drawn, 10, "drawn from the prior", caption),
-        "interpolations": figures.strips(walks, "from digit to digit", caption),
-        "traversals": figures.strips(rows, turned, caption),
-    }
-    if metrics := run.read_metrics(trained.folder):
-        drawings["curves"] = figures.training_curves(metrics, PANELS, caption)
+    drawings = first_pictures(trained, digits, drawn, PANELS, caption)
+    drawings["interpolations"] = figures.strips(walks, "from digit to digit", caption)
+    drawings["traversals"] = figures.strips(rows, turned, caption)
     if config.latents == 2:
         plane = latent.manifold(config, params)
         drawings["manifold"] = figures.mosaic(plane, 20, "the plane of codes", caption)
         drawings["codes"] = own.scatter(mean, test["label"], caption)
+    return drawings
+
+
+def first_pictures(
+    trained: Trained, images: np.ndarray, drawn: np.ndarray, panels: dict[str, str], caption: str
+) -> dict[str, Any]:
+    """What every autoencoder shows: images and what comes back, samples from the prior, curves."""
+    from zoo.common import figures
+
+    back = {"input": images, "output": trained.predict(image=images)["image"]}
+    drawings = {"reconstructions": figures.strips(back, caption=caption)}
+    drawings["samples"] = figures.mosaic(drawn, 10, "drawn from the prior", caption)
+    if metrics := run.read_metrics(trained.folder):  # a published model has none
+        drawings["curves"] = figures.training_curves(metrics, panels, caption)
     return drawings
 
 
