@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from studies import ch02_figures as pictures
 from zoo import ch02_basic_nn as nn
 from zoo.ch02_basic_nn import figures
 
@@ -77,7 +78,7 @@ for hidden in (0, 8):
 x = jnp.linspace(-4.0, 4.0, 201)
 functions = {"sigmoid": nn.activations.sigmoid, "tanh": nn.activations.tanh}
 functions |= {"leaky ReLU": nn.activations.leaky_relu, "GELU": nn.activations.gelu}
-figures.activations(
+pictures.activations(
     {name: (x, f(x), nn.activations.derivative(f, x)) for name, f in functions.items()}
 )
 
@@ -113,7 +114,7 @@ maps, paths, costs = {}, {}, {}
 for name in shown:
     problem, run = solvers.PROBLEMS[name], races[name]
     chosen = list(enumerate(solvers.best_rates(run.costs)))
-    maps[name] = figures.Map(*solvers.landscape(problem), problem.minimum)
+    maps[name] = pictures.Map(*solvers.landscape(problem), problem.minimum)
     paths[name] = dict(zip(solvers.SOLVERS, (run.paths[at] for at in chosen), strict=True))
     costs[name] = dict(zip(solvers.SOLVERS, (run.costs[at] for at in chosen), strict=True))
-figures.race(maps, paths, costs, "Each at the best of three rates.")
+pictures.race(maps, paths, costs, "Each at the best of three rates.")

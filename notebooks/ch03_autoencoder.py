@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from zoo.ch03_mnist_ae_rbm import autoencoder, scale_pixels
-from zoo.ch03_mnist_ae_rbm.autoencoder import figures
 from zoo.ch03_mnist_ae_rbm.autoencoder.task import TASK, denoise, nearest
+from zoo.common import figures
 from zoo.common.data import mnist
 
 # %matplotlib inline

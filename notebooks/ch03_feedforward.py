@@ -18,9 +18,9 @@ import numpy as np
 import optax
 
 from zoo import ch03_mnist_ae_rbm as net
-from zoo.ch03_mnist_ae_rbm.feedforward import figures
-from zoo.ch03_mnist_ae_rbm.feedforward.task import TASK, worst_first
-from zoo.common import bench
+from zoo.ch03_mnist_ae_rbm.feedforward.figures import answers
+from zoo.ch03_mnist_ae_rbm.feedforward.task import PANELS, TASK, worst_first
+from zoo.common import bench, figures
 from zoo.common.data import mnist
 
 # %matplotlib inline
@@ -117,7 +117,7 @@ short = dataclasses.replace(modern, epochs=3)
 state = net.train(short, dataset.train, dataset.test, follow=follow)
 
 # %%
-figures.learning_curves(rows, caption=dataset.description)
+figures.training_curves(rows, PANELS, dataset.description)
 
 # %% [markdown]
 # ## What it predicts
@@ -134,7 +134,7 @@ figures.confusion(labels, probabilities.argmax(1), dataset.classes, dataset.desc
 
 # %%
 worst = worst_first(labels, probabilities)[:12]
-figures.answers(
+answers(
     images[worst], labels[worst], probabilities[worst], dataset.classes,
     "the worst mistakes: blue is right, orange is the prediction", dataset.description,
 )  # fmt: skip

@@ -21,6 +21,7 @@ import numpy as np
 from zoo.ch03_mnist_ae_rbm import rbm
 from zoo.ch03_mnist_ae_rbm.rbm import figures, ratings
 from zoo.ch03_mnist_ae_rbm.rbm.task import TASK, predict, sized
+from zoo.common import figures as common
 from zoo.common.data import movielens
 
 # %matplotlib inline
@@ -122,7 +123,8 @@ def follow(reports):
 
 
 state = TASK.train(config, {"rating": given["rating"]}, given, follow=follow)
-figures.learning_curves(rows, caption=dataset.description)
+errors = {"squared_error": "squared error: of chains, of test ratings"}
+common.training_curves(rows, errors, dataset.description)
 
 # %%
 expected = predict(config, state.params, table.train)
@@ -155,10 +157,9 @@ person = np.zeros((1, len(table.movies)), np.uint8)
 person[0, [0, 1]] = 5, 1
 for column in (0, 1):
     print(f"rated {person[0, column]}: {dataset.titles[int(table.movies[column])]}")
-scores = rbm.apply(state.params, person)
-best, columns = rbm.recommend(scores, person > 0, 5)
-for score, column in zip(best[0], columns[0], strict=True):
-    print(f"{score:.2f}  {dataset.titles[int(table.movies[column])]}")
+scores = np.where(person > 0, 0, rbm.apply(state.params, person))[0]
+for column in np.argsort(-scores)[:5]:
+    print(f"{scores[column]:.2f}  {dataset.titles[int(table.movies[column])]}")
 
 # %% [markdown]
 # ## What the hidden units stand for

@@ -115,4 +115,4 @@ def draw(solved: Mapping[str, float], home: Mapping[str, float], caption: str = 
 
 
 if __name__ == "__main__":
-    cli.main(__doc__, {"mends": mends}, dqn.TASKS)
+    cli.main(__doc__, mends)

@@ -56,7 +56,7 @@ def test_each_field_of_a_configuration_is_explained(task):
 
 def test_the_first_recipe_is_modern_and_each_config_knows_its_name(chapter):
     model, config, _ = chapter
-    assert next(iter(model.RECIPES)) == "modern"
+    assert next(iter(model.RECIPES)) in ("modern", "speedrun")
     assert model.RECIPES[config.recipe] is config
 
 
@@ -83,7 +83,9 @@ def test_the_same_key_gives_the_same_parameters_and_another_key_others(chapter, 
     assert any(kernels)
     for a, b, c, kernel in zip(*map(jax.tree.leaves, (one, again, other)), kernels, strict=True):
         assert np.array_equal(a, b)
-        assert not kernel or not np.array_equal(a, c)
+        # A kernel that begins as the identity may hold nothing random.
+        random = kernel and not getattr(config, "identity", False)
+        assert not random or not np.array_equal(a, c)
 
 
 def test_without_a_key_the_loss_is_deterministic_and_jit_changes_nothing(chapter, getkey):

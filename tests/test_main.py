@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from zoo import __version__ as version
+
 
 def zoo(*arguments):
     return subprocess.run(
@@ -16,6 +18,19 @@ def test_chapters_lists_what_is_there():
     done = zoo("chapters")
     assert done.returncode == 0
     assert "python -m zoo.ch06_cnn --help" in done.stdout
+
+
+def test_alone_it_lists_the_chapters_and_the_commands():
+    done = zoo()
+    assert done.returncode == 0
+    for words in ("python -m zoo.ch06_cnn", "data fetch", "data verify", "publish", "--help"):
+        assert words in done.stdout
+    assert "Download data sets" in done.stdout
+
+
+def test_version_is_that_of_the_package():
+    done = zoo("--version")
+    assert (done.returncode, done.stdout) == (0, f"zoo {version}\n")
 
 
 def test_data_list_names_every_set():

@@ -27,7 +27,7 @@ PRIVATE = re.compile(
 
 def _declared() -> list[Requirement]:
     extras = PROJECT["optional-dependencies"]
-    inside = ("test", "graphs", "gym", "notebooks", "pipeline", "serve")
+    inside = ("test", "gym", "notebooks", "pipeline", "serve")
     texts = [*PROJECT["dependencies"], *(text for name in inside for text in extras[name])]
     requirements = [Requirement(text) for text in texts]
     return [r for r in requirements if r.name != PROJECT["name"]]
@@ -102,12 +102,10 @@ def test_importing_the_chapters_loads_nothing_heavy():
     assert "jax" in loaded
     assert not {
         "matplotlib",
-        "orbax",
         "sklearn",
         "PIL",
         "pooch",
         "tyro",
-        "graphlay",
         "pygraphviz",
     } & set(loaded)
 

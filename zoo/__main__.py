@@ -1,9 +1,12 @@
 """A model zoo in JAX: its chapters, the data sets, and the trained models that come with it."""
 
+import inspect
+import sys
 from pathlib import Path
 
 from tyro.conf import Positional
 
+import zoo
 from zoo.common import cli, trained
 from zoo.common.data import commands
 
@@ -24,27 +27,7 @@ CHAPTERS = {
 def chapters() -> None:
     """List the chapters and how to start each."""
     for name, what in CHAPTERS.items():
-        print(f"python -m zoo.{name} --help    {what}")
-
-
-def fetch(names: Positional[tuple[str, ...]], data_dir: Path | None = None) -> None:
-    """Download data sets into the cache, each file checked against its checksum.
-
-    Args:
-        names: The data sets, by the names that `list` shows.
-        data_dir: The folder to look in first; what is found there is not downloaded.
-    """
-    commands.fetch_data(names, data_dir)
-
-
-def verify(names: Positional[tuple[str, ...]] = (), data_dir: Path | None = None) -> None:
-    """Check every file that is here against its size and checksum; status 1 if one differs.
-
-    Args:
-        names: The data sets, by the names that `list` shows; none means all.
-        data_dir: The folder to look in first, before $ZOO_DATA_DIR and the cache.
-    """
-    commands.verify_data(names, data_dir)
+        print(f"{f'python -m zoo.{name} --help':<40}  {what}")
 
 
 def publish(run: Positional[Path]) -> None:
@@ -56,6 +39,33 @@ def publish(run: Positional[Path]) -> None:
     print(trained.publish(run))
 
 
+COMMANDS = {
+    "chapters": chapters,
+    "data": {
+        "list": commands.list_data,
+        "fetch": commands.fetch_data,
+        "verify": commands.verify_data,
+    },
+    "publish": publish,
+}
+
+
+def overview() -> None:
+    """Print the chapters and the commands."""
+    print(f"{__doc__}\n")
+    chapters()
+    print()
+    named = {f"data {name}": command for name, command in COMMANDS["data"].items()}
+    for name, command in {**COMMANDS, **named}.items():
+        if callable(command):
+            print(f"{f'python -m zoo {name}':<40}  {inspect.getdoc(command).splitlines()[0]}")
+    print("\n--help after a command describes its options; --version prints zoo's version.")
+
+
 if __name__ == "__main__":
-    data = {"list": commands.list_data, "fetch": fetch, "verify": verify}
-    cli.main(__doc__, {"chapters": chapters, "data": data, "publish": publish})
+    if not sys.argv[1:]:
+        overview()
+    elif sys.argv[1:] == ["--version"]:
+        print(f"zoo {zoo.__version__}")
+    else:
+        cli.main(__doc__, COMMANDS)

@@ -79,7 +79,8 @@ def assert_complete():
 @pytest.fixture(scope="session")
 def parse():
     """Graphviz' parser: text -> AGraph; what is wrong in the text raises."""
-    pygraphviz = pytest.importorskip("pygraphviz", reason="Graphviz is not installed")
+    import pygraphviz
+
     return lambda text: pygraphviz.AGraph(string=text)
 
 

@@ -43,7 +43,7 @@ def test_a_run_is_measured_and_drawn_again(trained, zoo):
 
 def test_help_names_every_command_and_program(zoo):
     done = zoo("ch02_basic_nn", "--help")
-    for command in ("train", "compare", "activations", "descent", "solvers", "bench", "export"):
+    for command in ("train", "compare", "evaluate", "bench", "export"):
         assert command in done.stdout
     help_text = zoo("ch02_basic_nn", "train", "--help").stdout
     for flag in ("--recipe", "--program"):
@@ -73,30 +73,6 @@ def test_compare_sets_the_four_programs_side_by_side(here, capsys):
 def test_the_texts_program_is_said_not_to_learn(here, capsys):
     commands.train(commands.model.RECIPES["text"])
     assert "50% of the rows are right: this cost can't teach it" in capsys.readouterr().out
-
-
-def test_activations_draws_and_tabulates(here, capsys):
-    commands.activations()
-    assert "leaky ReLU" in capsys.readouterr().out
-    assert {p.name for p in (here / "activations").iterdir()} == {
-        "activations.png",
-        "overlays.png",
-    }
-
-
-def test_descent_prints_the_right_numbers_beside_the_books(here, capsys):
-    commands.descent(out=here / "other")
-    printed = capsys.readouterr().out
-    for number in ("67.500", "68.403", "66.603", "83.66434", "90.000", "1.91000", "0.033333"):
-        assert number in printed
-    assert {p.name for p in (here / "other").iterdir()} == {"parabola.png", "batches.png"}
-
-
-def test_solvers_races_all_and_animates_it(here, capsys):
-    commands.solvers(steps=3)
-    printed = capsys.readouterr().out
-    assert "7 solvers, 21 rates, 4 problems, 3 steps" in printed
-    assert {p.name for p in (here / "solvers").iterdir()} == {"race.png", "rates.png", "race.gif"}
 
 
 def test_bench_times_every_recipe(capsys):

@@ -186,17 +186,23 @@ def test_a_run_that_drops_in_predictions_is_refused(model, data):
         export.build(model.task, dropping, weights, data)
 
 
-def test_a_function_that_mixes_examples_is_refused(model, data):
-    for wrong in (lambda x: x[-1:], lambda x: x - x[:1] + jnp.arange(len(x))[:, None]):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda x: x[-1:], r"last returns a y that depends on .* place"),
+        (lambda x: x + jnp.arange(len(x))[:, None], r"last returns a y that depends on .* place"),
+        (lambda x: x + jnp.zeros(len(x))[:, None], r"use x\.shape\[0\] in place of len"),
+    ],
+)
+def test_a_function_that_is_not_one_row_for_each_example_is_refused(model, data, wrong, message):
+    def last(weights, inputs):
+        return {"y": wrong(inputs["x"])}
 
-        def last(weights, inputs, wrong=wrong):
-            return {"y": wrong(inputs["x"])}
-
-        inputs = {"x": jax.ShapeDtypeStruct((2,), np.float32)}
-        predictions = {"last": Prediction("the last row", inputs, last)}
-        task = dataclasses.replace(model.task, predictions=lambda config, p=predictions: p)
-        with pytest.raises(ExportError, match=r"last returns a y that depends on .* place"):
-            export.build(task, model.config, model.weights, data)
+    inputs = {"x": jax.ShapeDtypeStruct((2,), np.float32)}
+    predictions = {"last": Prediction("the last row", inputs, last)}
+    task = dataclasses.replace(model.task, predictions=lambda config: predictions)
+    with pytest.raises(ExportError, match=message):
+        export.build(task, model.config, model.weights, data)
 
 
 def test_a_missing_package_is_named_with_the_extra(model, data, monkeypatch):

@@ -172,7 +172,8 @@ def test_a_body_that_does_not_come_is_given_up(server, keyfile, bad):
     assert 2 < time.monotonic() - began < 8
 
 
-def test_liveness_model_schema_and_metrics(client, main):
+def test_liveness_model_schema_and_metrics(client, main, png):
+    answers(client.post("/v1/predict", files={"image": png[0]}))
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}
     about = client.get("/v1/model").json()
@@ -187,6 +188,7 @@ def test_liveness_model_schema_and_metrics(client, main):
     assert {**again, "operationId": "predict"} == predict
     assert set(predict["requestBody"]["content"]) >= {"image/*", "application/json"}
     assert {"200", "401", "413", "429"} <= set(predict["responses"])
+    assert predict["security"] == [{"bearer": []}, {"header": []}]
     text = client.get("/metrics").text
     assert 'zoo_requests_total{path="/v1/predict",status="200"}' in text
     assert re.search(r"^zoo_batch_images_count [1-9]", text, re.M)

@@ -113,7 +113,13 @@ def test_each_prediction_is_served(model, exported):
             first = next(iter(model.predictions))
             main, named = (schema["paths"][f"/v1/predict{x}"]["post"] for x in ("", f"/{first}"))
             assert {**main, "operationId": ""} == {**named, "operationId": ""}
+            assert main["security"] == []
             for name in model.predictions:
+                body = schema["paths"][f"/v1/predict/{name}"]["post"]["requestBody"]["content"]
+                sent = body["application/json"]["schema"]
+                sent = sent["oneOf"][0] if "oneOf" in sent else sent
+                given = model.predictions[name].inputs
+                assert set(sent["properties"]["inputs"]["required"]) == set(given)
                 await check(client, name, about["predictions"][name])
 
     async def check(client, name, about):

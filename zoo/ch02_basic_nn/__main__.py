@@ -1,8 +1,8 @@
 """Chapter 2: the first network, activation functions, gradient descent and solvers.
 
 Begin with `train` (the modern recipe) or `train --program text|repo|numpy`, the book's three; they
-need no data and take a moment. `compare` sets all four side by side. `activations`, `descent` and
-`solvers` print the chapter's numbers, put right where they are misprinted, and draw its figures.
+need no data and take a moment. `compare` sets all four side by side. The chapter's other subjects
+are `python -m studies.ch02_basic_nn activations`, `descent` and `solvers`.
 """
 
 from zoo.ch02_basic_nn import TASKS

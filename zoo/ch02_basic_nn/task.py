@@ -94,6 +94,6 @@ TASK = Task(
     weights=lambda state: {"params": state.params},
     loop=Loop(iterate, start, steps=lambda config: config.steps),
     unit="rows",
-    epoch=len(model.LABELS),
+    epoch=40_000,  # 10,000 steps of four rows
     synthetic=True,
 )

@@ -1,7 +1,7 @@
 """Chapter 3: a feed-forward net, an autoencoder and a Boltzmann machine.
 
-`from zoo import ch03_mnist_ae_rbm as digits`: the feed-forward net's functions are here,
-`digits.autoencoder` and `digits.rbm` have theirs, under the same names.
+`from zoo import ch03_mnist_ae_rbm as mnist`: the feed-forward net's functions are here,
+`mnist.autoencoder` and `mnist.rbm` have theirs, under the same names.
 """
 
 import functools

@@ -75,7 +75,7 @@ def reset(key: jax.Array, params: Params) -> tuple[jax.Array, State]:
 def step(
     key: jax.Array, state: State, action: jax.Array, params: Params
 ) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]:
-    """One move; nothing in it is random, the key is there for the form.
+    """One move; nothing in it is random, the key is unused.
 
     Returns:
       (observation, state, reward, terminated, truncated, info); `info` has `legal`, bool [A], the

@@ -27,7 +27,7 @@ _FAR = np.iinfo(np.int32).max - 1
 class Maze(NamedTuple):
     """The ways through a grid of sites; batches of mazes have a leading axis."""
 
-    exits: jax.Array  # uint8 [H, W], bit a is set if action a leads on from there
+    exits: jax.Array  # uint8 [H, W], bit a is set where action a is open
     start: jax.Array  # int32 [], the site where one enters
     goal: jax.Array  # int32 []
 
@@ -66,14 +66,14 @@ def depth_first(key: jax.Array, rows: int, columns: int) -> Maze:
         free = inside[here] & ~seen[to]
         action = jnp.argmax(jnp.where(free, chance, -1.0))
         carve = free.any()
-        there = jnp.where(carve, to[action], here + step[came[here]])
-        enter = jnp.where(carve, there, size)  # out of range: nothing is written
+        following = jnp.where(carve, to[action], here + step[came[here]])
+        enter = jnp.where(carve, following, size)  # out of range: nothing is written
         seen = seen.at[enter].set(True, mode="drop")
         came = came.at[enter].set(back[action], mode="drop")
         exits = exits.at[enter].add(jnp.uint8(1) << back[action].astype(jnp.uint8), mode="drop")
         leave = jnp.where(carve, here, size)
         exits = exits.at[leave].add(jnp.uint8(1) << action.astype(jnp.uint8), mode="drop")
-        return (there, seen, came, exits), None
+        return (following, seen, came, exits), None
 
     chances = jax.random.uniform(key, (2 * size - 2, 4))
     seen, came = jnp.zeros(size, bool).at[0].set(True), jnp.zeros(size, jnp.int32)
@@ -99,11 +99,11 @@ def prim(key: jax.Array, rows: int, columns: int) -> Maze:
         frontier = inside & seen[:, None] & ~seen[to]
         lightest = jnp.argmin(jnp.where(frontier, weight, 2.0))
         cell, action = jnp.divmod(lightest, 4)
-        there = to[cell, action]
+        new = to[cell, action]
         bit = jnp.uint8(1) << action.astype(jnp.uint8)
         back = jnp.uint8(1) << (3 - action).astype(jnp.uint8)
-        exits = exits.at[cell].add(bit).at[there].add(back)
-        return (seen.at[there].set(True), exits), None
+        exits = exits.at[cell].add(bit).at[new].add(back)
+        return (seen.at[new].set(True), exits), None
 
     first = (jnp.zeros(size, bool).at[0].set(True), jnp.zeros(size, jnp.uint8))
     (_, exits), _ = jax.lax.scan(grow, first, length=size - 1)
@@ -111,7 +111,7 @@ def prim(key: jax.Array, rows: int, columns: int) -> Maze:
 
 
 def braid(key: jax.Array, maze: Maze, share: float) -> Maze:
-    """Opens each remaining inner wall of a maze of cells with probability `share`: there are loops.
+    """Opens each remaining inner wall of a maze of cells with probability `share`: loops.
 
     In a perfect maze whoever arrives without going in circles came by the shortest way.
     """
@@ -138,8 +138,8 @@ def tiles(maze: Maze) -> Maze:
     around = jnp.pad(floor, 1)
     exits = jnp.zeros((height, width), jnp.uint8)
     for action, (down, right) in enumerate(MOVES.tolist()):
-        there = around[1 + down : 1 + down + height, 1 + right : 1 + right + width]
-        exits |= (floor & there).astype(jnp.uint8) << action
+        beyond = around[1 + down : 1 + down + height, 1 + right : 1 + right + width]
+        exits |= (floor & beyond).astype(jnp.uint8) << action
     return Maze(exits, jnp.int32(width), jnp.int32((height - 1) * width - 1))
 
 
@@ -162,11 +162,11 @@ def generate(
       rows: of cells; static, as `columns`.
       columns: of cells.
       method: `depth-first` or `prim`.
-      extra: share of the remaining inner walls that is opened too; above 0 there are loops.
+      extra: share of the remaining inner walls that is opened too; above 0 the maze has loops.
       grid: `tiles` as in the book, or `cells`.
 
     Raises:
-      DataError: there is no such method or grid, or fewer than 2 cells.
+      DataError: the method or the grid is unknown, or the maze has fewer than 2 cells.
     """
     if method not in _METHODS or grid not in ("tiles", "cells"):
         raise DataError(
@@ -225,7 +225,7 @@ def best_moves(maze: Maze, values: jax.Array) -> jax.Array:
 
 
 def solve(maze: Maze) -> jax.Array:
-    """Moves from each site to the goal, int32 [H, W]; -1 if there is no way. Breadth-first search.
+    """Moves from each site to the goal, by breadth-first search: int32 [H, W], -1 if cut off.
 
     All sites at the same distance are found at once, so it takes as many rounds as the longest way.
     """
@@ -242,7 +242,7 @@ def solve(maze: Maze) -> jax.Array:
 
 
 def shortest(maze: Maze) -> list[int]:
-    """The sites of a shortest way from entrance to goal; the first alone if there is none."""
+    """The sites of a shortest way from entrance to goal; the first alone if none leads there."""
     distance = np.asarray(solve(maze)).reshape(-1)
     to = np.asarray(neighbours(maze.exits))
     sites = [int(maze.start)]

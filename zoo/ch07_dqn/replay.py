@@ -22,7 +22,7 @@ def empty(capacity: int, item: Any) -> Memory:
     """A ring for `capacity` items like `item`, which is not stored.
 
     Raises:
-      DataError: there is no place in it.
+      DataError: the capacity is below 1.
     """
     if capacity < 1:
         raise DataError(f"got a capacity of {capacity}, expected at least 1 (the book's is 2,000)")
@@ -36,7 +36,7 @@ def capacity(memory: Memory) -> int:
 
 
 def size(memory: Memory) -> jax.Array:
-    """How many items there are, int32 [], at most N."""
+    """How many items are in it, int32 [], at most N."""
     return jnp.minimum(memory.count, capacity(memory))
 
 

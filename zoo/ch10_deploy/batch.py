@@ -100,6 +100,7 @@ def read_images(locations: list[str]) -> Images:
     Raises:
       ShardError: a file is of another type or damaged, or they differ in the images' shape.
     """
+    # Of the bytes in order, so that shards cut from other files are never merged.
     sha256, parts, labels = hashlib.sha256(), [], []
     for location in locations:
         content = store.read(location)
@@ -137,6 +138,7 @@ def _parse(location: str, content: bytes) -> tuple[np.ndarray, np.ndarray | None
         records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
         return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0]
     if kind == ".npy":
+        # Pickles run code: files of images come from anywhere.
         return np.load(io.BytesIO(content), allow_pickle=False), None
     if kind == ".npz":
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:

@@ -79,6 +79,7 @@ class Batcher:
         self._changed = threading.Condition(threading.Lock())
         self._closed = False
         self._loop = asyncio.get_running_loop()
+        # A thread, as compiled calls release the interpreter while the loop reads requests.
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
         self._thread.start()
 
@@ -118,6 +119,7 @@ class Batcher:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if not self._waiting:
                     return [], 0
+                # Counted from the oldest one's arrival, so time spent computing is waiting too.
                 left = self._waiting[0].arrived + self.delay - time.monotonic()
                 if left > 0:
                     self._changed.wait_for(
@@ -126,7 +128,7 @@ class Batcher:
                 size = self._best[min(len(self._waiting), self.largest) - 1]
                 batch = []
                 while self._waiting and len(batch) < size:
-                    one = self._waiting.popleft()
+                    one = self._waiting.popleft()  # cancelled: its client has gone
                     if not one.future.cancelled():
                         batch.append(one)
                 if batch:
@@ -140,7 +142,7 @@ class Batcher:
             began = time.monotonic()
             try:
                 results = self._function(_stack([one.example for one in batch], size))
-            except Exception as error:
+            except Exception as error:  # for those in this batch alone; the thread goes on
                 self._loop.call_soon_threadsafe(_fail, batch, error)
             else:
                 self._loop.call_soon_threadsafe(_deliver, batch, results)
@@ -159,7 +161,7 @@ def _stack(examples: list[Arrays], size: int) -> Arrays:
 
 def _deliver(batch: list[_Waiting], results: Arrays) -> None:
     for row, one in enumerate(batch):
-        if not one.future.done():
+        if not one.future.done():  # cancelled while it was computed
             one.future.set_result({name: array[row] for name, array in results.items()})
 
 

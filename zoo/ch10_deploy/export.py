@@ -111,7 +111,7 @@ class Exported:
     def compiled(self, name: str, size: int) -> Callable[[Arrays], Arrays]:
         """A prediction for exactly `size` examples, compiled at the first call, then kept."""
         with self._lock:
-            if (name, size) not in self._compiled:
+            if (name, size) not in self._compiled:  # within the lock: nothing is compiled twice
                 specs = _batched(self.predictions[name].inputs, size)
                 program = device.jit(self.functions[name]).lower(self.weights, specs).compile()
                 self._compiled[name, size] = functools.partial(program, self.weights)
@@ -138,18 +138,18 @@ class Exported:
         except ValueError as error:
             raise ExportError(str(error)) from error
         count = len(next(iter(arrays.values())))
-        out = {n: np.empty((count, *s.shape), s.dtype) for n, s in signature.outputs.items()}
         largest = _LARGEST["cpu" if device.current().platform == "cpu" else "accelerator"]
+        parts = [{n: np.empty((0, *s.shape), s.dtype) for n, s in signature.outputs.items()}]
         for start in range(0, count, largest):
-            part = {n: array[start : start + largest] for n, array in arrays.items()}
             number = min(largest, count - start)
             size = 1 << (number - 1).bit_length()
-            padded = {n: np.zeros((size, *a.shape[1:]), a.dtype) for n, a in part.items()}
-            for n, array in part.items():
-                padded[n][:number] = array
-            for n, array in self.compiled(name, size)(padded).items():
-                out[n][start : start + number] = array[:number]
-        return out
+            batch = {  # filled up with the same examples again
+                n: np.resize(array[start : start + number], (size, *array.shape[1:]))
+                for n, array in arrays.items()
+            }
+            found = self.compiled(name, size)(batch)
+            parts.append({n: array[:number] for n, array in found.items()})
+        return {n: np.concatenate([part[n] for part in parts]) for n in signature.outputs}
 
 
 def _batched(specs: Specs, size: Any) -> Specs:
@@ -188,7 +188,7 @@ def export_run(trained: Trained, out: str | None = None) -> Written:
     if store.exists(store.join(location, MANIFEST)):
         if store.read(store.join(location, MANIFEST), files.MIB) != contents[MANIFEST]:
             raise ExportError(f"{location} holds another model: choose another --out")
-        load(location, digest)
+        load(location, digest)  # the manifest is right; are the files?
         return Written(location, digest, True)
     store.write_folder(location, contents)
     return Written(location, digest, False)
@@ -210,7 +210,7 @@ def build(task: Task, config: Any, weights: Any, data: Mapping[str, Any]) -> dic
     try:
         for name, prediction in task.predictions(config).items():
             _check_rows(name, prediction, weights)
-            exported = _export_function(prediction, weights)
+            exported = _export_function(name, prediction, weights)
             functions[name + FUNCTION] = bytes(exported.serialize())
             outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
             described[name] = {
@@ -279,27 +279,33 @@ def _describe(specs: Specs) -> dict[str, Any]:
     }
 
 
-def _export_function(prediction: Prediction, weights: Any) -> Any:
+def _export_function(name: str, prediction: Prediction, weights: Any) -> Any:
     """A prediction for every platform and batch size, with no path of this machine in it."""
     import jax.export
 
     specs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), weights)
     (batch,) = jax.export.symbolic_shape("batch")
+    # Locations would put the paths of this machine, and the order of calls, into the bytes.
     options = {
         "jax_hlo_source_file_canonicalization_regex": ".*",
         "jax_include_full_tracebacks_in_locations": False,
     }
-    before = {name: getattr(jax.config, name) for name in options}
+    before = {option: getattr(jax.config, option) for option in options}
     try:
-        for name, value in options.items():
-            jax.config.update(name, value)
+        for option, value in options.items():
+            jax.config.update(option, value)
         # A new function object: traces of it made earlier would bring their source paths along.
         function = jax.jit(lambda weights, inputs: prediction.function(weights, inputs))
         exporter = jax.export.export(function, platforms=PLATFORMS)
         return exporter(specs, _batched(prediction.inputs, batch))
+    except (TypeError, ValueError) as error:
+        raise ExportError(
+            f"{name} can't be exported for batches of any size ({_one_line(error)}): the length of "
+            "the batch is a symbol, so use x.shape[0] in place of len(x), and no branch on it"
+        ) from error
     finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
+        for option, value in before.items():
+            jax.config.update(option, value)
 
 
 def load(location: str | Path, digest: str | None = None) -> Exported:
@@ -350,30 +356,25 @@ def _read_manifest(location: str | Path, raw: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(raw)
         format_ = manifest["format"]
-        if format_ != FORMAT:
-            raise ExportError(f"{location} has format {format_!r}, this zoo reads {FORMAT}")
-        signatures = _signatures(manifest)
-        sound = (
-            bool(signatures)
-            # No other name is ever opened, so that none can lead out of the folder.
-            and set(manifest["files"])
-            == {WEIGHTS, CONFIG, *(name + FUNCTION for name in signatures)}
-            and all(_NAME.fullmatch(name) and s.inputs for name, s in signatures.items())
-            and isinstance(manifest["model"], str)
-            and isinstance(manifest["versions"], dict)
-            and isinstance(manifest["classes"], list)
-            and all(isinstance(name, str) for name in manifest["classes"])
-            and all(
-                isinstance(about["bytes"], int) and isinstance(about["sha256"], str)
-                for about in manifest["files"].values()
-            )
-        )
-    except ExportError:
-        raise
+        if format_ == FORMAT:
+            names = _signatures(manifest)
+            manifest |= {
+                "model": str(manifest["model"]),
+                "classes": [str(name) for name in manifest["classes"]],
+                "versions": dict(manifest["versions"]),
+                "files": {
+                    name: {"sha256": str(about["sha256"]), "bytes": int(about["bytes"])}
+                    for name, about in manifest["files"].items()
+                },
+            }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(f"{location}: manifest.json can't be read: {error!r}") from error
-    if not sound:
-        raise ExportError(f"{location}: manifest.json lacks files, classes or predictions")
+    if format_ != FORMAT:
+        raise ExportError(f"{location} has format {format_!r}, this zoo reads {FORMAT}")
+    # No other file is ever opened, so that no name can lead out of the folder.
+    expected = {WEIGHTS, CONFIG, *(name + FUNCTION for name in names)}
+    if not names or set(manifest["files"]) != expected or not all(map(_NAME.fullmatch, names)):
+        raise ExportError(f"{location}: manifest.json lacks files or predictions")
     return manifest
 
 
@@ -408,6 +409,7 @@ def _from_functions(contents: Mapping[str, bytes], manifest: Mapping[str, Any]) 
         (like, inputs), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
         _check_takes(name, _rows(inputs), signature)
         weights = _weights(contents[WEIGHTS], like) if weights is None else weights
+        # Lowering finds operations that this JAX no longer has, before the first request does.
         device.jit(exported.call).lower(weights, _batched(signature.inputs, 1))
         functions[name] = exported.call
     return functions, weights
@@ -423,7 +425,7 @@ def _from_code(location, contents, manifest, cause: Exception) -> tuple[Any, Any
         about = json.loads(contents[CONFIG])
         task = trained_models.find(about["task"])
         config = run.make_config(task.config_type, about["config"], Path(CONFIG))
-        predictions = task.predictions(config)
+        predictions = task.predictions(config)  # of today's code, which may have changed
         for name, signature in _signatures(manifest).items():
             _check_takes(name, predictions[name].inputs, signature)
         functions = {name: predictions[name].function for name in manifest["predictions"]}

@@ -157,6 +157,7 @@ def _array(content: Any, name: str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
         array = np.array(content)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise wanted from error
+    # NumPy would turn text into numbers, true into 1 and 1.5 into 1: not here.
     kinds = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
     if array.shape != spec.shape or array.dtype.kind not in kinds:
         raise wanted

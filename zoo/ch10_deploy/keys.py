@@ -99,11 +99,13 @@ def read(path: Path) -> list[dict[str, Any]]:
 def _changing(path: Path) -> Iterator[list[dict[str, Any]]]:
     """The entries, written back whole at the end; two commands at once take turns."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # The folder is locked, not the file: writing replaces the file, and a lock on it with it.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         entries = read(path) if path.exists() else []
         yield entries
+        # Before the file exists: changed afterwards, others could open it in between.
         mask = os.umask(0o077)
         try:
             files.write_bytes(path, (json.dumps({"keys": entries}, indent=2) + "\n").encode())
@@ -164,6 +166,7 @@ class KeyRing:
         return key if key and right else None
 
     def _refresh(self) -> None:
+        # Not at every request: looking at the file takes longer than checking a key.
         now = time.monotonic()
         if now < self._next:
             return
@@ -174,7 +177,7 @@ class KeyRing:
             if stamp != self._stamp:
                 self._take(read(self.path))
                 self._stamp = stamp
-        except (OSError, KeyFileError):
+        except (OSError, KeyFileError):  # half written or gone: closed rather than open
             self._keys, self._stamp = {}, None
 
     def _take(self, entries: list[dict[str, Any]]) -> None:
@@ -182,6 +185,7 @@ class KeyRing:
         self._keys = {}
         for entry in entries:
             before = old.get(entry["id"])
+            # A key keeps its bucket, else each change of the file would fill all of them.
             same = before is not None and before.bucket.rate == entry["rate"]
             bucket = before.bucket if same else Bucket(entry["rate"])
             self._keys[entry["id"]] = Key(entry["name"], entry["salt"], entry["sha256"], bucket)

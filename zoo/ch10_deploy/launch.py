@@ -155,11 +155,13 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
 
 
 def _start(command: Sequence[str], processes: int, heartbeat: float) -> list[Child]:
+    # Another program could take the port in between; then the processes fail, and say why.
     with socket.socket() as free:
         free.bind((LOOPBACK, 0))
         port = free.getsockname()[1]
     children = []
     for number in range(processes):
+        # A file, not a pipe: nobody would read the pipe, and a full one stops its writer.
         log = tempfile.TemporaryFile("w+", errors="replace") if number else None  # noqa: SIM115
         about = [f"{number}/{processes}", str(port), str(heartbeat)]
         process = subprocess.Popen(
@@ -256,6 +258,7 @@ def _worker(about: Sequence[str], command: Sequence[str]) -> None:
     number, processes = map(int, about[0].split("/"))
     threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # Only on this machine: peers are trusted, whoever they are.
     address = f"{LOOPBACK}:{about[1]}"
     jax.distributed.initialize(
         address,

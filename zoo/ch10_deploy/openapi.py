@@ -33,8 +33,14 @@ SECURITY = {
 """In which ways a key is sent."""
 
 
-def operation(model: Exported, name: str) -> dict[str, Any]:
-    """What OpenAPI says of a prediction: its body, its answers, its refusals."""
+def operation(model: Exported, name: str, keys: bool) -> dict[str, Any]:
+    """What OpenAPI says of a prediction: its body, its answers, its refusals.
+
+    Args:
+      model: that is served.
+      name: of the prediction.
+      keys: whether callers need one.
+    """
     signature, classifies = model.predictions[name], model.classifies(name)
     content = {"application/json": _json(signature.inputs, bool(signature.picture))}
     if signature.picture:
@@ -52,12 +58,13 @@ def operation(model: Exported, name: str) -> dict[str, Any]:
         "parameters": [_TOP] if classifies else [],
         "requestBody": {"required": True, "content": content},
         "responses": responses,
-        "security": [{"bearer": []}, {"header": []}, {}],
+        "security": [{"bearer": []}, {"header": []}] if keys else [],
     }
 
 
 def _json(specs: Specs, picture: bool) -> dict[str, Any]:
-    ways = [_object({"inputs": _arrays(specs)})]
+    # One of several: the arrays by name, or for pictures the two shorter forms.
+    ways = [_object({"inputs": _object({n: _array(spec) for n, spec in specs.items()})})]
     if picture:
         base64 = {"type": "string", "description": "base64 of a picture file"}
         ways += [_object({"image": base64}), _object({"pixels": _array(*specs.values())})]
@@ -71,7 +78,8 @@ def _json(specs: Specs, picture: bool) -> dict[str, Any]:
 def _answer(model: Exported, name: str) -> dict[str, Any]:
     model_id = {"type": "string", "description": "the first twelve digits of the model's SHA-256"}
     if not model.classifies(name):
-        outputs = _arrays(model.predictions[name].outputs)
+        arrays = model.predictions[name].outputs
+        outputs = _object({n: _array(spec, answer=True) for n, spec in arrays.items()})
         return {"schema": _object({"outputs": outputs, "model": model_id})}
     labels = [*model.classes, *model.classes][:2]
     rows = [{"label": x, "probability": p} for x, p in zip(labels, (0.971, 0.02), strict=True)]
@@ -88,16 +96,13 @@ def _result(specs: Specs, classifies: bool) -> str:
     return ", ".join(f"{name} {list(spec.shape)}" for name, spec in specs.items())
 
 
-def _arrays(specs: Specs) -> dict[str, Any]:
-    return _object({name: _array(spec) for name, spec in specs.items()})
-
-
-def _array(spec: jax.ShapeDtypeStruct) -> dict[str, Any]:
-    kinds = {"b": "boolean", "f": "number"}
+def _array(spec: jax.ShapeDtypeStruct, answer: bool = False) -> dict[str, Any]:
+    # JSON has no infinity and no NaN: an answer has null in their place.
+    kinds = {"b": "boolean", "f": ["number", "null"] if answer else "number"}
     schema: dict[str, Any] = {"type": kinds.get(np.dtype(spec.dtype).kind, "integer")}
     for size in reversed(spec.shape):
         schema = {"type": "array", "items": schema, "minItems": size, "maxItems": size}
-    return {**schema, "description": inputs.describe(spec)}
+    return schema if answer else {**schema, "description": inputs.describe(spec)}
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def make_app(service: Service) -> FastAPI:
             try:
                 await service.start()
             except Exception as error:
-                service.failure = error
+                service.failure = error  # raised by `serve`, once uvicorn has ended
                 signal.raise_signal(signal.SIGTERM)
 
         starting = asyncio.create_task(start())  # the port answers while the model compiles
@@ -77,7 +77,7 @@ def make_app(service: Service) -> FastAPI:
         version=str(manifest["versions"].get("zoo", "")),
         docs_url=None,  # FastAPI's page fetches its scripts from a CDN; /docs below does not
         redoc_url=None,
-        redirect_slashes=False,
+        redirect_slashes=False,  # clients would drop the body, or send it twice
         lifespan=lifespan,
     )
     _add_api(app, service)
@@ -101,7 +101,7 @@ def _complete_schema(app: FastAPI, service: Service) -> None:
         made = plain()
         made.setdefault("components", {})["securitySchemes"] = openapi.SECURITY
         for path, name in paths(service).items():
-            described = openapi.operation(service.model, name)
+            described = openapi.operation(service.model, name, service.keys is not None)
             if path == PREDICT:
                 described["operationId"] = "predict"
             made["paths"][path] = {"post": described}
@@ -203,6 +203,7 @@ class Front:
                 await self.app(scope, receive, sending)
         finally:
             service.answered += 1
+            # Other paths share a name: callers must not be able to fill the metrics.
             path = scope["path"] if scope["path"] in self.paths else "other"
             service.metrics.answered(path, status, time.perf_counter() - began)
 
@@ -238,7 +239,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Refuses a connection beyond the limit, else waits for headers."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
+            transport.abort()  # an answer would cost what the limit is to save
             return
         self._timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
 
@@ -256,7 +257,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._stop_timer()
         elif self._header_bytes > MAX_HEADER_BYTES:
             self._refuse(431, f"the headers have more than {MAX_HEADER_BYTES:,} bytes")
-        elif self._timer is None:
+        elif self._timer is None:  # not renewed by each piece: a client could drip for ever
             self._timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
 
     def on_message_begin(self) -> None:
@@ -320,7 +321,7 @@ class Server(uvicorn.Server):
             if sig == signal.SIGINT:
                 self.should_exit = self.force_exit = True
             return
-        self.service.draining = True
+        self.service.draining = True  # /readyz now says 503, so balancers send no more
         self.service.metrics.ready.set(0)
         try:
             asyncio.get_running_loop().call_soon_threadsafe(self._begin_drain)
@@ -333,7 +334,7 @@ class Server(uvicorn.Server):
     async def _drain(self) -> None:
         print(f"shutting down within {self.service.limits.drain:g} s", flush=True)
         await asyncio.sleep(self.service.limits.drain)
-        last = self.listener.dup()
+        last = self.listener.dup()  # closing the others keeps what the system has queued
         for server in getattr(self, "servers", ()):
             server.close()
         self.listener.close()
@@ -390,10 +391,12 @@ def serve(service: Service, host: str, port: int) -> None:
         proxy_headers=False,
         headers=[("x-content-type-options", "nosniff")],
         timeout_keep_alive=30,
+        # Each request ends by itself within its own limit.
         timeout_graceful_shutdown=int(service.limits.timeout) + 1,
         backlog=1024,
     )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Opened here, not by uvicorn: a taken port is an error at once, and port 0 can be printed.
     with socket.create_server((host, port), family=family, backlog=1024) as listener:
         port = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host

@@ -76,6 +76,7 @@ class Metrics:
         """
         import prometheus_client as prometheus  # so that `Limits` needs no extra package
 
+        # Of its own: the global registry would refuse a second server in one process.
         self.registry = registry = prometheus.CollectorRegistry()
 
         def histogram(name: str, about: str, buckets: Sequence[float], *labels: str) -> Any:
@@ -174,7 +175,7 @@ class Service:
         for size, call in compiled.items():
             arrays = {n: np.zeros((size, *spec.shape), spec.dtype) for n, spec in specs.items()}
             call(arrays)  # the first one warms up
-            times = []
+            times = []  # from these the batcher chooses its sizes
             for _ in range(7):
                 began = time.perf_counter()
                 call(arrays)
@@ -203,7 +204,7 @@ class Service:
           Problem: it is refused.
           Gone: nobody waits for the answer.
         """
-        self._check_key(headers)
+        self._check_key(headers)  # first: strangers cost no memory
         if not self.batchers:
             raise Problem(503, "the model is being compiled", {"retry-after": "5"})
         if self.under_way >= self.limits.max_queue:
@@ -253,6 +254,7 @@ class Service:
         """The body, which is never held beyond the limit; a little more is read and forgotten."""
         limit, length = self.limits.max_bytes, headers.get(b"content-length", b"")
         too_large = Problem(413, f"the body has more than {limit:,} bytes", {"connection": "close"})
+        # `int` of a million digits would take long.
         if length.isdigit() and int(length[:20]) > 4 * limit:
             self.metrics.refused("size")
             raise too_large
@@ -260,7 +262,7 @@ class Service:
         while more and size <= 4 * limit:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Gone
+                raise Gone  # before it is computed for nobody
             more = message.get("more_body", False)
             part = message.get("body", b"")
             size += len(part)

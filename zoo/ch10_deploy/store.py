@@ -67,7 +67,7 @@ def read(location: str | Path, limit: int = files.MIB * 1024) -> bytes:
         path = Path(location)
         try:
             with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
+                size = os.fstat(file.fileno()).st_size  # so that a small file takes little memory
                 content = file.read(min(size, limit) + 1)
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror or error}") from error
@@ -109,11 +109,12 @@ def write_folder(location: str | Path, contents: Mapping[str, bytes]) -> None:
     folder = Path(location)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the folder, as a rename works within one file system only.
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
             for name, content in contents.items():
                 files.write_bytes(temporary / name, content)
-            temporary.chmod(0o755)
+            temporary.chmod(0o755)  # mkdtemp makes it for its owner alone
             temporary.rename(folder)  # over an empty folder it succeeds, over a full one it fails
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -1,6 +1,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -106,11 +107,11 @@ def test_snapshots_are_kept_at_once_and_a_resumed_run_adds_to_them(digits, tmp_p
 
     broken = watched(tmp_path / "broken", TASK.begin(config, data))
     halfway = next(progress for progress in broken if progress.metrics is not None)
-    state = jax.tree.map(np.asarray, halfway.state)
+    state = jax.tree.map(jnp.copy, halfway.state)
     before = task.read_snapshots(tmp_path / "broken")
     assert {0, 30} <= set(before)
     assert 60 not in before
-    resumed = fit.last(watched(tmp_path / "broken", jax.tree.map(jax.numpy.asarray, state)))
+    resumed = fit.last(watched(tmp_path / "broken", state))
     after = task.read_snapshots(tmp_path / "broken")
     assert set(before) < set(after)
     np.testing.assert_array_equal(after[60], kept[60])

@@ -5,31 +5,6 @@ from zoo.ch03_mnist_ae_rbm.rbm import figures
 from zoo.common.figures import BLUE, ORANGE, save
 
 
-def metrics(epochs, **more):
-    return [{"epoch": n, "train_squared_error": 1.0 / n, **more} for n in range(1, epochs + 1)]
-
-
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_learning_curves_show_roots_of_squared_errors(epochs, tmp_path):
-    figure = figures.learning_curves(metrics(epochs, test_squared_error=0.81), "a caption")
-    train, test = figure.axes[0].lines
-    np.testing.assert_allclose(train.get_ydata(), np.arange(1, epochs + 1) ** -0.5)
-    np.testing.assert_allclose(test.get_ydata(), [0.9] * epochs)
-    assert "last 0.900" in test.get_label()
-    save(figure, tmp_path / "curves.png")
-
-
-def test_a_ranking_has_a_panel_with_its_hit_rate():
-    figure = figures.learning_curves(metrics(4, test_hit_rate=0.5))
-    assert len(figure.axes) == 2
-    np.testing.assert_array_equal(figure.axes[1].lines[0].get_ydata(), [0.5] * 4)
-
-
-def test_no_metrics_are_refused():
-    with pytest.raises(ValueError, match="no lines of metrics"):
-        figures.learning_curves([])
-
-
 def bars(axes):
     names = [label.get_text() for label in axes.get_yticklabels()]
     return dict(zip(names, [bar.get_width() for bar in axes.patches], strict=True))

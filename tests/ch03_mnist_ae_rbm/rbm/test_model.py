@@ -349,16 +349,6 @@ def test_predicted_rating_is_the_expected_one(getkey):
             np.testing.assert_allclose(predicted[movie], expected, rtol=1e-5)
 
 
-def test_recommendations_are_the_best_of_what_is_not_known():
-    scores = jnp.array([[0.9, 0.8, 0.1, 0.7], [0.1, 0.2, 0.3, 0.4]])
-    known = jnp.array([[True, False, False, False], [False, False, False, True]])
-    best, movies = rbm.recommend(scores, known, 2)
-    np.testing.assert_array_equal(movies, [[1, 3], [2, 1]])
-    np.testing.assert_allclose(best, [[0.8, 0.7], [0.3, 0.2]])
-    with pytest.raises(ValueError, match="5 recommendations were asked for, there are 4"):
-        rbm.recommend(scores, known, 5)
-
-
 def test_the_books_machine_has_its_size_and_the_recipes_know_their_names(getkey):
     params = rbm.init(getkey(), rbm.RECIPES["book"])
     assert params["kernel"].shape == (1, 3706, 200)

@@ -1,6 +1,9 @@
+import types
+
+import numpy as np
 import pytest
 
-from zoo.ch03_mnist_ae_rbm.rbm import movies
+from zoo.ch03_mnist_ae_rbm.rbm import Config, movies, ratings
 from zoo.common.data import DataError
 
 TITLES = {
@@ -58,3 +61,16 @@ def test_ratings_stand_behind_the_last_equals_sign():
     for bad in ("Heat=6", "Heat=", "=3", "Heat=2.5"):
         with pytest.raises(DataError, match="expected a title and a rating from 1 to 5"):
             movies.split_rating(bad)
+
+
+def test_the_best_movies_are_those_of_the_highest_scores_that_are_not_known(monkeypatch):
+    scores = np.array([[0.9, 0.8, 0.1, 0.7], [0.1, 0.2, 0.3, 0.4]], np.float32)
+    monkeypatch.setattr(movies, "predict", lambda config, params, given: scores)
+    table = ratings.Table(*[np.zeros((2, 4), np.uint8)] * 2, np.arange(2), np.arange(4) + 10)
+    machine = types.SimpleNamespace(config=Config(example="item"), params=None)
+    known = np.array([[True, False, False, False]])
+    found = movies.best(machine, table, table.train, 0, known, 2)
+    assert [movie for movie, _ in found] == [11, 13]
+    np.testing.assert_allclose([score for _, score in found], [0.8, 0.7])
+    found = movies.best(machine, table, table.train, 1, known, 99)
+    assert [movie for movie, _ in found] == [13, 12, 11]

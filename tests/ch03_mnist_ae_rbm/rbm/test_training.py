@@ -179,8 +179,9 @@ def test_the_losses_of_a_test_follow_what_is_held_out(getkey):
     params = model.init(getkey(), config)
     rating = np.array([[5, 0, 3, 1, 0, 2], [0, 0, 0, 0, 0, 4]], np.uint8)
     target = np.array([[0, 2, 0, 0, 4, 0], [1, 0, 0, 0, 0, 0]], np.uint8)
-    whole, _ = training.held_out(params, {"rating": rating, "target": target})
-    known = training.held_out(params, {"rating": rating, "target": target}, targets=1.5)[0]
+    batch = {"rating": rating, "target": target, "targets": np.full(2, 1.5, np.float32)}
+    whole, _ = training.held_out(params, batch)
+    known = training.held_out(params, batch, targets=1.5)[0]
     np.testing.assert_allclose(whole, known, rtol=1e-6)
     expected = np.asarray(model.apply(params, rating))
     np.testing.assert_allclose(whole, ((expected - target)[target > 0] ** 2).mean(), rtol=1e-5)

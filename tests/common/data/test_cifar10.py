@@ -151,14 +151,44 @@ def test_the_official_split_without_its_test_file_says_what_is_missing(data, fol
         cifar10.load("sample", split="official")
 
 
-@pytest.mark.parametrize(("count", "word"), [(9_999, "cut off"), (10_000, "found sha256")])
-def test_a_file_cut_between_two_records_or_changed_is_rejected(count, word, folders, tmp_path):
+@pytest.mark.parametrize("data", ["auto", "real"])
+def test_five_files_of_zeros_are_called_unknown(data, tmp_path):
     for name in cifar10.TRAIN:
+        (tmp_path / name).write_bytes(bytes(3073 * 10))
+    dataset = cifar10.load(data, tmp_path)
+    assert dataset.name == "unknown images in CIFAR-10's format"
+    assert (dataset.source, dataset.split) == ("real", "holdout")
+    assert dataset.classes == tuple("0123456789")
+    assert dataset.description == (
+        f"{dataset.name}, held-out split: train on data_batch_1..4 (40), test on data_batch_5 "
+        f"(10); files that differ from the published ones: {tmp_path / 'data_batch_1.bin'} "
+        "and 4 more"
+    )
+    path = tmp_path / "data_batch_4.bin"
+    path.write_bytes(bytes(3073 * 9 + 1))
+    with pytest.raises(DataError, match=rf"{path}: byte 27,657 .*The file is cut off\."):
+        cifar10.load(data, tmp_path)
+    path.write_bytes(b"\n" + bytes(3072))
+    with pytest.raises(DataError, match=rf"{path}: byte 0 .*label 10"):
+        cifar10.load(data, tmp_path)
+
+
+@pytest.mark.parametrize("count", [9_999, 10_000])
+@pytest.mark.parametrize("split", ["auto", "official", "given"])
+def test_one_file_that_differs_makes_the_set_unknown(split, count, folders, tmp_path):
+    for name in (*cifar10.TRAIN, cifar10.TEST):
         (tmp_path / name).symlink_to(folders[0] / "all" / name)
-    (tmp_path / "data_batch_3.bin").unlink()
-    (tmp_path / "data_batch_3.bin").write_bytes(record(1) * count)
-    with pytest.raises(DataError, match=rf"data_batch_3\.bin.*{word}"):
-        cifar10.load("auto", tmp_path)
+    assert cifar10.load("real", tmp_path, split).name == "CIFAR-10"
+    (tmp_path / cifar10.TEST).unlink()
+    (tmp_path / cifar10.TEST).write_bytes(record(1) * count)
+    dataset = cifar10.load("auto", tmp_path, split)
+    assert dataset.split == "given"
+    assert f"given split: train on data_batch_1..5 (50,000), test on test_batch ({count:,}); " in (
+        dataset.description
+    )
+    assert dataset.description.endswith(f"published ones: {tmp_path / cifar10.TEST}")
+    assert cifar10.load("auto", tmp_path, "holdout").name == "CIFAR-10"
+    assert cifar10.first_thousand(tmp_path) is None
 
 
 def test_the_digest_is_that_of_the_content_not_of_its_layout(folders):

@@ -12,7 +12,7 @@ def shakespeare(tmp_path, monkeypatch):
     (tmp_path / "input.txt").write_bytes(b"hello\n")
     digest = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
     files = (registry.File("input.txt", 6, digest),)
-    entry = registry.TINY_SHAKESPEARE._replace(files=files)
+    entry = ENTRIES["tiny-shakespeare"]._replace(files=files)
     monkeypatch.setitem(ENTRIES, entry.name, entry)
     return tmp_path
 

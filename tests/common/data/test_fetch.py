@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from zoo.common.data import DataError, fetch
-from zoo.common.data.registry import ENTRIES, Download, Entry, File
+from zoo.common.data import DataError, fetch, files
+from zoo.common.data.registry import ENTRIES, Entry, File
 
 CONTENT = b"data " * 1000
 HTML = b"<!DOCTYPE html><html>Service unavailable</html>"
@@ -76,7 +76,7 @@ def entry(*urls, content=CONTENT, name="a.txt"):
         title="a test",
         licence="none",
         files=(File("a.txt", len(CONTENT), sha256(CONTENT)),),
-        downloads=(Download(name, len(content), sha256(content), urls),),
+        downloads=(File(name, len(content), sha256(content), urls=urls),),
         usable=(("a.txt",),),
         places=("", "sub"),
         home="sub",
@@ -186,7 +186,30 @@ def test_the_order_is_data_dir_then_variable_then_cache(tmp_path, monkeypatch):
     for place in reversed(places):
         (place / "a.txt.gz").write_bytes(gzip.compress(CONTENT))
         assert fetch.resolve(entry(), "real", tmp_path / "named").source == place
-    assert fetch.path(entry(), places[0], "a.txt") == places[0] / "a.txt.gz"
+    assert fetch.resolve(entry()).at("a.txt")[0] == places[1] / "a.txt.gz"
+
+
+def read(found):
+    where, check = found.at("a.txt")
+    return files.read_bytes(where, check=check)
+
+
+def test_a_file_that_differs_is_noted_in_a_folder_and_refused_in_the_cache(tmp_path, cache):
+    for home in (tmp_path / "named", cache / "sub"):
+        home.mkdir(parents=True)
+        (home / "a.txt").write_bytes(CONTENT)
+        assert read(found := fetch.resolve(entry(), "real", home)) == CONTENT
+        assert found.unknown == []
+        assert found.describe("it", "the set", "") == "the set"
+        (home / "a.txt").write_bytes(CONTENT[:-1] + b"!")
+    path = tmp_path / "named" / "a.txt"
+    assert read(found := fetch.resolve(entry(), "real", path.parent)) == CONTENT[:-1] + b"!"
+    assert found.unknown == [path]
+    assert found.describe("it", "the set", "") == (
+        f"the set; files that differ from the published ones: {path}"
+    )
+    with pytest.raises(DataError, match=r"sub/a\.txt.*remove it and fetch it again"):
+        read(fetch.resolve(entry(), "real"))
 
 
 def test_the_sample_is_never_looked_for(monkeypatch):

@@ -1,3 +1,4 @@
+import functools
 import gzip
 import lzma
 import os
@@ -70,7 +71,7 @@ READERS = [
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_every_reader_rejects_what_is_not_data_and_what_is_not_the_known_file(read, tmp_path):
+def test_every_reader_rejects_what_is_not_data_and_has_its_content_checked(read, tmp_path):
     path = tmp_path / "file.gz"
     with pytest.raises(DataError, match=f"{path}.*no such file"):
         read(path)
@@ -86,7 +87,7 @@ def test_every_reader_rejects_what_is_not_data_and_what_is_not_the_known_file(re
             read(path)
     path.write_bytes(PACK[".gz"](CONTENT))
     with pytest.raises(DataError, match=rf"{path}: the whole file: found sha256 \w+, expected 00"):
-        read(path, File("file", len(CONTENT), "sha256:00"))
+        read(path, functools.partial(files.check_published, path, File("", 2048, "sha256:00")))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
@@ -99,15 +100,25 @@ def test_a_file_without_permission_is_rejected(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", PACK)
-def test_plain_gzip_and_xz_give_the_same_bytes_and_a_known_file_is_compared(suffix, tmp_path):
+def test_plain_gzip_and_xz_give_the_same_bytes_and_have_them_checked_once(suffix, tmp_path):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(PACK[suffix](CONTENT))
-    assert files.read_bytes(path) == CONTENT
-    known = File("a", len(CONTENT), f"sha256:{files.checksum(CONTENT, 'sha256')}")
-    assert files.read_bytes(path, known=known) == CONTENT
-    for size, word in ((-1, "more data"), (1, "cut off")):
+    checked = []
+    assert files.read_bytes(path, check=checked.append) == CONTENT
+    assert checked == [CONTENT]
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "git"])
+def test_a_published_file_has_its_size_and_its_checksum(algorithm):
+    known = File("a", len(CONTENT), f"{algorithm}:{files.checksum(CONTENT, algorithm)}")
+    files.check_published("a", known, CONTENT)
+    for content, word in (
+        (CONTENT[:-1], "cut off"),
+        (CONTENT + b"x", "1 more bytes"),
+        (CONTENT[:-1] + b"x", f"the whole file: found {algorithm} "),
+    ):
         with pytest.raises(DataError, match=word):
-            files.read_bytes(path, known=known._replace(size=len(CONTENT) + size))
+            files.check_published("a", known, content)
 
 
 def test_checksums_are_those_of_sha256sum_md5sum_and_git():

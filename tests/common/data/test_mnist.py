@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.common.data import DataError, mnist
+from zoo.common.data import DataError, digest, files, mnist
 
 PACK = {".gz": gzip.compress, ".xz": lzma.compress, "": lambda content: content}
 PIXELS = bytes(i % 251 for i in range(2 * 784))
@@ -129,9 +129,65 @@ def test_all_spellings_and_places_are_found_and_known_by_their_checksums(
     dataset = mnist.load("real", tmp_path)
     assert dataset.train["image"].tobytes() == PIXELS
     assert dataset.test["label"].tolist() == [3]
+    assert (dataset.name, dataset.split) == ("MNIST", "official")
+    assert dataset.description == "MNIST: train on 2 digits, test on 1"
     labels_path = tmp_path / place / f"t10k-labels{spelling}1-ubyte{suffix}"
     labels_path.write_bytes(PACK[suffix](labels_file([4])))
-    with pytest.raises(DataError, match=f"{labels_path}: the whole file: found sha256"):
+    other = mnist.load("real", tmp_path)
+    assert other.name == "unknown images in MNIST's format"
+    assert other.description.endswith(f"differ from the published ones: {labels_path}")
+    assert digest(other) != digest(dataset)
+
+
+@pytest.fixture(scope="module")
+def fashion(tmp_path_factory):
+    """Files of MNIST's names, shapes and sizes with other pictures."""
+    folder = tmp_path_factory.mktemp("fashion")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 60_000), ("t10k", 10_000)):
+        labels = (np.arange(count) % 10).astype(np.uint8).tobytes()
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(images_file(rng.bytes(784 * count)))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(labels_file(labels))
+    return folder
+
+
+@pytest.mark.parametrize("data", ["auto", "real"])
+def test_other_pictures_under_mnists_names_are_called_unknown(data, fashion):
+    dataset = mnist.load(data, fashion)
+    assert dataset.name == "unknown images in MNIST's format"
+    assert (dataset.source, dataset.split) == ("real", "given")
+    assert dataset.description == (
+        f"{dataset.name}: train on 60,000 images, test on 10,000; files that differ from the "
+        f"published ones: {fashion / 't10k-images-idx3-ubyte'} and 3 more"
+    )
+    assert dataset.test["label"][:3].tolist() == [0, 1, 2]
+
+
+def test_a_file_of_whole_size_is_hashed_once(fashion, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(files, "checksum", lambda content, _: hashed.append(len(content)))
+    mnist.load("real", fashion)
+    assert sorted(hashed) == sorted(file.size for file in mnist.MNIST.files)
+
+
+@pytest.mark.parametrize("name", [file.name for file in mnist.MNIST.files])
+def test_a_cut_off_file_is_refused(name, fashion, tmp_path):
+    for path in fashion.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    content = (fashion / name).read_bytes()
+    (tmp_path / name).unlink()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=rf"{tmp_path / name}: byte .*The file is cut off\."):
+        mnist.load("auto", tmp_path)
+
+
+@pytest.mark.parametrize(("images", "labels"), [(2, 3), (2, 1), (2, 0), (0, 0)])
+def test_images_without_a_label_each_are_refused(images, labels, tmp_path):
+    for part in ("train", "t10k"):
+        content = images_file(PIXELS[: 784 * images])
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(content)
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(labels_file([1] * labels))
+    with pytest.raises(DataError, match=f"byte 4: found {labels} labels, expected one for each"):
         mnist.load("real", tmp_path)
 
 

@@ -229,12 +229,90 @@ def test_a_zip_archive_is_read_like_a_folder(folder, tmp_path_factory):
         movielens.load("ml-1m", "real", home)
 
 
-@pytest.mark.parametrize("name", ["ratings.dat", "movies.dat", "ml-1m.test.negative"])
-def test_a_file_that_is_not_the_published_one_is_rejected(name, folder):
+def edit(path, old, new):
+    """Replaces the first occurrence in a file."""
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("data", ["auto", "real"])
+@pytest.mark.parametrize("name", ["ratings.dat", "movies.dat", "ml-1m.test.rating"])
+def test_a_file_with_other_newlines_makes_the_set_unknown(name, data, folder):
+    before = movielens.load("ml-1m", data, folder)
+    assert before.name == "MovieLens 1M"
+    assert before.description.startswith("MovieLens 1M, split leave-one-out: ratings, ")
     path = folder / name
-    path.write_bytes(path.read_bytes().replace(b"2", b"3", 1))
-    with pytest.raises(DataError, match=f"{path}: the whole file: found sha256"):
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    after = movielens.load("ml-1m", data, folder)
+    assert after.name == "unknown ratings in MovieLens 1M's format"
+    assert after.description.startswith(f"{after.name}, split leave-one-out: ratings, ")
+    assert after.description.endswith(f"; files that differ from the published ones: {path}")
+    np.testing.assert_equal(after[4:], before[4:])
+
+
+@pytest.mark.parametrize("name", ["ratings.dat", "movies.dat", "ml-1m.test.rating"])
+def test_a_cut_off_file_is_refused(name, folder):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=rf"{path}: line .*The file is cut off\."):
+        movielens.load("ml-1m", "auto", folder)
+
+
+def test_other_ratings_need_not_have_the_test_set_of_the_published_ones(folder):
+    path = folder / "ratings.dat"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if not line.startswith(b"300::")))
+    dataset = movielens.load("ml-1m", "real", folder)
+    assert dataset.split == "all"
+    assert dataset.name == "unknown ratings in MovieLens 1M's format"
+    with pytest.raises(DataError, match=r"line 300: found user 299.*299 users"):
+        movielens.load("ml-1m", "real", folder, "leave-one-out")
+
+
+def test_movies_that_were_rated_and_are_not_listed_are_refused(folder):
+    path = folder / "movies.dat"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-2]))
+    with pytest.raises(DataError, match=f"{path}: the list of movies: found no movie 249"):
+        movielens.load("ml-1m", "real", folder, "all")
+
+
+def test_a_test_set_that_does_not_fit_the_ratings_is_refused(folder):
+    held, listed = folder / "ml-1m.test.rating", folder / "ml-1m.test.negative"
+    whole = [path.read_bytes() for path in (held, listed)]
+    user, movie, negative = re.match(rb"\((\d+),(\d+)\)\t(\d+)", whole[1]).groups()
+    pair, other = b"(%s,%s)" % (user, movie), b"(%s,%s)" % (user, negative)
+    for path, old, new, words in [
+        (listed, pair, other, f"{listed}: line 1: .*the pair in {held}"),
+        (listed, whole[1].splitlines(keepends=True)[-1], b"", f"{listed}: the end: found 299 l"),
+        (listed, b"\t%s\t" % negative, b"\t250\t", f"{listed}: line 1.*250 .* 250 movies"),
+        (listed, b"\t%s\t" % negative, b"\t0\t", f"{listed}: line 1: .*user 0 .*never rated"),
+    ]:
+        edit(path, old, new)
+        with pytest.raises(DataError, match=words):
+            movielens.load("ml-1m", "real", folder)
+        for kept, content in zip((held, listed), whole, strict=True):
+            kept.write_bytes(content)
+    edit(listed, pair, other)
+    edit(held, pair[1:-1].replace(b",", b"\t"), other[1:-1].replace(b",", b"\t"))
+    with pytest.raises(DataError, match=f"{held}: line 1: found user 0 and .*that was rated"):
         movielens.load("ml-1m", "real", folder)
+
+
+def test_an_edited_100k_is_unknown_and_a_pair_in_both_files_of_a_fold_is_refused(tmp_path):
+    sample.write("ml-100k", tmp_path)
+    dataset = movielens.load("ml-100k", "auto", tmp_path, "u3")
+    assert dataset.name == "unknown ratings in MovieLens 100K's format"
+    assert dataset.description.endswith(f"{tmp_path / 'u.item'} and 2 more")
+    path = tmp_path / "u3.test"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + (tmp_path / "u3.base").read_bytes().split(b"\n")[7] + b"\n")
+    with pytest.raises(DataError, match=rf"{path}: line 2: .*none of u3\.base"):
+        movielens.load("ml-100k", "auto", tmp_path, "u3")
+    path.write_bytes(b"".join(lines)[:-3])
+    with pytest.raises(DataError, match="cut off"):
+        movielens.load("ml-100k", "real", tmp_path, "u3")
 
 
 def test_without_its_held_out_files_all_of_1m_is_to_train_on(folder, no_network):

@@ -65,10 +65,18 @@ def test_the_sample_says_that_it_is_one(no_network, tmp_path):
     assert sample.text == text.load("book-shakespeare", "sample").text
 
 
-def test_a_shortened_real_text_is_rejected(tmp_path):
-    (tmp_path / "tinyshakespeare.txt").write_bytes(b"First Citizen:\n")
-    with pytest.raises(DataError, match="cut off"):
-        text.load(data_dir=tmp_path)
+@pytest.mark.parametrize("data", ["auto", "real"])
+def test_a_text_that_is_not_the_published_one_is_called_unknown(data, tmp_path):
+    path = tmp_path / "tinyshakespeare.txt"
+    path.write_bytes(b"First Citizen:\n")
+    found = text.load(data=data, data_dir=tmp_path)
+    assert found[:3] == ("unknown text", "real", "all")
+    assert found.description == (
+        f"unknown text, 15 characters; files that differ from the published ones: {path}"
+    )
+    path.write_bytes(b"First\0")
+    with pytest.raises(DataError, match=f"{path}: character 5"):
+        text.load(data=data, data_dir=tmp_path)
 
 
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones():

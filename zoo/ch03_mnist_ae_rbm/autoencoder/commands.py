@@ -1,6 +1,5 @@
 """What the autoencoder does beside the commands of every model: reconstruct; compare with PCA."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,13 +64,15 @@ def reconstruct(
         trained_model: which model
         count: how many test images, where no files are named
     """
-    from zoo.ch03_mnist_ae_rbm.autoencoder import figures
+    from zoo.common import figures
 
     if not pictures and count < 1:
         raise DataError(f"got {count} test images, expected at least 1: use --count 20")
     given = [images.read_digit(path)[0] for path in pictures]
     model = trained.choose(TASK, trained_model)
-    names, caption = _unique([path.stem for path in pictures]), f"model of {model.folder}"
+    names, caption = [path.stem for path in pictures], f"model of {model.folder}"
+    if len(set(names)) < len(names):  # files of one name in two folders
+        names = [f"{number} {name}" for number, name in enumerate(names, 1)]
     if not pictures:
         dataset, size = commands.dataset_of(model, trained_model.data_dir), model.config.batch_size
         given, caption = dataset.test["image"][:count], dataset.description
@@ -86,18 +87,6 @@ def reconstruct(
     print(f"written: {written} pictures in {model.folder / 'images'}")
     drawn = figures.strips({"input": given[:10], "output": back[:10]}, caption=caption)
     commands.save(model, "reconstruct", drawn)
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """The names; what comes again gets a number, so that no picture replaces another."""
-    made: list[str] = []
-    for name in names:
-        number, own = 1, name
-        while own in made:
-            number += 1
-            own = f"{name} {number}"
-        made.append(own)
-    return made
 
 
 COMMANDS = commands.make(TASK) | {"evaluate": evaluate, "reconstruct": reconstruct}

@@ -38,7 +38,7 @@ def options(config: model.Config) -> dict[str, str]:
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     """The recipe's loss; `mse` beside it is of pixels in [0, 1], whatever the recipe."""
     kept = {"objective": config.objective, "noise": config.noise, **options(config)}
-    unit = 0.81 if config.pixels == "book" else 1.0
+    unit = 0.81 if config.pixels == "book" else 1.0  # the book's pixels are 0.9 x + 0.1
 
     def training(params, batch, key):
         scaled = {"image": digits.scale_pixels(batch["image"], config.pixels)}
@@ -146,7 +146,7 @@ def _write_snapshots(folder: Path, kept: dict[int, np.ndarray]) -> None:
 
 def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     """Curves, digits through the epochs, pairs, neighbours by code, denoising."""
-    from zoo.ch03_mnist_ae_rbm.autoencoder import figures
+    from zoo.common import figures
 
     config, caption, ten = trained.config, dataset.description, ten_digits(dataset)
     images, first = dataset.test["image"][ten], dataset.test["image"][:12]
@@ -156,7 +156,9 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
         "neighbours": _draw_neighbours(trained, dataset, ten),
     }
     if metrics := run.read_metrics(trained.folder):
-        drawings["curves"] = figures.learning_curves(metrics, caption)
+        panels = {"mse": "mean squared error of pixels in [0, 1]"}
+        drawings["curves"] = figures.training_curves(metrics, panels, caption)
+        figures.logarithmic(drawings["curves"].axes[0])
     if kept := read_snapshots(trained.folder):
         steps = fit.steps_per_epoch(dataset.train, config.batch_size)
         rows = {"input": images} | {_moment(step, steps): kept[step] for step in sorted(kept)}
@@ -176,7 +178,7 @@ def _moment(step: int, steps: int) -> str:
 
 
 def _draw_neighbours(trained: Trained, dataset: Dataset, queries: np.ndarray) -> Any:
-    from zoo.ch03_mnist_ae_rbm.autoencoder import figures
+    from zoo.common import figures
 
     images, labels = dataset.test["image"], dataset.test["label"]
     codes = trained.predict("encode", image=images)["code"]

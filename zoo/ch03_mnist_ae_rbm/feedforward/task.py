@@ -13,6 +13,9 @@ from zoo.common.data import Dataset
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
+PANELS = {"loss": "loss", "accuracy": "accuracy (%)"}
+"""Of the curves, see `figures.training_curves`."""
+
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     """The recipe's loss, in training of moved images and with dropout."""
@@ -20,6 +23,7 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     loss = functools.partial(model.loss, **{name: getattr(config, name) for name in names})
 
     def training(params, batch, key):
+        # Images are moved as bytes and scaled afterwards: a quarter of the memory to copy.
         augment_key, dropout_key = jax.random.split(key)
         images = model.augment(augment_key, batch["image"], shift=config.shift)
         scaled = {**batch, "image": digits.scale_pixels(images, config.pixels)}
@@ -46,14 +50,15 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
 
 def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     """Curves, confusion matrix, the first test digits and the worst mistakes."""
-    from zoo.ch03_mnist_ae_rbm.feedforward import figures
+    from zoo.ch03_mnist_ae_rbm.feedforward import figures as own
+    from zoo.common import figures
 
     images, labels = dataset.test["image"], dataset.test["label"]
     classes, caption = dataset.classes, dataset.description
     probabilities = trained.predict(image=images)["probabilities"]
 
     def answers(chosen: np.ndarray, title: str) -> Any:
-        return figures.answers(
+        return own.answers(
             images[chosen], labels[chosen], probabilities[chosen], classes, title, caption
         )
 
@@ -67,7 +72,7 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
             worst, "the worst mistakes: blue is right, orange is the prediction"
         )
     if metrics := run.read_metrics(trained.folder):
-        drawings["curves"] = figures.learning_curves(metrics, caption)
+        drawings["curves"] = figures.training_curves(metrics, PANELS, caption)
     return drawings
 
 

@@ -11,7 +11,6 @@ from zoo.ch03_mnist_ae_rbm.rbm.model import (
     hidden_given_visible,
     init,
     loss,
-    recommend,
     visible_given_hidden,
 )
 
@@ -26,6 +25,5 @@ __all__ = [
     "hidden_given_visible",
     "init",
     "loss",
-    "recommend",
     "visible_given_hidden",
 ]

@@ -38,7 +38,7 @@ def recommend(
         count: how many movies
     """
     if (user is None) == (not likes):
-        raise DataError('say for whom: --user 42, or --likes "Toy Story (1995)=5" "Heat (1995)=2"')
+        raise DataError('expected either --user 42 or --likes "Toy Story (1995)=5" "Heat (1995)=2"')
     if count < 1:
         raise DataError(f"got {count} movies to recommend, expected at least 1: use --count 10")
     model = trained.choose(TASK, trained_model)

@@ -1,4 +1,4 @@
-"""The pictures of the Boltzmann machine: learning, what units stand for, predictions.
+"""The pictures of the Boltzmann machine: what units stand for, predictions.
 
 Axes: M movies, H hidden units, U users.
 """
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from zoo.common import figures
 from zoo.common.figures import BLUE, GREY, INK, NORMAL, ORANGE, PALE, SMALL, page, plain
 
 POPULAR = 300
@@ -17,33 +16,6 @@ POPULAR = 300
 PANELS, BARS = 6, 6
 LONGEST = 28
 """Letters of a title."""
-
-
-def learning_curves(metrics: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
-    """Root of the squared error by epoch, of chains in training and of predictions in the test.
-
-    Where movies are ranked a second panel has the hit rate.
-
-    Raises:
-        ValueError: When there is no line of metrics.jsonl.
-    """
-    if not metrics:
-        raise ValueError("got no lines of metrics, expected one for each epoch")
-    epoch = [line["epoch"] for line in metrics]
-    errors = {"train: chain against data": "train_squared_error"}
-    if "test_squared_error" in metrics[0]:
-        last = np.sqrt(metrics[-1]["test_squared_error"])
-        errors[f"test: predicted ratings, last {last:.3f}"] = "test_squared_error"
-    series = {name: np.sqrt([line[key] for line in metrics]) for name, key in errors.items()}
-    ranked = "test_hit_rate" in metrics[0]
-    figure = page(8.0 if ranked else 5.5, 3.5, caption=caption)
-    left, *others = figure.subplots(1, 1 + ranked, squeeze=False)[0]
-    figures.draw_curves(left, series, epoch, "epoch", "root of squared error")
-    for axes in others:
-        hits = [line["test_hit_rate"] for line in metrics]
-        shown = {f"test, last {hits[-1]:.3f}": hits}
-        figures.draw_curves(axes, shown, epoch, "epoch", "hit rate among the first 10 of 100")
-    return figure
 
 
 def themes(vectors: Any, titles: Sequence[str], caption: str = "") -> Figure:
@@ -144,6 +116,7 @@ def _bars(panels: Mapping[str, Sequence[tuple[str, float]]], xlabel: str, captio
         axes.barh(range(len(bars)), values, color=colours, height=0.7)
         axes.set_yticks(range(len(bars)), map(_short, names), parse_math=False)
         axes.tick_params(labelsize=SMALL, length=0)
+        axes.locator_params(axis="x", nbins=5)
         axes.invert_yaxis()
         axes.set_title(_short(title), size=NORMAL, color=INK, loc="left", parse_math=False)
     for axes in grid[-2:]:

@@ -30,7 +30,8 @@ class Config:
     """Everything that `rbm train` can be asked for."""
 
     recipe: Literal["modern", "item", "ranking", "book"] = "modern"
-    """the whole configuration to start from; other flags change single fields of it"""
+    """modern predicts ratings and recommends to anyone, item predicts them better, ranking ranks
+    movies of MovieLens 1M, book is the book's machine; other flags change single fields of it"""
     dataset: Literal["ml-100k", "ml-1m"] = "ml-100k"
     """which ratings of MovieLens"""
     split: Literal["auto", "all", "leave-one-out", "u1", "u2", "u3", "u4", "u5"] = "auto"
@@ -152,7 +153,7 @@ def hidden_inputs(params: Params, visible: jax.Array, rated: jax.Array) -> jax.A
             f"visible units have shape {visible.shape}, expected (batch, {values}, {units}): "
             "make them by `encode`"
         )
-    flat = visible.reshape(-1, values * units)
+    flat = visible.reshape(-1, values * units)  # one matrix product for all K values
     inputs = params["hidden_bias"] + flat @ params["kernel"].reshape(-1, hidden)
     return inputs + rated @ params["rated_kernel"] if "rated_kernel" in params else inputs
 
@@ -255,13 +256,6 @@ def apply(params: Params, rating: jax.Array) -> jax.Array:
     hidden = hidden_given_visible(params, visible, rated)
     probabilities = visible_given_hidden(params, hidden, jnp.ones_like(rated))
     return jnp.einsum("bkv,k->bv", probabilities, jnp.arange(1.0, probabilities.shape[1] + 1))
-
-
-def recommend(scores: jax.Array, known: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """The best `count` units that are not `known` (bool [B, V]): scores and numbers, [B, count]."""
-    if count > scores.shape[-1]:
-        raise ValueError(f"{count} recommendations were asked for, there are {scores.shape[-1]}")
-    return jax.lax.top_k(jnp.where(known, -jnp.inf, scores), count)
 
 
 def example(config: Config, size: int = 2) -> Batch:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from zoo.ch03_mnist_ae_rbm.rbm import model, ratings
+from zoo.ch03_mnist_ae_rbm.rbm import ratings
 from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings, Table
 from zoo.ch03_mnist_ae_rbm.rbm.task import predict
 from zoo.common.data import DataError, movielens
@@ -34,11 +34,11 @@ def best(
       known: bool [1, M], what is not to be recommended.
       count: how many, or all that are left.
     """
-    if trained.config.example == "user":
+    if trained.config.example == "user":  # then the others' ratings do not matter
         given, row = given[row : row + 1], 0
-    scores = predict(trained.config, trained.params, given)[row : row + 1]
-    found, columns = model.recommend(scores, known, min(count, int((~known).sum())))
-    return list(zip(table.movies[np.asarray(columns[0])].tolist(), found[0].tolist(), strict=True))
+    scores = predict(trained.config, trained.params, given)[row]
+    order = np.argsort(np.where(known[0], np.inf, -scores), kind="stable")[: (~known).sum()]
+    return [(int(table.movies[column]), float(scores[column])) for column in order[:count]]
 
 
 def print_as_the_book(trained: Trained, dataset: Ratings) -> None:

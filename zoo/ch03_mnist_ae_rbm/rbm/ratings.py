@@ -44,7 +44,7 @@ class Ratings:
     train: fit.Batch
     """`rating`, uint8 [N, V]."""
     test: fit.Batch
-    """`rating` as in `train`, and what is held out: `target` or `held` and `negative`; or empty."""
+    """`rating` as in `train` and what is held out, see `training.held_out`; empty if nothing is."""
 
     name = property(lambda self: self.data.name)
     source = property(lambda self: self.data.source)
@@ -62,7 +62,10 @@ def read(config: model.Config, data: movielens.MovieLens) -> Ratings:
     table = make_table(data)
     train, test = {"rating": examples(config, table.train)}, {}
     if config.units == "softmax" and data.test:
-        test = train | {"target": examples(config, table.test)}
+        target = examples(config, table.test)
+        # How many there are in an example on average: means over batches then are over all targets.
+        targets = np.full(len(target), np.count_nonzero(target) / len(target), np.float32)
+        test = train | {"target": target, "targets": targets}
     elif "negative" in data.test and config.example == "user":
         test = train | candidates(data, table)._asdict()
     return Ratings(data, table, train, test)

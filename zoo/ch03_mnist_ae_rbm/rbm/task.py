@@ -55,19 +55,16 @@ def random(config: model.Config, count: int) -> fit.Batch:
 @functools.cache
 def predictions(config: model.Config) -> dict[str, Prediction]:
     """The expected rating of every visible unit, given the known ones; or the probability of 1."""
-    binary = config.units == "binary"
+    name = "probability" if config.units == "binary" else "rating"
 
     def predict(weights: Weights, inputs: Arrays) -> Arrays:
         given = ratings.prepare(config, inputs)["rating"]
-        found = model.apply(weights["params"], given)
-        return {"probability" if binary else "rating": found}
+        return {name: model.apply(weights["params"], given)}
 
-    rating = {"rating": jax.ShapeDtypeStruct((config.visible,), np.uint8)}
-    who = "user gives each movie" if config.example == "user" else "movie gets from each user"
-    about = f"what a {who}, by the known ratings from 1 to 5 (0: not rated)"
-    if binary:
-        about = f"how likely it is that a {who} {config.liked} or more, by the known ratings"
-    return {"predict": Prediction(about, rating, predict)}
+    inputs = {"rating": jax.ShapeDtypeStruct((config.visible,), np.uint8)}
+    of = "a user's of each movie" if config.example == "user" else "a movie's by each user"
+    about = f"the expected {name}, {of}, given the known ratings from 1 to 5 (0: none)"
+    return {"predict": Prediction(about, inputs, predict)}
 
 
 def predict(config: model.Config, params: model.Params, rating: np.ndarray) -> np.ndarray:
@@ -75,6 +72,7 @@ def predict(config: model.Config, params: model.Params, rating: np.ndarray) -> n
 
     Ratings from 1 to 5; for binary units the probability of 1.
     """
+    # An item-based machine sees a movie as an example, so all users' ratings go in at once.
     function, given = predictions(config)["predict"].function, ratings.examples(config, rating)
     found = fit.predict(function, {"params": params}, {"rating": given}, BATCH)
     (expected,) = found.values()
@@ -83,18 +81,17 @@ def predict(config: model.Config, params: model.Params, rating: np.ndarray) -> n
 
 def measure(trained: Trained, dataset: Ratings) -> dict[str, float]:
     """The error of held-out ratings, or how well held-out movies are ranked; printed, too."""
-    found = {}
-    if dataset.test:
-        expected = predict(trained.config, trained.params, dataset.table.train)
+    if not dataset.test:
+        return {}
+    table = dataset.table
+    expected = predict(trained.config, trained.params, table.train)
     if "target" in dataset.test:
-        found = {"test_rmse": ratings.rmse(expected, dataset.table.test)}
-        count = np.count_nonzero(dataset.table.test)
-        print(f"test RMSE {found['test_rmse']:.4f} ({count:,} ratings)")
-    elif dataset.test:
-        held = ratings.candidates(dataset.data, dataset.table)
-        found = ratings.leave_one_out(expected, held)
-        print(f"hit rate@10 {found['hit_rate']:.4f}, nDCG@10 {found['ndcg']:.4f}")
-    return found
+        error = ratings.rmse(expected, table.test)
+        print(f"test RMSE {error:.4f} ({np.count_nonzero(table.test):,} ratings)")
+        return {"test_rmse": error}
+    found = ratings.leave_one_out(expected, ratings.candidates(dataset.data, table))
+    print(f"hit rate@10 {found['hit_rate']:.4f}, nDCG@10 {found['ndcg']:.4f}")
+    return {f"test_{name}": value for name, value in found.items()}
 
 
 def report(trained: Trained, dataset: Ratings) -> None:
@@ -148,7 +145,23 @@ def pictures(trained: Trained, dataset: Ratings) -> dict[str, Any]:
         expected = predict(config, params, table.train)
         drawings["predicted"] = figures.predicted(expected, table.test, caption)
     if metrics := run.read_metrics(trained.folder):
-        drawings["curves"] = figures.learning_curves(metrics, caption)
+        drawings |= _curves(metrics, caption)
+    return drawings
+
+
+def _curves(metrics: list[dict[str, Any]], caption: str) -> dict[str, Any]:
+    """Roots of the squared errors, of chains in training and of predictions in tests; hit rates."""
+    from zoo.common import figures
+
+    rows = [line | {k: v**0.5 for k, v in line.items() if "squared" in k} for line in metrics]
+    label = "root of squared error: chains, test ratings"
+    drawings = {"curves": figures.training_curves(rows, {"squared_error": label}, caption)}
+    if "test_hit_rate" in metrics[0]:
+        epoch, hits = zip(
+            *((line["epoch"], line["test_hit_rate"]) for line in metrics), strict=True
+        )
+        series, label = {f"test, last {hits[-1]:.3f}": hits}, "hit rate among the first 10 of 100"
+        drawings["hits"] = figures.curves(series, epoch, "epoch", label, caption=caption)
     return drawings
 
 

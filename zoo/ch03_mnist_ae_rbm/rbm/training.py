@@ -5,6 +5,7 @@ Axes: N examples, V visible units, K values of a unit; in a batch B examples.
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +54,7 @@ def log_frequencies(rating: jax.Array, values: int, smoothing: float) -> jax.Arr
     """
     counts = (rating[:, None] == jnp.arange(1, values + 1)[:, None]).sum(0).astype(jnp.float32)
     trials = counts.sum(0) if values > 1 else jnp.full(counts.shape[1], len(rating))
+    # One more of each value, so that one that nobody gave has a finite logarithm.
     overall = (counts.sum(1) + 1) / (trials.sum() + max(values, 2))
     share = (counts + smoothing * overall[:, None]) / (trials + smoothing)
     return jnp.log(share) - jnp.log1p(-share) if values == 1 else jnp.log(share)
@@ -65,13 +67,9 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
 
 
 def held_out(
-    params: model.Params,
-    batch: fit.Batch,
-    key: jax.Array | None = None,
-    *,
-    targets: float | None = None,
+    params: model.Params, batch: fit.Batch, key: Any = None, *, targets: float | None = None
 ) -> tuple[jax.Array, model.Metrics]:
-    """What a test measures, by what is held out in it; see `squared_error` and `hit_rate`."""
+    """What a test measures, by what is held out in it: `squared_error`, `hit_rate` or the loss."""
     if "target" in batch:
         return squared_error(params, batch, targets)
     return hit_rate(params, batch) if "held" in batch else model.loss(params, batch)
@@ -82,12 +80,12 @@ def squared_error(
 ) -> tuple[jax.Array, model.Metrics]:
     """Mean squared error of the predicted ratings `target` [B, V], 0 where there is none.
 
-    `targets` is how many there are in an example on average over the whole test, so that means
-    over batches are means over all targets; by default the batch's own.
+    `targets`, by default the batch's own [B], all alike, is how many there are in an example on
+    average over the whole test, so that means over batches are means over all targets.
     """
     predicted = model.apply(params, batch["rating"]).clip(1, 5)
     error = jnp.where(batch["target"] > 0, predicted - batch["target"], 0.0)
-    count = (batch["target"] > 0).sum() if targets is None else len(error) * targets
+    count = len(error) * (batch["targets"][0] if targets is None else targets)
     mean = (error**2).sum() / count
     return mean, {"squared_error": mean}
 
@@ -125,10 +123,11 @@ def iterate(
     Of `test`, measured by `held_out` at the end of each epoch, only `rating` reaches the machine.
     """
     testing, steps = held_out, fit.steps_per_epoch(data, config.batch_size, mesh)
-    if test is not None and "target" in test:
+    if test is not None and "target" in test:  # as a constant it is rounded once
         targets = np.count_nonzero(test["target"]) / len(test["target"])
         testing = functools.partial(held_out, targets=targets)
     for k, last in stages(config):
+        # Stages that lie behind are left out; the last one refuses a run that is at its end.
         if int(state.step) < last * steps or last == config.epochs:
             for progress in fit.iterate(
                 functools.partial(model.loss, k=k, sampled_bias=config.sampled_bias),

@@ -37,7 +37,7 @@ class Config:
     method: Literal["depth-first", "prim"] = "depth-first"
     """how mazes are made: long corridors, or many short dead ends"""
     extra: float = 0.0
-    """share of the other inner walls opened as well; above 0 there are several ways to the goal"""
+    """share of the other inner walls opened as well; above 0 several ways lead to the goal"""
     mazes: int = 1
     """so many mazes at once; their seeds count up from maze_seed"""
     agents: int = 1
@@ -65,7 +65,7 @@ class Config:
     scaled: bool = True
     """coordinates from -1 to 1; off: as they are, up to 20"""
     optimistic: bool = True
-    """the last layer begins near 0: values better than any to come, so all is tried"""
+    """the last layer begins near 0: values better than any to come, so every move gets tried"""
     discount: float = 0.99
     """gamma, by which a reward loses with each step that it lies ahead"""
     epsilon: float = 1.0
@@ -193,7 +193,7 @@ def apply(
     key: jax.Array | None = None,
     activation: str = "relu",
 ) -> jax.Array:
-    """Values of all actions, float32 [..., A]; there is nothing random, `key` is not used.
+    """Values of all actions, float32 [..., A]; nothing is random, `key` is not used.
 
     Args:
       params: from `init`.

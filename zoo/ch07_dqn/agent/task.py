@@ -77,7 +77,7 @@ def agent_of(trained: Trained, number: int) -> tuple[environment.Params, train.G
     """One of the agents in its maze, its greedy policy, and the sites of its walk.
 
     Raises:
-      DataError: there is no such agent.
+      DataError: the model has no such agent.
     """
     params, tried = greedy(trained)
     count = len(tried.home)

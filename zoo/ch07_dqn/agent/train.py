@@ -253,7 +253,7 @@ def step(
     if config.replay == "never":
         return state, info | {"loss": jnp.float32(0)}
     net, opt_state, value = learn(keys[2], state, config, params)
-    if config.n_step > 1:  # there is nothing to learn from before there are n transitions
+    if config.n_step > 1:  # nothing is learnt before there are n transitions
         ready, before = state.memory.count >= config.n_step, (state.params, state.opt_state)
         net, opt_state = jax.tree.map(
             lambda new, old: jnp.where(ready, new, old), (net, opt_state), before

@@ -1,7 +1,7 @@
 """Chapter 7: one Q-network for mazes that it has never seen; it looks at the whole grid.
 
 The maze comes as an image of cells: four channels for the exits, one for the goal, one of ones
-(which tells the border from the padding). One convolution, applied again and again to the image
+(which marks where the padding begins). One convolution, applied again and again to the image
 and its last result, gives a value for each action in each cell, and the best of the open ones is
 the value of the cell: a value iteration network (Tamar et al. 2016) that knows which moves are
 open, and learns where they lead and what that is worth. News of the goal spread one cell in each
@@ -39,7 +39,7 @@ class Config:
     method: Literal["depth-first", "prim"] = "depth-first"
     """how mazes are made: long corridors, or many short dead ends"""
     extra: float = 0.0
-    """share of the other inner walls opened as well; above 0 there are several ways to the goal"""
+    """share of the other inner walls opened as well; above 0 several ways lead to the goal"""
     channels: int = 1
     """values that are kept of a cell; the first one is that of going on from it"""
     rounds: int = 26
@@ -104,7 +104,7 @@ def apply(
 ) -> jax.Array:
     """Values of all actions in all cells, float32 [B, H, W, A], of `image`s [B, H, W, I].
 
-    There is nothing random, `key` is not used. Untrained values are all 0.
+    Nothing is random, `key` is not used. Untrained values are all 0.
     """
     if x.ndim != 4 or x.shape[-1] != PLANES:
         raise ValueError(

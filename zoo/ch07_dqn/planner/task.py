@@ -110,7 +110,7 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
 TASK = Task(
     name="ch07_dqn/planner",
     model=model,
-    about="one agent for mazes that it has never seen, on those that a hash does not hold out",
+    about="one agent for mazes that it has never seen (one in 16 is held out)",
     load=load,
     random=random,
     optimizer=lambda config, updates: train.make_optimizer(config),

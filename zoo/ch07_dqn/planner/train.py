@@ -72,7 +72,7 @@ def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
     """The first `count` held-out mazes of the seeds 0, 1, 2 ...; always the same ones.
 
     Raises:
-      DataError: there are hardly any, because mazes of this size are so few.
+      DataError: mazes of this size are too few to hold some of them out.
     """
     kind = model.Config(  # what else is in the configuration need not be compiled again
         rows=config.rows, columns=config.columns, method=config.method, extra=config.extra

@@ -16,8 +16,8 @@ import numpy as np
 from zoo.common.data import dataset, fetch, files, sample
 from zoo.common.data.dataset import Dataset
 from zoo.common.data.fetch import Found
-from zoo.common.data.files import DataError, fault
-from zoo.common.data.registry import CIFAR10, File
+from zoo.common.data.files import Check, DataError, fault
+from zoo.common.data.registry import CIFAR10
 
 CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -25,36 +25,40 @@ CLASSES = (
 )
 
 RECORD = 1 + 3 * 32 * 32
-SPLITS = ("auto", "official", "holdout")
 TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST = "test_batch.bin"
+SPLITS = ("auto", "official", "given", "holdout")
 FIRST_THOUSAND = "test_batch.first1000.bin"
 MOST = 60_000
 """The largest number of records that is believed in one file."""
 
 
-def read_batch(path: Path | str, known: File | None = None) -> tuple[np.ndarray, np.ndarray]:
+def read_batch(path: Path | str, check: Check | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The images, uint8 [N, 32, 32, 3], and labels, uint8 [N], of one file.
 
     Args:
         path: For example data_batch_1.bin, plain, .gz or .xz.
-        known: The registry's record, whose size and checksum the content must have.
+        check: Called with the file's content, unpacked.
 
     Raises:
         DataError: When the file is not a whole number of records, or a label is above 9.
     """
-    return _split_records(_read_records(path, known))
+    return _split_records(_read_records(path, check))
 
 
 def load(data: str = "auto", data_dir: Path | str | None = None, split: str = "auto") -> Dataset:
     """CIFAR-10: "image" uint8 [N, 32, 32, 3] (a view, see above) and "label" uint8 [N].
+
+    Other files of these names are "unknown images in CIFAR-10's format"; their classes have
+    numbers for names.
 
     Args:
         data: "auto", "real" or "sample", see `zoo.common.data.fetch.resolve`.
         data_dir: The folder to look in first.
         split: "official" trains on data_batch_1..5 and tests on test_batch; "holdout" trains on
             data_batch_1..4 and tests on data_batch_5; "auto" is the official one where
-            test_batch is available.
+            test_batch is available. "given" is the official one by the name that a result has
+            where the files differ from the published ones.
 
     Raises:
         DataError: When a file is not what it should be, when "real" data is not available, or
@@ -66,38 +70,40 @@ def load(data: str = "auto", data_dir: Path | str | None = None, split: str = "a
         if data == "sample":
             raise DataError("CIFAR-10: the built-in sample has no official split; use split auto.")
         data = "real"  # not auto: who wants the official split has no use for the sample
-    alternatives = {"auto": (), "official": ((*TRAIN, TEST),), "holdout": (TRAIN,)}[split]
-    with dataset.opened(CIFAR10, data, data_dir, *alternatives) as found:
+    usable = {"auto": CIFAR10.usable, "holdout": (TRAIN,)}.get(split, ((*TRAIN, TEST),))
+    with dataset.opened(CIFAR10._replace(usable=usable), data, data_dir) as found:
         train, test = _read(found)
-    real = found.kind == "real"
-    if split == "auto":
-        split = ("official" if TEST in found.names else "holdout") if real else "sample"
-    count, test_count = len(train["label"]), len(test["label"])
-    form = (
-        "official split: train on data_batch_1..5 ({:,}), test on test_batch ({:,})"
-        if split == "official"
-        else "held-out split: train on data_batch_1..4 ({:,}), test on data_batch_5 ({:,})"
-    )
+    name, classes, whole = "CIFAR-10", CLASSES, "official"
+    if found.kind == "sample":
+        classes, whole = sample.SHAPES, "sample"
+    elif found.unknown:
+        name, classes, whole = "unknown images in CIFAR-10's format", tuple("0123456789"), "given"
+    if split != "holdout":
+        split = whole if TEST in found.names else "holdout"
+    kind, trained, tested = f"{split} split", "1..5", "test_batch"
+    if split == "holdout":
+        kind, trained, tested = "held-out split", "1..4", "data_batch_5"
+    count, test_count = f"{len(train['label']):,}", f"{len(test['label']):,}"
     description = found.describe(
-        "CIFAR-10",
-        f"CIFAR-10, {form.format(count, test_count)}",
-        f"drawn shapes in ten classes, train on {count:,}, test on {test_count:,}",
+        name,
+        f"{name}, {kind}: train on data_batch_{trained} ({count}), test on {tested} ({test_count})",
+        f"drawn shapes in ten classes, train on {count}, test on {test_count}",
     )
-    classes = CLASSES if real else sample.SHAPES
-    return Dataset("CIFAR-10", found.kind, split, description, train, test, classes)
+    return Dataset(name, found.kind, split, description, train, test, classes)
 
 
 def first_thousand(data_dir: Path | str | None = None) -> dict[str, np.ndarray] | None:
     """The first 1,000 images of the official test set, "image" and "label", where they are here.
 
     A check beside the held-out split: near 90 % its standard error is about 0.9 points, and it is
-    not to be called CIFAR-10 test accuracy. Taken from test_batch.first1000.bin or test_batch.bin.
+    not to be called CIFAR-10 test accuracy. Taken from test_batch.first1000.bin or test_batch.bin;
+    None where neither is found, or what is found differs from the published file.
     """
-    found = fetch.locate(CIFAR10, data_dir, (FIRST_THOUSAND,), (TEST,))
+    found = fetch.locate(CIFAR10._replace(usable=((FIRST_THOUSAND,), (TEST,))), data_dir)
     if found is None:
         return None
     images, labels = read_batch(*found.at(found.names[0]))
-    return {"image": images[:1_000], "label": labels[:1_000]}
+    return None if found.unknown else {"image": images[:1_000], "label": labels[:1_000]}
 
 
 def _read(found: Found) -> list[dict[str, np.ndarray]]:
@@ -110,9 +116,9 @@ def _read(found: Found) -> list[dict[str, np.ndarray]]:
     return [{"image": images, "label": labels} for images, labels in parts]
 
 
-def _read_records(path: Path | str, known: File | None = None) -> np.ndarray:
+def _read_records(path: Path | str, check: Check | None = None) -> np.ndarray:
     """The records of a file, uint8 [N, 3073], with labels from 0 to 9."""
-    content = np.frombuffer(files.read_bytes(path, RECORD * MOST, known), np.uint8)
+    content = np.frombuffer(files.read_bytes(path, RECORD * MOST, check), np.uint8)
     if extra := len(content) % RECORD:
         whole = len(content) - extra
         place = f"byte {whole:,} (record {whole // RECORD:,})"

@@ -6,7 +6,7 @@ from tyro.conf import Positional
 
 from zoo.common.data import fetch, files
 from zoo.common.data.files import DataError
-from zoo.common.data.registry import ENTRIES, Entry, File
+from zoo.common.data.registry import ENTRIES, Entry
 
 
 def list_data(data_dir: Path | None = None) -> None:
@@ -41,7 +41,7 @@ def fetch_data(names: Positional[tuple[str, ...]], data_dir: Path | None = None)
     failed = False
     for entry in _entries(names):
         try:
-            if found := fetch.locate(entry, data_dir, entry.usable[0]):
+            if found := fetch.locate(entry._replace(usable=entry.usable[:1]), data_dir):
                 print(f"{entry.name}: already in {found.source}")
             else:
                 print(f"{entry.name}: now in {fetch.download(entry)}")
@@ -61,15 +61,19 @@ def verify_data(names: Positional[tuple[str, ...]] = (), data_dir: Path | None =
     """
     differs = False
     for entry in _entries(names):
-        places = fetch.places(entry, data_dir)
+        places = [p for root in fetch.roots(data_dir) for p in fetch.places(entry, root)]
         for file in entry.files:
             paths = [path for place in places if (path := fetch.find(entry, place, file.name))]
             if not paths and file.name in entry.usable[0]:
                 print(f"{entry.name}: {file.name}: missing")
             for path in paths:
-                wrong = _difference(path, file)
-                print(f"{entry.name}: {path}: {wrong or 'ok'}")
-                differs = differs or bool(wrong)
+                try:
+                    files.check_published(path, file, files.read_bytes(path))
+                    print(f"{entry.name}: {path}: ok")
+                except DataError as error:
+                    wrong = str(error).removeprefix(f"{path}: ")
+                    print(f"{entry.name}: {path}: differs: {wrong}")
+                    differs = True
     if differs:
         raise SystemExit(1)
 
@@ -84,18 +88,9 @@ def _entries(names: tuple[str, ...]) -> list[Entry]:
 def _where(entry: Entry, data_dir: Path | None) -> str:
     """Where the data set would be read from, or else where some of its files are."""
     single = tuple((file.name,) for file in entry.files)
-    found = fetch.locate(entry, data_dir) or fetch.locate(entry, data_dir, *single)
+    found = fetch.locate(entry, data_dir) or fetch.locate(entry._replace(usable=single), data_dir)
     if found is None:
         return "not here"
     names = entry.usable[0]
     absent = [name for name in names if fetch.find(entry, found.source, name) is None]
     return f"{found.source} (without {', '.join(absent)})" if absent else str(found.source)
-
-
-def _difference(path: Path, file: File) -> str:
-    """What is wrong with a file, or nothing."""
-    try:
-        files.check(path, files.read_bytes(path, file.size), file)
-    except DataError as error:
-        return f"differs: {str(error).removeprefix(f'{path}: ')}"
-    return ""

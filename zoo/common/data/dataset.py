@@ -1,6 +1,7 @@
 """What a loader opens and returns, and the fingerprint that a run folder keeps of it."""
 
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,12 @@ class Dataset(NamedTuple):
     """A data set in memory, with what has to be said wherever its results stand."""
 
     name: str
-    """As people call it, "CIFAR-10"."""
+    """As people call it, "CIFAR-10"; other files than the published are "unknown images in ..."."""
     source: str
     """"real" or "sample"."""
     split: str
-    """"official", "holdout" or "sample": what is trained on and what is tested on."""
+    """"official", "holdout" or "sample": what is trained on and what is tested on; "given" for
+    training and test files that are not the published ones."""
     description: str
     """One line for the screen, the run folder and the captions of figures."""
     train: dict[str, np.ndarray]
@@ -33,19 +35,16 @@ class Dataset(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(
-    entry: Entry, data: str, data_dir: Path | str | None, *alternatives: tuple[str, ...]
-) -> Iterator[Found]:
+def opened(entry: Entry, data: str, data_dir: Path | str | None) -> Iterator[Found]:
     """As `fetch.resolve`, but in place of a real set that is missing the sample is found."""
     from zoo.common.data import sample  # here, because it needs a reader's constants
 
-    found = fetch.resolve(entry, data, data_dir, *alternatives)
+    found = fetch.resolve(entry, data, data_dir)
     if found.source:
         yield found
     else:
         with sample.folder(entry.sample) as folder:
-            names = (alternatives or entry.usable)[0]
-            yield found._replace(source=folder, names=names)
+            yield dataclasses.replace(found, source=folder, names=entry.usable[0])
 
 
 def digest(dataset: tuple) -> str:
@@ -55,26 +54,26 @@ def digest(dataset: tuple) -> str:
     views and copies of the same arrays give the same digest. CIFAR-10 takes about 0.2 s.
     """
     state = hashlib.sha256()
+
+    def update(value) -> None:
+        if isinstance(value, dict):
+            state.update(b"{%d" % len(value))
+            for key in value:
+                update(key)
+                update(value[key])
+        elif isinstance(value, tuple):
+            state.update(b"(%d" % len(value))
+            for item in value:
+                update(item)
+        elif isinstance(value, np.ndarray):
+            state.update(f"{value.dtype.str}{value.shape}".encode())
+            # In slices, so that a strided view is never copied as a whole.
+            for start in range(0, len(value), 1000):
+                state.update(np.ascontiguousarray(value[start : start + 1000]))
+        else:
+            text = repr(value).encode()
+            state.update(b"%d:" % len(text) + text)
+
     # Not the description: it may name folders of this machine.
-    _update(state, {k: v for k, v in dataset._asdict().items() if k != "description"})
+    update({key: value for key, value in dataset._asdict().items() if key != "description"})
     return state.hexdigest()
-
-
-def _update(state, value) -> None:
-    if isinstance(value, dict):
-        state.update(b"{%d" % len(value))
-        for key in value:
-            _update(state, key)
-            _update(state, value[key])
-    elif isinstance(value, tuple):
-        state.update(b"(%d" % len(value))
-        for item in value:
-            _update(state, item)
-    elif isinstance(value, np.ndarray):
-        state.update(f"{value.dtype.str}{value.shape}".encode())
-        # In slices, so that a strided view is never copied as a whole.
-        for start in range(0, len(value), 1000):
-            state.update(np.ascontiguousarray(value[start : start + 1000]))
-    else:
-        text = repr(value).encode()
-        state.update(b"%d:" % len(text) + text)

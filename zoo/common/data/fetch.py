@@ -1,11 +1,11 @@
 """Where a data set is: in a folder, in the cache, or on a server.
 
-A data set is looked for in the folder that the caller names, in `$ZOO_DATA_DIR` and in the cache
-(`$ZOO_CACHE`, else the system's cache folder), then downloaded from its home or a mirror. Every
-download is checked against a checksum and appears in the cache whole or not at all. Without a
-network the attempt is given up within seconds.
+A data set is looked for in the folder that the caller names, in `$ZOO_DATA_DIR` and in the cache,
+then downloaded from its home or a mirror. Every download is checked against a checksum and appears
+in the cache whole or not at all. Without a network the attempt is given up within seconds.
 """
 
+import dataclasses
 import functools
 import os
 import tarfile
@@ -14,13 +14,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import NamedTuple
 
 from zoo.common.data import files
 from zoo.common.data.files import DataError
-from zoo.common.data.registry import Download, Entry, File
-
-CHOICES = ("auto", "real", "sample")
+from zoo.common.data.registry import Entry, File
 
 CONNECT_SECONDS = 3.0
 """How long a server may take to accept a connection."""
@@ -30,7 +27,8 @@ SLOWEST = 100_000
 """Bytes per second below which a download is given up, after ten seconds of grace."""
 
 
-class Found(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Found:
     """Where a data set is, or why the built-in sample stands in for it."""
 
     entry: Entry
@@ -40,20 +38,40 @@ class Found(NamedTuple):
     """The files that are there, out of those looked for."""
     reason: str = ""
     """Why it is the sample; empty for the real set."""
+    unknown: list[Path] = dataclasses.field(default_factory=list)
+    """The files read so far that differ from the published ones."""
 
     @property
     def kind(self) -> str:
         """What it is, "real" or "sample"."""
         return "sample" if self.reason else "real"
 
-    def at(self, name: str) -> tuple[Path, File | None]:
-        """A reader's arguments: where a file is and, if it is real, what is known of it."""
-        known = None if self.reason else self.entry.file(name)
-        return path(self.entry, self.source, name), known
+    def at(self, name: str) -> tuple[Path, files.Check | None]:
+        """A reader's arguments: where a file is and, if it is real, what notes a difference."""
+        path = find(self.entry, self.source, name)
+        if path is None:
+            raise files.fault(self.source, "the folder or archive", f"no {name}", name)
+
+        def compare(content: bytes) -> None:
+            try:
+                files.check_published(path, self.entry.file(name), content)
+            except DataError:
+                # Nothing but downloads is kept in the cache: one that has changed is broken.
+                if path.is_relative_to(cache()):
+                    raise
+                self.unknown.append(path)
+
+        return path, None if self.reason else compare
 
     def describe(self, name: str, real: str, sample: str) -> str:
         """The line that describes what was read: `real`, or the sample and why it is one."""
-        return f"built-in sample, not {name} ({self.reason}): {sample}" if self.reason else real
+        if self.reason:
+            return f"built-in sample, not {name} ({self.reason}): {sample}"
+        if not self.unknown:
+            return real
+        first, *more = sorted(self.unknown)  # threads may have read them in any order
+        others = f" and {len(more)} more" if more else ""
+        return f"{real}; files that differ from the published ones: {first}{others}"
 
 
 def cache() -> Path:
@@ -74,16 +92,11 @@ def roots(data_dir: Path | str | None = None) -> list[Path]:
     if data_dir is not None and not Path(data_dir).exists():
         raise files.fault(data_dir, "the data folder", "no such folder", "a folder that exists")
     named = (data_dir, os.environ.get("ZOO_DATA_DIR"), cache())
-    return [Path(folder) for folder in named if folder]
+    return list(dict.fromkeys(Path(folder) for folder in named if folder))
 
 
-def places(entry: Entry, data_dir: Path | str | None = None) -> list[Path]:
-    """Each folder or zip archive where files of a data set may lie, in the order of `locate`."""
-    found = (source for root in roots(data_dir) for source in _sources(entry, root))
-    return list(dict.fromkeys(found))
-
-
-def _sources(entry: Entry, root: Path) -> list[Path]:
+def places(entry: Entry, root: Path) -> list[Path]:
+    """The folders and zip archives in one of the `roots` that may hold files of a data set."""
     return [root / place for place in entry.places if (root / place).exists()]
 
 
@@ -92,77 +105,59 @@ def find(entry: Entry, source: Path, name: str) -> Path | None:
     return files.find(source, name, entry.file(name).alias or name)
 
 
-def path(entry: Entry, source: Path, name: str) -> Path:
-    """As `find`, but it raises a `DataError` where there is none."""
-    if found := find(entry, source, name):
-        return found
-    raise files.fault(source, "the folder or archive", f"no {name}", name)
-
-
-def locate(
-    entry: Entry, data_dir: Path | str | None = None, *alternatives: tuple[str, ...]
-) -> Found | None:
-    """The first place that has all the files of one of the `alternatives`; no network.
+def locate(entry: Entry, data_dir: Path | str | None = None) -> Found | None:
+    """The first place that has a data set, without the network.
 
     Args:
-        entry: The data set.
+        entry: The data set. Of its usable sets of files the first is the best one, but an earlier
+            folder counts for more.
         data_dir: Looked in first.
-        alternatives: Sets of file names, the best first; by default those that the registry calls
-            usable. An earlier folder counts for more than a better alternative.
     """
     for root in roots(data_dir):
-        for names in alternatives or entry.usable:
-            for source in _sources(entry, root):
+        for names in entry.usable:
+            for source in places(entry, root):
                 if all(find(entry, source, name) for name in names):
                     return Found(entry, source, names)
     return None
 
 
-def resolve(
-    entry: Entry,
-    data: str = "auto",
-    data_dir: Path | str | None = None,
-    *alternatives: tuple[str, ...],
-) -> Found:
+def resolve(entry: Entry, data: str = "auto", data_dir: Path | str | None = None) -> Found:
     """Where to read a data set from, downloading it where it must be.
 
     Args:
-        entry: The data set.
+        entry: The data set, as in `locate`.
         data: "auto" falls back to the sample when the set is neither here nor available, "real"
             fails then, and "sample" never looks for it.
         data_dir: Looked in first.
-        alternatives: As in `locate`.
 
     Raises:
         DataError: With "real", when the data set is not available.
     """
-    if data not in CHOICES:
-        raise ValueError(f"data is {data!r}, expected one of {', '.join(CHOICES)}")
+    if data not in ("auto", "real", "sample"):
+        raise ValueError(f"data is {data!r}, expected one of auto, real, sample")
     if data == "sample":
         return Found(entry, None, reason="asked for")
-    if found := locate(entry, data_dir, *alternatives):
+    if found := locate(entry, data_dir):
         return found
     try:
         download(entry)
     except DataError as error:
         if data == "real":
-            raise DataError(f"{missing(entry, data_dir, *alternatives)} {error}") from error
-        looked = ", ".join(str(root) for root in roots(data_dir))
+            raise DataError(f"{missing(entry, data_dir)} {error}") from error
+        looked = ", ".join(map(str, roots(data_dir)))
         reason = f"the real set is not in {looked} and could not be downloaded"
         return Found(entry, None, reason=reason)
     # A download gives what is usable, which need not be what the caller wants.
-    if found := locate(entry, data_dir, *alternatives):
+    if found := locate(entry, data_dir):
         return found
-    raise DataError(missing(entry, data_dir, *alternatives))
+    raise DataError(missing(entry, data_dir))
 
 
-def missing(
-    entry: Entry, data_dir: Path | str | None = None, *alternatives: tuple[str, ...]
-) -> str:
+def missing(entry: Entry, data_dir: Path | str | None = None) -> str:
     """The message when a data set is not here: what is missing, where we looked, what to do."""
-    names = (alternatives or entry.usable)[-1]
-    looked = ", ".join(str(root) for root in roots(data_dir))
-    part = locate(entry, data_dir, *((name,) for name in names))
+    names = entry.usable[-1]
+    looked = ", ".join(map(str, roots(data_dir)))
+    part = locate(entry._replace(usable=[(name,) for name in names]), data_dir)
     absent = [name for name in names if part is None or not find(entry, part.source, name)]
     return (
         f"{entry.name}: {', '.join(absent)} (plain, .gz or .xz) not found"
@@ -188,7 +183,7 @@ def download(entry: Entry) -> Path:
     return home
 
 
-def _retrieve(wanted: Download, home: Path) -> Path:
+def _retrieve(wanted: File, home: Path) -> Path:
     """Download one file from the first of its servers that delivers it."""
     import pooch
 
@@ -266,7 +261,7 @@ def _unpack(entry: Entry, archive: Path, home: Path) -> None:
                 if file and member.isfile():
                     # By one byte more than the record says a larger file shows.
                     content = tar.extractfile(member).read(file.size + 1)
-                    files.check(archive / member.name, content, file)
+                    files.check_published(archive / member.name, file, content)
                     files.write_bytes(home / file.name, content)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise files.fault(archive, "the archive", str(error), "a whole .tar.gz") from error

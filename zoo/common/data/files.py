@@ -1,9 +1,9 @@
 """Opening data files: plain, `.gz` and `.xz` files and the members of `.zip` archives.
 
 Every reader of this package gets its bytes here. Whatever a file can get wrong before its own
-format begins (it is missing, a folder, empty, cut off, broken, too large, not the published file,
-or an HTML error page that was saved as data) becomes a `DataError` that names the file, the place,
-what was found and what was expected.
+format begins (it is missing, a folder, empty, cut off, broken, too large, or an HTML error page
+that was saved as data) becomes a `DataError` that names the file, the place, what was found and
+what was expected.
 
 A member of a zip archive is written like a file in a folder: `ml-1m.zip/ml-1m/movies.dat`.
 """
@@ -15,13 +15,15 @@ import lzma
 import os
 import secrets
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from zoo.common.data.registry import File
 
 MIB = 1 << 20
+Check = Callable[[bytes], None]
+"""What is called with a file's content, unpacked, before it is read."""
 _MAGIC = {".gz": b"\x1f\x8b", ".xz": b"\xfd7zXZ\x00"}
 _UNPACKED = {".gz": gzip.open, ".xz": lzma.open}
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!--")
@@ -37,13 +39,13 @@ def fault(path: Path | str, place: str, found: str, expected: str, advice: str =
     return DataError(f"{message} {advice}".rstrip())
 
 
-def read_bytes(path: Path | str, limit: int = 1024 * MIB, known: File | None = None) -> bytes:
+def read_bytes(path: Path | str, limit: int = 1024 * MIB, check: Check | None = None) -> bytes:
     """The whole content of `path`, decompressed if its name ends in `.gz` or `.xz`.
 
     Args:
         path: A file, or a member of a zip archive.
         limit: The largest content in bytes that makes sense; no more than this is ever unpacked.
-        known: The registry's record of the file, whose size and SHA-256 the content must have.
+        check: Called with the content.
 
     Raises:
         DataError: In all the cases that the module's docstring lists.
@@ -55,7 +57,7 @@ def read_bytes(path: Path | str, limit: int = 1024 * MIB, known: File | None = N
             # Before unpacking: gzip's own error would not say that the file is an HTML page.
             _check_start(path, file.peek(64))
             unpacked = _UNPACKED[suffix](file) if suffix in _UNPACKED else file
-            content = _read(path, unpacked, known.size if known else limit)
+            content = _read(path, unpacked, limit)
     except DataError:
         raise
     except FileNotFoundError:
@@ -64,17 +66,16 @@ def read_bytes(path: Path | str, limit: int = 1024 * MIB, known: File | None = N
         place = "the packed data" if suffix in _UNPACKED else "the file"
         raise fault(path, place, str(error), "one that is whole and can be read") from error
     _reject_html(path, content)
-    if known:
-        # A git id was taken from a public record, never compared with the file at hand.
-        check(path, content, known, hashed=known.checksum.startswith("sha256:"))
+    if check:
+        check(content)
     return content
 
 
-def check(path: Path | str, content: bytes, known: File, hashed: bool = True) -> None:
-    """Raise a `DataError` unless a content has the recorded size and, if `hashed`, checksum."""
+def check_published(path: Path | str, known: File, content: bytes) -> None:
+    """Raise a `DataError` unless a content has the size and checksum of the published file."""
     check_size(path, len(content), known.size)
     algorithm, expected = known.checksum.split(":")
-    if hashed and (found := checksum(content, algorithm)) != expected:
+    if (found := checksum(content, algorithm)) != expected:
         advice = "This is not the published file: remove it and fetch it again."
         raise fault(path, "the whole file", f"{algorithm} {found}", expected, advice)
 
@@ -92,8 +93,7 @@ def check_size(path: Path | str, found: int, expected: int) -> None:
 def checksum(content: bytes, algorithm: str) -> str:
     """The hexadecimal checksum of some bytes: "sha256", "md5" or "git" (a blob's object id)."""
     if algorithm == "git":
-        head = b"blob %d\0" % len(content)
-        return hashlib.sha1(head + content, usedforsecurity=False).hexdigest()
+        algorithm, content = "sha1", b"blob %d\0" % len(content) + content
     return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
 
 
@@ -180,14 +180,14 @@ def _check_start(path: Path, start: bytes) -> None:
     if not start:
         raise fault(path, "byte 0", "an empty file", "data")
     _reject_html(path, start)
+    packed = next((suffix for suffix, magic in _MAGIC.items() if start.startswith(magic)), None)
     suffix = path.suffix.lower()
-    if suffix in _MAGIC and not start.startswith(_MAGIC[suffix]):
+    if suffix in _MAGIC and packed != suffix:
         advice = f"If the file is not compressed, rename it to {path.stem}."
         raise fault(path, "byte 0", start[:6].hex(" "), f"the start of a {suffix} file", advice)
-    for other, magic in _MAGIC.items():
-        if suffix not in _MAGIC and start.startswith(magic):
-            advice = f"Rename it to {path.name}{other}."
-            raise fault(path, "byte 0", f"a compressed {other} file", "plain data", advice)
+    if packed and packed != suffix:
+        advice = f"Rename it to {path.name}{packed}."
+        raise fault(path, "byte 0", f"a compressed {packed} file", "plain data", advice)
 
 
 def _reject_html(path: Path, content: bytes) -> None:

@@ -19,8 +19,8 @@ import numpy as np
 
 from zoo.common.data import dataset, files
 from zoo.common.data.fetch import Found
-from zoo.common.data.files import fault
-from zoo.common.data.registry import ML_1M, ML_1M_NCF, ML_100K, File
+from zoo.common.data.files import Check, DataError, fault
+from zoo.common.data.registry import ML_1M, ML_1M_NCF, ML_100K
 
 FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 NEGATIVES = 99
@@ -65,6 +65,8 @@ def load(
 ) -> MovieLens:
     """A MovieLens set, split into ratings to train on and to test on.
 
+    Other files of these names are "unknown ratings in MovieLens 1M's format", or 100K's.
+
     Args:
         name: "ml-100k" or "ml-1m".
         data: "auto", "real" or "sample", see `zoo.common.data.fetch.resolve`.
@@ -85,25 +87,31 @@ def load(
     with dataset.opened(ML_100K if small else ML_1M, data, data_dir) as found:
         read = _read_100k if small else _read_1m
         split, train, test = read(found, split, data_dir)
-        titles, genres = read_movies(*found.at("u.item" if small else "movies.dat"))
+        path, check = found.at("u.item" if small else "movies.dat")
+        titles, genres = read_movies(path, check)
+    rated = np.concatenate([train["item"], test.get("item", train["item"][:0])])
+    if untitled := set(np.unique(rated).tolist()) - set(titles):
+        absent = f"no movie {min(untitled)}"
+        raise fault(path, "the list of movies", absent, "every movie that was rated")
+    name = f"unknown ratings in {title}'s format" if found.unknown else title
     counts = f"{len(train['user']):,} to train on, {len(test.get('user', ())):,} to test on"
     what = "ratings" if "rating" in train else "pairs of user and movie (no rating values)"
     description = found.describe(
-        title,
-        f"{title}, split {split}: {what}, {counts}",
+        name,
+        f"{name}, split {split}: {what}, {counts}",
         f"ratings drawn from a latent-factor model, split {split}, {counts}",
     )
-    return MovieLens(title, found.kind, split, description, train, test, titles, genres)
+    return MovieLens(name, found.kind, split, description, train, test, titles, genres)
 
 
 def read_ratings(
-    path: Path | str, known: File | None = None, line: str = "N::N::N::N"
+    path: Path | str, check: Check | None = None, line: str = "N::N::N::N"
 ) -> dict[str, np.ndarray]:
     r"""The ratings in one file, in its order.
 
     Args:
         path: For example ratings.dat, plain, .gz or .xz.
-        known: The registry's record, whose size and checksum the content must have.
+        check: Called with the file's content, unpacked.
         line: The form of a line, N for a number: user, movie and, if they are known, rating and
             time. "N\tN\tN\tN" in 100K's files, "N::N" in interactions.dat.
 
@@ -115,23 +123,21 @@ def read_ratings(
         DataError: At a malformed line, an id below one, a rating outside 1 to 5, or a pair of user
             and movie for the second time.
     """
-    table = _read_table(path, known, line)
+    table = _read_table(path, check, line)
     ids = table[:, :2]
-    if (bad := ((ids < 1) | (ids > LARGEST_ID)).any(axis=1)).any():
-        row = int(np.argmax(bad))
-        found = f"user {ids[row, 0]} and movie {ids[row, 1]}"
-        raise fault(path, f"line {row + 1:,}", found, f"ids from 1 to {LARGEST_ID:,}")
-    pairs = _pairs(ids[:, 0], ids[:, 1])
+    wrong = ((ids < 1) | (ids > LARGEST_ID)).any(axis=1)
+    _refuse(path, wrong, f"ids from 1 to {LARGEST_ID:,}", "user {} and movie {}", ids)
+    ratings = _columns(path, table)
+    pairs = _pairs(ratings)
     order = np.argsort(pairs, kind="stable")  # of equal pairs the first in the file comes first
-    if (again := pairs[order[1:]] == pairs[order[:-1]]).any():
-        row = int(order[1:][again].min())
-        found = f"{tuple(ids[row].tolist())} a second time"
-        raise fault(path, f"line {row + 1:,}", found, "each user and movie once")
-    return _columns(path, table)
+    again = np.zeros(len(pairs), bool)
+    again[order[1:]] = pairs[order[1:]] == pairs[order[:-1]]
+    _refuse(path, again, "each user and movie once", "({}, {}) a second time", ids)
+    return ratings
 
 
 def read_movies(
-    path: Path | str, known: File | None = None
+    path: Path | str, check: Check | None = None
 ) -> tuple[dict[int, str], dict[int, tuple[str, ...]]]:
     """Titles and genres by movie id from movies.dat or u.item.
 
@@ -140,14 +146,14 @@ def read_movies(
 
     Args:
         path: The file, plain, .gz or .xz.
-        known: As in `read_ratings`.
+        check: As in `read_ratings`.
 
     Raises:
         DataError: At a malformed line, an id for the second time, an unknown genre, or bytes that
             are not latin-1 text.
     """
     titles, genres = {}, {}
-    for number, line in enumerate(_latin1_lines(path, known), start=1):
+    for number, line in enumerate(_latin1_lines(path, check), start=1):
         if match := _MOVIE.fullmatch(line):
             names = tuple(match[3].split("|"))
         elif match := _ITEM.fullmatch(line):
@@ -190,10 +196,16 @@ def dense(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _read_100k(found: Found, split: str, _: object) -> tuple[str, dict, dict]:
+    line = "N\tN\tN\tN"
+    if split == "all":
+        return split, read_ratings(*found.at("u.data"), line), {}
     split = "u1" if split == "auto" else split
-    parts = ("u.data",) if split == "all" else (f"{split}.base", f"{split}.test")
-    train, *test = (read_ratings(*found.at(part), "N\tN\tN\tN") for part in parts)
-    return split, train, *(test or [{}])
+    train = read_ratings(*found.at(f"{split}.base"), line)
+    path, check = found.at(f"{split}.test")
+    test = read_ratings(path, check, line)
+    wrong, ids = _among(_pairs(test), _pairs(train)), np.stack([test["user"], test["item"]], 1)
+    _refuse(path, wrong, f"none of {split}.base", "user {} and movie {}", ids)
+    return split, train, test
 
 
 def _read_1m(found: Found, split: str, data_dir: Path | str | None) -> tuple[str, dict, dict]:
@@ -207,7 +219,15 @@ def _read_1m(found: Found, split: str, data_dir: Path | str | None) -> tuple[str
     with dataset.opened(ML_1M_NCF, data, data_dir) as held:
         if held.kind != found.kind:  # real ratings, and their test set is not available
             return "all", ratings, {}
-        return "leave-one-out", *_leave_one_out(ratings, held)
+        try:
+            parts = _leave_one_out(ratings, held)
+        except DataError:
+            # The published test set need not belong to ratings that are not the published ones.
+            if found.unknown and split == "auto" and not held.unknown:
+                return "all", ratings, {}
+            raise
+        found.unknown.extend(held.unknown)
+        return "leave-one-out", *parts
 
 
 def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, dict]:
@@ -215,26 +235,51 @@ def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, 
 
     The files of He et al. number from zero: users in the order of their ids, movies in the order
     in which they first appear in ratings.dat. Here they get the ids of the other files.
+
+    Raises:
+        DataError: When the files do not belong together.
     """
-    path, known = found.at("ml-1m.test.rating")
-    test = _columns(path, _read_table(path, known, "N\tN\tN\tN"))
-    negative = _read_table(*found.at("ml-1m.test.negative"), "(N,N)" + "\tN" * NEGATIVES)[:, 2:]
+    (path, check), (other, check_other) = map(found.at, ML_1M_NCF.usable[0])
+    table = _read_table(path, check, "N\tN\tN\tN")
+    listed = _read_table(other, check_other, "(N,N)" + "\tN" * NEGATIVES)
+    if len(listed) != len(table):
+        raise fault(other, "the end", f"{len(listed):,} lines", f"{len(table):,} as in {path}")
+    wrong = (listed[:, :2] != table[:, :2]).any(axis=1)
+    _refuse(other, wrong, f"the pair in {path}", "user {} and movie {}", listed)
     users, items = np.unique(ratings["user"]), by_appearance(ratings["item"])
+    wrong = (listed[:, 0] >= len(users)) | (listed[:, 1:] >= len(items)).any(axis=1)
+    expected = f"numbers of {len(users):,} users and {len(items):,} movies, from zero"
+    _refuse(other, wrong, expected, "user {}, movie {} or {} ...", listed)
+    test = _columns(path, table)
     test["user"], test["item"] = users[test["user"]], items[test["item"]]
-    test["negative"] = items[negative]
+    test["negative"] = items[listed[:, 2:]]
+    pairs, held = _pairs(ratings), _pairs(test)
+    wrong = ~_among(held, pairs)
+    _refuse(path, wrong, "a pair that was rated", "user {} and movie {}", table)
     # Rows are dropped by their pair, as the held-out file is not in the order of ratings.dat.
-    held = _pairs(test["user"], test["item"])
-    kept = ~np.isin(_pairs(ratings["user"], ratings["item"]), held)
+    kept = ~_among(pairs, held)
+    ranked = _pairs({"user": test["user"][:, None], "item": test["negative"]})
+    wrong = _among(ranked, pairs[kept]).any(axis=1)
+    _refuse(other, wrong, "movies that the user never rated", "user {} and rated ones", table)
     return {key: values[kept] for key, values in ratings.items()}, test
 
 
-def _read_table(path: Path | str, known: File | None, line: str) -> np.ndarray:
+def _refuse(
+    path: Path | str, wrong: np.ndarray, expected: str, found: str, rows: np.ndarray
+) -> None:
+    """Raise a `DataError` at the first line, if any, that is wrong; `found` formats its row."""
+    if wrong.any():
+        line = int(np.argmax(wrong))
+        raise fault(path, f"line {line + 1:,}", found.format(*rows[line]), expected)
+
+
+def _read_table(path: Path | str, check: Check | None, line: str) -> np.ndarray:
     """The numbers of a file of lines like `line`, int64 [L, C]; N has one to ten digits.
 
     A regular expression finds the first line of another form, and numpy parses the numbers, which
     would pass over much that is wrong: one million ratings take half a second.
     """
-    content = files.read_bytes(path, known=known).replace(b"\r\n", b"\n")
+    content = files.read_bytes(path, check=check).replace(b"\r\n", b"\n")
     # Possessive (*+): without it the engine would keep a way back for each of a million lines.
     pattern = re.escape(line).replace("N", "[0-9]{1,10}") + "\n"
     end = re.match(f"(?:{pattern})*+".encode(), content).end()
@@ -256,20 +301,24 @@ def _columns(path: Path | str, table: np.ndarray) -> dict[str, np.ndarray]:
     if not rest:
         return columns
     rating, timestamp = rest
-    if (bad := (rating < 1) | (rating > 5)).any():
-        row = int(np.argmax(bad))
-        raise fault(path, f"line {row + 1:,}", f"rating {rating[row]}", "1 to 5")
+    _refuse(path, (rating < 1) | (rating > 5), "1 to 5", "rating {2}", table)
     return {**columns, "rating": rating.astype(np.uint8), "timestamp": timestamp.copy()}
 
 
-def _pairs(user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """One int64 for each pair of ids."""
-    return user.astype(np.int64) << 32 | item.astype(np.int64)
+def _pairs(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """One int64 for each pair of user and movie."""
+    return columns["user"].astype(np.int64) << 32 | columns["item"].astype(np.int64)
 
 
-def _latin1_lines(path: Path | str, known: File | None) -> list[str]:
+def _among(pairs: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which pairs are among the others; `np.isin`, whose hash table takes seconds for these."""
+    others = np.sort(np.append(others, np.iinfo(np.int64).max))  # none is beyond the last
+    return others[np.searchsorted(others, pairs)] == pairs
+
+
+def _latin1_lines(path: Path | str, check: Check | None) -> list[str]:
     """The lines of a text, the last of which must end in a newline too."""
-    content = files.read_bytes(path, 16 * files.MIB, known).replace(b"\r\n", b"\n")
+    content = files.read_bytes(path, 16 * files.MIB, check).replace(b"\r\n", b"\n")
     # Latin-1 that is not ASCII is hardly ever valid UTF-8, of which nothing is ignored here.
     if not content.isascii() and content.decode("utf-8", "ignore").encode() == content:
         raise fault(path, "the whole file", "UTF-8 text", "latin-1", "Convert it with iconv.")

@@ -6,24 +6,17 @@ from typing import NamedTuple
 
 
 class File(NamedTuple):
-    """One file of a data set: name, size and checksum of its uncompressed content."""
+    """One file of a data set, or as a server sends it."""
 
     name: str
     size: int
+    """Of its content: unpacked for the files of a data set, packed for downloads."""
     checksum: str
-    """"sha256:..." or, where that is not known, "git:..."."""
+    """"sha256:..." or, where that is not known, "git:..." or "md5:..."."""
     alias: str = ""
     """Another spelling of the name."""
-
-
-class Download(NamedTuple):
-    """One file as servers send it: a .tar.gz is unpacked, a .zip and a .gz stay as they are."""
-
-    name: str
-    size: int
-    checksum: str
-    urls: tuple[str, ...]
-    """The home first, then mirrors."""
+    urls: tuple[str, ...] = ()
+    """For downloads: the home first, then mirrors."""
 
 
 class Entry(NamedTuple):
@@ -33,7 +26,7 @@ class Entry(NamedTuple):
     title: str
     licence: str
     files: tuple[File, ...]
-    downloads: tuple[Download, ...]
+    downloads: tuple[File, ...]
     usable: tuple[tuple[str, ...], ...]
     places: tuple[str, ...]
     home: str
@@ -53,7 +46,7 @@ def _entry(name: str, table: dict) -> Entry:
         licence=table["licence"],
         files=tuple(File(*row, row[0].replace(old, new)) for row in table["files"]),
         downloads=tuple(
-            Download(*row, tuple(url + row[0] for url in table["urls"])) for row in downloads
+            File(*row, urls=tuple(url + row[0] for url in table["urls"])) for row in downloads
         ),
         usable=tuple(map(tuple, table.get("usable", [[row[0] for row in table["files"]]]))),
         places=tuple(table["places"]),
@@ -66,4 +59,3 @@ _TABLES = tomllib.loads(resources.files(__package__).joinpath("registry.toml").r
 ENTRIES = {name: _entry(name, table) for name, table in _TABLES.items()}
 MNIST, CIFAR10 = ENTRIES["mnist"], ENTRIES["cifar10"]
 ML_1M, ML_1M_NCF, ML_100K = (ENTRIES[name] for name in ("ml-1m", "ml-1m-ncf", "ml-100k"))
-TINY_SHAKESPEARE, BOOK_SHAKESPEARE = ENTRIES["tiny-shakespeare"], ENTRIES["book-shakespeare"]

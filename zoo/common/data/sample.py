@@ -28,25 +28,21 @@ VERSION = "v1"
 """To be raised when what is written below changes: the files are kept in the cache."""
 
 
-def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.maximum(np.abs(u), np.abs(v))
-
-
-def _bar(u: np.ndarray, v: np.ndarray, half: float) -> np.ndarray:
-    return np.maximum(np.abs(u) - 1, np.abs(v) - half)
+def _box(u: np.ndarray, v: np.ndarray, width: float, height: float) -> np.ndarray:
+    return np.maximum(np.abs(u) - width, np.abs(v) - height)
 
 
 # About the distance from a shape's edge, negative inside; the shape has radius one.
 _DISTANCES = {
     "circle": lambda u, v: np.hypot(u, v) - 0.9,
     "ring": lambda u, v: np.abs(np.hypot(u, v) - 0.75) - 0.22,
-    "square": lambda u, v: _square(u, v) - 0.8,
-    "frame": lambda u, v: np.abs(_square(u, v) - 0.68) - 0.2,
+    "square": lambda u, v: _box(u, v, 0.8, 0.8),
+    "frame": lambda u, v: np.abs(_box(u, v, 0.68, 0.68)) - 0.2,
     "triangle": lambda u, v: np.maximum(v - 0.6, np.abs(u) * 0.866 - v * 0.5 - 0.5),
-    "cross": lambda u, v: np.minimum(_bar(v, u, 0.28), _bar(u, v, 0.28)),
+    "cross": lambda u, v: np.minimum(_box(u, v, 0.28, 1), _box(u, v, 1, 0.28)),
     "star": lambda u, v: np.hypot(u, v) - 0.68 - 0.32 * np.cos(5 * np.arctan2(u, -v)),
     "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 0.95, 0.75 - np.hypot(u - 0.45, v)),
-    "bar": lambda u, v: _bar(u, v, 0.3),
+    "bar": lambda u, v: _box(u, v, 1, 0.3),
     "pair": lambda u, v: np.hypot(np.abs(u) - 0.55, v) - 0.4,
 }
 SHAPES = tuple(_DISTANCES)
@@ -177,7 +173,7 @@ def draw_ratings() -> tuple[np.ndarray, list[list[int]]]:
 def write_1m(path: Path) -> None:
     """Write ratings.dat, movies.dat and the leave-one-out files of He et al. 2017."""
     rows, genres = draw_ratings()
-    _write_rows(path / "ratings.dat", rows, "::")
+    np.savetxt(path / "ratings.dat", rows, "%d", "::")
     names = ["|".join(GENRES[g] for g in movie) for movie in genres]
     lines = [f"{i}::{_title(i)}::{name}\n" for i, name in enumerate(names, start=1)]
     (path / "movies.dat").write_bytes("".join(lines).encode("latin-1"))
@@ -194,7 +190,7 @@ def write_1m(path: Path) -> None:
         unseen = np.setdiff1d(np.arange(len(movies)), number[own[:, 1]])
         others = rng.permutation(unseen)[:NEGATIVES]
         negatives.append(f"({user},{number[last[1]]})\t" + "\t".join(map(str, others)) + "\n")
-    _write_rows(path / "ml-1m.test.rating", np.array(held), "\t")
+    np.savetxt(path / "ml-1m.test.rating", held, "%d", "\t")
     (path / "ml-1m.test.negative").write_text("".join(negatives), newline="\n")
 
 
@@ -203,11 +199,11 @@ def write_100k(path: Path) -> None:
     rows, genres = draw_ratings()
     rng = np.random.default_rng(100)
     rows = rng.permutation(rows)
-    _write_rows(path / "u.data", rows, "\t")
+    np.savetxt(path / "u.data", rows, "%d", "\t")
     lines = []
     for i, movie in enumerate(genres, start=1):
         flags = "|".join(str(int(g in movie)) for g in range(len(GENRES)))
-        lines.append(f"{i}|{_title(i)}|01-Jan-{_year(i)}|||{flags}\n")
+        lines.append(f"{i}|{_title(i)}|01-Jan-{1950 + i % 50}|||{flags}\n")
     (path / "u.item").write_bytes("".join(lines).encode("latin-1"))
     fifth = np.arange(len(rows)) % 5
     order = np.lexsort([rows[:, 0]])  # stable: within a user the order of u.data
@@ -217,21 +213,12 @@ def write_100k(path: Path) -> None:
     tests = {f"u{k + 1}": fifth == k for k in range(5)}
     tests |= {"ua": nth < 10, "ub": (nth >= 10) & (nth < 20)}
     for fold, test in tests.items():
-        _write_rows(path / f"{fold}.base", rows[~test], "\t")
-        _write_rows(path / f"{fold}.test", rows[test], "\t")
-
-
-def _write_rows(path: Path, rows: np.ndarray, separator: str) -> None:
-    lines = [separator.join(map(str, row)) + "\n" for row in rows.tolist()]
-    path.write_bytes("".join(lines).encode("ascii"))
+        np.savetxt(path / f"{fold}.base", rows[~test], "%d", "\t")
+        np.savetxt(path / f"{fold}.test", rows[test], "%d", "\t")
 
 
 def _title(movie: int) -> str:
-    return f"Sample Film {movie:03} ({_year(movie)})"
-
-
-def _year(movie: int) -> int:
-    return 1950 + movie % 50
+    return f"Sample Film {movie:03} ({1950 + movie % 50})"
 
 
 _WRITERS = {

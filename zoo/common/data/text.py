@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zoo.common.data import dataset, files
-from zoo.common.data.files import fault
-from zoo.common.data.registry import BOOK_SHAKESPEARE, TINY_SHAKESPEARE, File
+from zoo.common.data.files import Check, fault
+from zoo.common.data.registry import ENTRIES
 
-_ENTRIES = {entry.name: entry for entry in (TINY_SHAKESPEARE, BOOK_SHAKESPEARE)}
+NAMES = ("tiny-shakespeare", "book-shakespeare")
 
 
 class Text(NamedTuple):
@@ -24,19 +24,19 @@ class Text(NamedTuple):
     text: str
 
 
-def read(path: Path | str, known: File | None = None, encoding: str = "utf-8") -> str:
+def read(path: Path | str, check: Check | None = None, encoding: str = "utf-8") -> str:
     """The text of a file, exactly: no newline is translated and nothing is stripped.
 
     Args:
         path: A file, plain, .gz or .xz.
-        known: The registry's record, whose size and checksum the content must have.
+        check: Called with the file's content, unpacked.
         encoding: The encoding that the file must have.
 
     Raises:
         DataError: When the file is empty, an HTML page, not in this encoding, or has NUL
             characters, which text never has.
     """
-    content = files.read_bytes(path, known=known)
+    content = files.read_bytes(path, check=check)
     try:
         text = content.decode(encoding)
     except UnicodeError as error:
@@ -52,7 +52,7 @@ def read(path: Path | str, known: File | None = None, encoding: str = "utf-8") -
 def load(
     name: str = "tiny-shakespeare", data: str = "auto", data_dir: Path | str | None = None
 ) -> Text:
-    """A text by name.
+    """A text by name; where its file has another content it is accepted as "unknown text".
 
     Args:
         name: "tiny-shakespeare", or "book-shakespeare" for the file of the book's chapter 5.
@@ -62,15 +62,16 @@ def load(
     Raises:
         DataError: When the file is not what it should be, or "real" data is not available.
     """
-    if name not in _ENTRIES:
-        raise ValueError(f"name is {name!r}, expected one of {', '.join(_ENTRIES)}")
-    entry = _ENTRIES[name]
+    if name not in NAMES:
+        raise ValueError(f"name is {name!r}, expected one of {', '.join(NAMES)}")
+    entry = ENTRIES[name]
     with dataset.opened(entry, data, data_dir) as found:
         sample = (found.source / "input.txt",)  # one for both texts
         text = read(*(found.at(found.names[0]) if found.kind == "real" else sample))
+    title, name = ("unknown text",) * 2 if found.unknown else (entry.title, name)
     description = found.describe(
         name,
-        f"{entry.title}, {len(text):,} characters",
+        f"{title}, {len(text):,} characters",
         f"the documentation inside this Python (pydoc_data.topics), {len(text):,} characters",
     )
     return Text(name, found.kind, "all", description, text)
