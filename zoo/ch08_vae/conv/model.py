@@ -133,12 +133,11 @@ def decode(params: Params, z: jax.Array) -> jax.Array:
     first, *others = params["decoder"]
     x = _layer(first, z)
     for layer in others:
-        x = jax.nn.relu(x)
         if layer["kernel"].ndim == 4:
-            x = x if x.ndim == 4 else x.reshape(x.shape[0], SIDE, SIDE, -1)
-            x = channels_to_pixels(_layer(layer, x))
+            maps = x if x.ndim == 4 else x.reshape(x.shape[0], SIDE, SIDE, -1)
+            x = channels_to_pixels(_layer(layer, jax.nn.relu(maps)))
         else:
-            x = _layer(layer, x)
+            x = _layer(layer, jax.nn.relu(x))
     return x.reshape(x.shape[0], *SHAPE)
 
 
