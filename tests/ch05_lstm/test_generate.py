@@ -128,7 +128,7 @@ def test_next_words_are_those_of_brute_force(params, prefix):
 
 
 def test_an_empty_prefix_is_refused(params):
-    with pytest.raises(ValueError, match="got an empty prefix"):
+    with pytest.raises(DataError, match="got an empty prefix"):
         generate.next_words(params, WORDS, "")
 
 

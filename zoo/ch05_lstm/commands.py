@@ -84,11 +84,8 @@ def generate(
             is taken as the beginning of a word
         words: how many words to list
     """
-    if words < 1 or next_word == "":
-        raise DataError(
-            f"got words {words} and next-word {next_word!r}, expected at least 1 word to list and "
-            "a text, for example --next-word 'to be '"
-        )
+    if words < 1:
+        raise DataError(f"got {words} words to list, expected at least 1: use --words 10")
     model = trained.choose(TASK, which)
     config, params = model.config, model.params
     vocabulary = text.Vocabulary(model.classes)

@@ -151,12 +151,11 @@ def next_words(
     missing from the list, so probabilities are exact but their sum may be below 1.
 
     Raises:
-      DataError: the prefix has unknown characters.
-      ValueError: the prefix is empty.
+      DataError: the prefix is empty or has unknown characters.
     """
     ids = vocabulary.encode(prefix)
     if not len(ids):
-        raise ValueError("got an empty prefix, expected at least one character")
+        raise DataError("got an empty prefix, expected a text such as 'to be '")
     within = np.array([n > BLANK and _is_word(c) for n, c in enumerate(vocabulary.characters)])
     letters = np.flatnonzero(within)
     # Where the word begins that the prefix ends in; its end if it ends in none.
