@@ -41,7 +41,7 @@ def _score_sentences(model: Trained, corpus: Corpus) -> dict[str, float]:
 
 
 def _score_text(model: Trained, corpus: Corpus) -> dict[str, float]:
-    from rich.progress import track
+    from rich.progress import track  # here, so that --help comes at once
 
     config, params = model.config, model.params
     # The rows count each character once, in the text's order; in front, the one before them all.

@@ -283,7 +283,7 @@ def loss(
         out = apply(params, batch["input"], key, state, **rates)
     nats, right = surprise(out.logits, batch["target"])
     metrics = {"bits": nats.mean() / jnp.log(2.0), "accuracy": right.mean()}
-    value = nats.sum() / size if reduction == "sum" else nats.mean()
+    value = nats.sum() / size if reduction == "sum" else nats.mean()  # the book's, or ours
     return value, (metrics, out.state)
 
 

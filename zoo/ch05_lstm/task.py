@@ -143,7 +143,7 @@ def report(trained: Trained, corpus: Corpus) -> None:
 
 def pictures(trained: Trained, corpus: Corpus) -> dict[str, Any]:
     """Curves, the decoder's weights, the embedding, gradients in time, gates in a sentence."""
-    from zoo.ch05_lstm import figures
+    from zoo.ch05_lstm import figures  # here, as matplotlib takes a second to load
     from zoo.common.figures import training_curves
 
     config, params, characters = trained.config, trained.params, corpus.classes

@@ -107,7 +107,7 @@ def scale_pixels(images: jax.Array) -> jax.Array:
 def _layer(layer: Params, x: jax.Array, stride: int = 1) -> jax.Array:
     kernel = layer["kernel"]
     if kernel.ndim == 4:  # it has rows and columns: a convolution
-        return ops.conv2d(x, kernel, stride=stride, padding=1) + layer["bias"]
+        return ops.conv2d(x, kernel, stride=stride, padding=1) + layer["bias"]  # halves at stride 2
     return x.reshape(x.shape[0], -1) @ kernel + layer["bias"]
 
 
@@ -182,4 +182,5 @@ def loss(params: Params, batch: Batch, key: jax.Array | None = None) -> tuple[ja
 def sample(params: Params, key: jax.Array, count: int) -> jax.Array:
     """Images [count, 32, 32, 3] in [0, 1]: the centres for codes drawn from the prior."""
     latents = params["mean"]["bias"].shape[0]
-    return jnp.clip(decode(params, jax.random.normal(key, (count, latents))), 0.0, 1.0)
+    drawn = decode(params, jax.random.normal(key, (count, latents)))
+    return jnp.clip(drawn, 0.0, 1.0)  # a centre may lie beyond black or white

@@ -57,7 +57,7 @@ def evaluate(
         shown = functools.partial(track, description=label, transient=True)
         values = likelihood.log_likelihoods(model, few, count, shown)
         results[name] = float(values.mean())
-        results[f"{name}_error"] = float(values.std() / np.sqrt(len(values)))
+        results[f"{name}_error"] = float(values.std() / np.sqrt(len(values)))  # over the images
     results |= {"images": len(few), "samples": samples, "binarised": config.binarise}
     results |= {"observation": config.observation, "description": dataset.description}
     _report(results, k, len(test), len(active))
@@ -143,7 +143,7 @@ def interpolate(
     model = trained.choose(TASK, trained_model)
     pair = np.stack([_digit(name, model, trained_model.data_dir) for name in (a, b)])
     between = latent.interpolate(model.config, model.params, pair, steps)
-    row = np.concatenate([pair[:1] / 255, between, pair[1:] / 255])
+    row = np.concatenate([pair[:1] / 255, between, pair[1:] / 255])  # all in [0, 1]
     title = "at the ends the two images, between them the decoder's"
     start, end = (f"image {name}" if name.isdigit() else Path(name).stem for name in (a, b))
     rows = {f"{start}\nto {end}": row}

@@ -51,7 +51,7 @@ def log_likelihoods(
         x = binarise(config, images, pixel_key)
         return model.log_likelihood(trained.params, x, code_key, samples, chunk, **options(config))
 
-    compiled = device.jit(one)
+    compiled = device.jit(one)  # once for all batches
     size = min(BATCH, len(images))
     keys = jax.random.split(jax.random.key(config.seed), -(-len(images) // size))
     parts = []

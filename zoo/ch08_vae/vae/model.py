@@ -26,7 +26,7 @@ Batch = Metrics = dict[str, jax.Array]
 Function = Callable[..., jax.Array]
 
 PIXELS = 28 * 28
-LOG_2PI = float(np.log(2.0 * np.pi))
+LOG_2PI = float(np.log(2.0 * np.pi))  # a number of Python's, so that float32 stays float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +145,7 @@ def scale_pixels(images: jax.Array, pixels: str = "unit") -> jax.Array:
     """uint8 images [B, 28, 28] as float32 [B, D], in one of the ways of `Config.pixels`."""
     x = images.reshape(images.shape[0], -1)  # len() would fail on an export's symbolic batch
     grey = x.astype(jnp.float32) / 255.0
+    # The book's program keeps clear of 0 and 1, as a sigmoid does.
     return jnp.where(x == 255, 0.999, 0.9 * grey + 0.1) if pixels == "book" else grey
 
 
@@ -234,7 +235,7 @@ def _one_pass(
 
 
 def _importance(mean: jax.Array, logvar: jax.Array, z: jax.Array, log_px: jax.Array) -> jax.Array:
-    zero = jnp.zeros_like(mean)
+    zero = jnp.zeros_like(mean)  # the prior's mean and log-variance
     return log_px + log_normal(z, zero, zero) - log_normal(z, mean, logvar)
 
 
@@ -290,7 +291,7 @@ def log_likelihood(
 
     keys = jax.random.split(key, samples // chunk)
     total, _ = jax.lax.scan(add, jnp.full(len(x), -jnp.inf, x.dtype), keys)
-    return total - jnp.log(samples)
+    return total - jnp.log(samples)  # the sum becomes a mean
 
 
 def loss(

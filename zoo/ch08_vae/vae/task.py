@@ -21,7 +21,7 @@ PANELS = {
     "reconstruction": "−log p(x | z) (nats)",
     "kl": "KL (nats)",
 }
-PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
+PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))  # of digits that are walked between
 Function = Callable[[Weights, Arrays], Arrays]
 _OBSERVATIONS = {"bernoulli": model.bernoulli, "squared": model.squared}
 _STAGES = 3 ** np.arange(8)  # in passes over the data, 3,280 in all (IWAE paper, section 5)
@@ -93,7 +93,7 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     def training(params, batch, key):
         return loss(params, batch, key, **own)
 
-    def testing(params, batch, key):
+    def testing(params, batch, key):  # the key is None: a test must come out the same again
         return loss(params, batch, content_key(config.seed, batch["image"]))
 
     return training, testing
@@ -140,7 +140,7 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
 
     A model of two latents also gets its manifold and the map of the test images' codes.
     """
-    from zoo.ch08_vae.vae import figures as own
+    from zoo.ch08_vae.vae import figures as own  # here, as matplotlib takes a second to load
     from zoo.common import figures
 
     config, params = trained.config, trained.params
