@@ -93,9 +93,9 @@ def test_float64_does_not_leak_out(trained):
 def test_ten_thousand_steps_take_less_than_a_tenth_of_a_second_once_compiled(trained):
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         nn.run_program(nn.RECIPES["repo"], TOY)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     assert min(seconds) < 0.1
 
 

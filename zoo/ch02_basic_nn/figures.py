@@ -19,7 +19,7 @@ def legend_beside(figure: Figure, axes: Axes) -> None:
 
 def write_title(axes: Axes, text: str) -> None:
     """A small title, in which a dollar starts no formula."""
-    axes.setwrite_title(text, size=NORMAL, color=INK, pad=5, parse_math=False)
+    axes.set_title(text, size=NORMAL, color=INK, pad=5, parse_math=False)
 
 
 def _draw_outputs(axes: Axes, output: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> None:

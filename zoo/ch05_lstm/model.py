@@ -194,7 +194,7 @@ def apply(
             f"characters have shape {ids.shape} and type {ids.dtype}, expected integers "
             "(batch, steps): encode the text, and add an axis for one text"
         )
-    state = init_state(params, len(ids)) if state is None else state
+    state = init_state(params, ids.shape[0]) if state is None else state
     keys = [None] * 2 * len(state) if key is None else jax.random.split(key, 2 * len(state))
     projected = lookup(character_gates(params), ids.T)  # V products in place of B T
     last, xs = [], None
