@@ -30,7 +30,7 @@ def load(config: model.Config, data: str, data_dir: Path | None) -> Dataset:
         return cnn.load(config, data, data_dir)
     held = cifar10.load(data=data, data_dir=data_dir, split="holdout")
     test = cifar10.first_thousand(data_dir)
-    if held.source != "real" or test is None:
+    if held.name != "CIFAR-10" or held.source != "real" or test is None:
         raise DataError(
             "split all needs the files of CIFAR-10 and test_batch.first1000.bin or "
             "test_batch.bin: name their folder by --data-dir, or use --split holdout"
