@@ -61,7 +61,7 @@ def evaluate(model: Trained, dataset: Dataset, data_dir: Path | None) -> dict[st
         print(f"  {name:<12}{share:.3f}")
     results = {"description": dataset.description, "test_accuracy": float(accuracy)}
     results["test_loss"] = means["loss"]
-    real = dataset.source == "real" and model.config.dataset == "cifar10"
+    real = dataset.source == "real" and dataset.name == "CIFAR-10"
     if real and (first := cifar10.first_thousand(data_dir)) is not None:
         accuracy = float((classify(model, first["image"]).argmax(-1) == first["label"]).mean())
         print(f"accuracy on the first 1,000 official test images: {accuracy:.4f}")
