@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.harness import ZOO, Run, repeat
+from zoo.ch07_dqn import environment
 from zoo.ch07_dqn.agent import model
-from zoo.ch07_dqn.agent.commands import random_steps
 from zoo.ch07_dqn.agent.train import make_agents, make_params, run_epoch
 from zoo.common import bench
 
@@ -47,6 +47,20 @@ def zoo_training(agents: int) -> tuple[Run, float]:
         return agents * CONFIG.epoch_steps
 
     return repeat(one), compile_seconds
+
+
+def random_steps(key: jax.Array, params: environment.Params, steps: int) -> jax.Array:
+    """The sums of the rewards of `steps` random steps in many mazes [N] at once, [steps]."""
+    actions_key, reset_key = jax.random.split(key)
+    keys = jax.random.split(reset_key, len(params.bump))
+    state = jax.vmap(environment.reset)(keys, params)[1]
+    actions = jax.random.bits(actions_key, (steps, len(keys)), jnp.uint8) & 3  # one of four
+
+    def move(state: environment.State, action: jax.Array) -> tuple[environment.State, jax.Array]:
+        moved = jax.vmap(environment.step_and_reset)(keys, state, action, params)
+        return moved[1], moved[2].sum()
+
+    return jax.lax.scan(move, state, actions)[1]
 
 
 def zoo_environment(count: int) -> tuple[Run, float]:

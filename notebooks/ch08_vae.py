@@ -127,6 +127,6 @@ scatter(codes, test["label"], caption=dataset.description)
 found = likelihood.bounds(trained, test["image"])
 print(f"ELBO        {found['elbo']:.2f} nats")
 for k in (1, 10, 100, 1_000):
-    values = likelihood.log_likelihoods(tiny, state.params, test["image"][:100], k)
+    values = likelihood.log_likelihoods(trained, test["image"][:100], k)
     error = np.std(values) / len(values) ** 0.5
     print(f"k = {k:<6} {np.mean(values):8.2f} ± {error:.2f}, the first 100 images")

@@ -125,9 +125,6 @@ def copy_curves(
     updates: Sequence[int], nats: np.ndarray, delay: int, ignorance: float, caption: str = ""
 ) -> Figure:
     """The copy task: nats per symbol [points, 2, seeds], with chrono initialisation and without."""
-    nats = np.asarray(nats, float)
-    if nats.ndim != 3 or nats.shape[:2] != (len(updates), 2):
-        raise ValueError(f"got nats of shape {nats.shape}, expected ({len(updates)}, 2, seeds)")
     figure = page(6.5, 3.6, f"copying ten symbols over {delay} steps", caption)
     axes = plain(figure.subplots(), "updates", "nats per symbol to recall")
     for n, (name, colour) in enumerate((("chrono", COLOURS[0]), ("forget bias 1", ORANGE))):
@@ -137,8 +134,8 @@ def copy_curves(
                 updates, nats[:, n, seed], color=colour, linewidth=1.2, linestyle=line, label=label
             )
     axes.axhline(ignorance, color=GREY, linewidth=1, linestyle=":")
-    place = {"ha": "right", "va": "bottom"}
-    axes.text(updates[-1], ignorance, "no memory, ln 8", size=SMALL, color=GREY, **place)
+    below = {"va": "top", "size": SMALL, "color": GREY}  # where all begin above the line
+    axes.text(updates[0], ignorance, "no memory, ln 8", **below)
     axes.set_ylim(0, None)
     axes.grid(axis="y", color=PALE, linewidth=0.5)
     legend = axes.legend(fontsize=NORMAL, labelcolor=INK, facecolor="white")

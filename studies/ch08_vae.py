@@ -78,15 +78,8 @@ def latent_sizes(results: Sequence[Mapping[str, float]], caption: str = "") -> F
     """ELBO, reconstruction and KL (nats) by number of latents: means over seeds, bars from
     the least to the greatest.
 
-    Args:
-        results: One for each size and seed, with `latents`, `elbo`, `reconstruction` and `kl`.
-        caption: What data these are.
-
-    Raises:
-        ValueError: When there are no results.
+    There is one result for each size and seed, with `latents`, `elbo`, `reconstruction` and `kl`.
     """
-    if not results:
-        raise ValueError("got no results, expected one for each size and seed")
     sizes = sorted({int(r["latents"]) for r in results})
     figure = figures.page(9.0, 3.0, caption=caption)
     for axes, name, label, colour in zip(
@@ -106,22 +99,14 @@ def latent_sizes(results: Sequence[Mapping[str, float]], caption: str = "") -> F
         axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         axes.grid(axis="y", color=figures.PALE, linewidth=0.5)
         axes.margins(x=0.12, y=0.18)
-        for place, mean in enumerate(means):
-            axes.annotate(
-                f"{mean:.1f}",
-                (place, mean),
-                (0, 8),
-                textcoords="offset points",
-                ha="center",
-                size=figures.SMALL,
-                color=figures.INK,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            )
+        beside = {"textcoords": "offset points", "ha": "center", "color": figures.INK}
+        for place, (mean, group) in enumerate(zip(means, groups, strict=True)):
+            above = (place, max(group))  # on the bar it could not be read
+            axes.annotate(f"{mean:.1f}", above, (0, 5), size=figures.SMALL, **beside)
     return figure
 
 
 def _print_sizes(results: list[dict[str, float]]) -> None:
-
     names = ("elbo", "reconstruction", "kl")
     lines = []
     for size in dict.fromkeys(r["latents"] for r in results):
@@ -194,7 +179,6 @@ def _draw_reconstructions(
 def _draw_plane(
     folder: Path, options: cli.Options, dataset: Dataset, epochs: int
 ) -> Iterable[Path]:
-
     config = dataclasses.replace(model.RECIPES["modern"], latents=2, epochs=epochs)
     pictures = folder / "plane" / "pictures"
 

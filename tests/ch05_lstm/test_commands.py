@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from zoo import load
-from zoo.ch05_lstm import figures
 from zoo.common import checkpoint, run
 
 CHAPTER = "ch05_lstm"
@@ -160,10 +159,3 @@ def test_what_a_user_can_mend_is_said(command, place):
     assert done.status == 1
     assert "short.txt has 4 characters" in done.err
     assert "at least 2,049" in done.err
-
-
-def test_figures_refuse_what_they_cannot_draw():
-    with pytest.raises(ValueError, match=r"expected two of \(hidden, 3\)"):
-        figures.weights(np.zeros((2, 4)), np.zeros((2, 4)), "abc")
-    with pytest.raises(ValueError, match="forget has 2 steps, expected 3"):
-        figures.gates({"forget": np.zeros((2, 5))}, "abc")

@@ -42,9 +42,14 @@ def test_filters_keep_what_they_say():
     cooled = jax.nn.softmax(generate.filter_logits(LOGITS, temperature=0.5))
     squared = np.exp(2 * LOGITS)
     np.testing.assert_allclose(cooled, squared / squared.sum(), rtol=1e-5)
-    for wrong in ({"temperature": 0.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}):
-        with pytest.raises(ValueError, match="expected a temperature above 0"):
-            generate.filter_logits(LOGITS, **wrong)
+
+
+def test_a_number_out_of_its_range_is_refused_before_anything_is_written():
+    for wrong in ({"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}):
+        with pytest.raises(DataError, match="expected a length of at least 1, a temperature"):
+            generate.stream({}, WORDS, "a", 3, **wrong)
+    with pytest.raises(DataError, match="got length 0"):
+        generate.stream({}, WORDS, "a", 0)
 
 
 def log_probabilities(params, rows, length=16):
@@ -77,7 +82,7 @@ def test_a_text_in_pieces_is_the_text_in_one_go_and_depends_on_the_seed(params, 
     assert "".join(pieces) == whole
     assert "".join(generate.stream(params, WORDS, "a", 20, seed=2)) != whole
     with pytest.raises(DataError, match="'z'"):
-        next(generate.stream(params, WORDS, "az", 3))
+        generate.stream(params, WORDS, "az", 3)
 
 
 def test_drawn_characters_have_the_networks_probabilities(params):
@@ -123,7 +128,7 @@ def test_next_words_are_those_of_brute_force(params, prefix):
 
 
 def test_an_empty_prefix_is_refused(params):
-    with pytest.raises(ValueError, match="got an empty prefix"):
+    with pytest.raises(DataError, match="got an empty prefix"):
         generate.next_words(params, WORDS, "")
 
 

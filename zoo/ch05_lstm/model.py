@@ -1,6 +1,6 @@
 """Chapter 5: a recurrent network that writes text, character by character.
 
-Embedding, stacked cells, decoder. Recipe `modern` learns to foretell the next character from the
+Embedding, stacked cells, decoder. Recipe `modern` learns to predict the next character from the
 true ones before it (teacher forcing), in chunks of a long text whose state is carried from chunk
 to chunk. Recipe `book` is the book's program: it never sees a true character, but what it expected
 itself. `best` is `modern` with more units, more time and more dropout.
@@ -83,17 +83,12 @@ class Config:
 RECIPES = {
     "modern": Config(),
     "best": Config(
-        recipe="best",
-        hidden=512,
-        dropout=0.4,
-        weight_dropout=0.2,
-        learning_rate=3e-3,
-        epochs=24,
+        "best", hidden=512, dropout=0.4, weight_dropout=0.2, learning_rate=3e-3, epochs=24
     ),
     "book": Config(
         recipe="book",
         dataset="book-shakespeare",
-        vocabulary=64,
+        vocabulary=64,  # 61 characters and the three marks
         embedding=20,
         hidden=100,
         decoder_bias=False,
@@ -103,7 +98,7 @@ RECIPES = {
         chunk=30,
         reduction="sum",
         solver="rmsprop",
-        learning_rate=0.01,
+        learning_rate=0.01,  # never falls: sooner or later one update throws the network out
         weight_decay=1e-6,
         clip=5.0,
         epochs=300,
@@ -120,7 +115,7 @@ class Output(NamedTuple):
 
 
 def init(key: jax.Array, config: Config) -> Params:
-    """Embedding and decoder as `config.glorot` says: normal as in the book, or uniform."""
+    """Embedding rows standard normal, decoder Glorot normal; with `config.glorot` all are."""
     cell = cells.CELLS[config.cell]
     embedding_key, decoder_key, key = jax.random.split(key, 3)
     extra = {}
@@ -131,13 +126,12 @@ def init(key: jax.Array, config: Config) -> Params:
         layers.append(cell.init(layer_key, inputs, config.hidden, config.glorot, **extra))
         inputs = config.hidden
     glorot = jax.nn.initializers.glorot_normal()
-    normal = jax.nn.initializers.normal(1.0 if not config.glorot else 0.0)
-    shape = (config.vocabulary, config.embedding)
-    table = glorot(embedding_key, shape) if config.glorot else normal(embedding_key, shape)
+    draw = glorot if config.glorot else jax.nn.initializers.normal(1.0)
+    rows = draw(embedding_key, (config.vocabulary, config.embedding))
     decoder = {"kernel": glorot(decoder_key, (config.hidden, config.vocabulary))}
     if config.decoder_bias:
         decoder["bias"] = jnp.zeros(config.vocabulary)
-    return {"embedding": {"embedding": table}, "cells": layers, "decoder": decoder}
+    return {"embedding": {"embedding": rows}, "cells": layers, "decoder": decoder}
 
 
 def init_state(params: Params, batch: int) -> State:
@@ -153,9 +147,9 @@ def example(config: Config, size: int = 2) -> Batch:
 
 @jax.custom_vjp
 def lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
-    """Rows of a table [V, D] by number; its gradient is a product, faster than adding row by row.
+    """Rows of a table [V, D] by numbers, which must lie within it.
 
-    Numbers must lie within the table.
+    The gradient is a product with one-hot rows, faster on a CPU than adding up row by row.
     """
     return table.at[ids].get(mode="promise_in_bounds")
 
@@ -187,15 +181,10 @@ def apply(
     dropout: float = 0.0,
     weight_dropout: float = 0.0,
 ) -> Output:
-    """Logits of the character behind each of `ids` [B, T].
+    """Logits of the character behind each of `ids`, integers [B, T]; from zeros without a `state`.
 
-    Args:
-      params: from `init`.
-      ids: numbers of the true characters.
-      key: of dropout; without it nothing is dropped.
-      state: to go on from; zeros if not given.
-      dropout: share of each layer's outputs that is set to 0.
-      weight_dropout: share of the recurrent weights that is, the same for all characters.
+    With a key, `dropout` is the share of each layer's outputs that is set to 0, `weight_dropout`
+    that of the recurrent weights, the same ones for all characters.
 
     Raises:
       ValueError: the characters are no matrix of integers.
@@ -207,29 +196,37 @@ def apply(
         )
     state = init_state(params, ids.shape[0]) if state is None else state
     keys = [None] * 2 * len(state) if key is None else jax.random.split(key, 2 * len(state))
+    projected = lookup(character_gates(params), ids.T)  # V products in place of B T
     last, xs = [], None
     for n, (layer, before) in enumerate(zip(params["cells"], state, strict=True)):
-        if "hidden" in layer:
+        if "hidden" in layer:  # minGRU has no recurrent weights
             kernel = ops.dropout(keys[2 * n], layer["hidden"]["kernel"], weight_dropout)
             layer = {**layer, "hidden": {**layer["hidden"], "kernel": kernel}}
-        if xs is None:  # what each character adds to the gates is computed once, for all
-            table = cells.project(layer, params["embedding"]["embedding"])
-            projected = lookup(table, ids.T)
-        else:
-            projected = cells.project(layer, xs)
+        projected = projected if xs is None else cells.project(layer, xs)
         after, xs = cells.of(layer).scan(layer, before, projected)
         xs = ops.dropout(keys[2 * n + 1], xs, dropout)
         last.append(after)
     return Output(decode(params, xs).swapaxes(0, 1), last)
 
 
+def character_gates(params: Params) -> jax.Array:
+    """What each character adds to the gates of the first layer, [V, G H]: always the same."""
+    return cells.project(params["cells"][0], params["embedding"]["embedding"])
+
+
+def advance(params: Params, state: State, projected: jax.Array) -> tuple[State, jax.Array]:
+    """One character: what it adds to the first gates [B, G H] to logits [B, V], and the state."""
+    after, h = [], None
+    for layer, before in zip(params["cells"], state, strict=True):
+        projected = projected if h is None else cells.project(layer, h)
+        now, h = cells.of(layer).advance(layer, before, projected)
+        after.append(now)
+    return after, decode(params, h)
+
+
 def step(params: Params, state: State, x: jax.Array) -> tuple[State, jax.Array]:
     """One character: embedded inputs [B, E] to logits [B, V], and the next state."""
-    after = []
-    for layer, before in zip(params["cells"], state, strict=True):
-        now, x = cells.of(layer).step(layer, before, x)
-        after.append(now)
-    return after, decode(params, x)
+    return advance(params, state, cells.project(params["cells"][0], x))
 
 
 def embed(params: Params, ids: jax.Array) -> jax.Array:
@@ -244,14 +241,14 @@ def apply_expected(params: Params, batch: int, steps: int, state: State | None =
     or drawn, is ever seen, so all sequences of a batch are alike.
     """
     state = init_state(params, batch) if state is None else state
-    table = params["embedding"]["embedding"]
+    rows = params["embedding"]["embedding"]
 
     def one(carry, _):
         state, x = carry
         state, logits = step(params, state, x)
-        return (state, jax.nn.softmax(logits) @ table), logits
+        return (state, jax.nn.softmax(logits) @ rows), logits
 
-    first = jnp.broadcast_to(table[START], (batch, table.shape[1]))
+    first = jnp.broadcast_to(rows[START], (batch, rows.shape[1]))
     (state, _), logits = jax.lax.scan(one, (state, first), length=steps)
     return Output(logits.swapaxes(0, 1), state)
 
@@ -268,23 +265,17 @@ def loss(
 ) -> tuple[jax.Array, tuple[Metrics, State]]:
     """Cross-entropy of the next character in nats, -log p(target).
 
-    Args:
-      params: from `init`.
-      batch: `input` and `target`, integers [B, T], and `first`, bool [B]: where it is true the
-        state begins anew.
-      key: as in `apply`, which also gets `rates` (its dropout keywords).
-      state: of the chunk before; no gradient flows into it.
-      feedback: `true` characters or the `expected` embedding, see `Config.feedback`.
-      reduction: `mean` per character, or `sum` over the characters of a sequence, mean over B.
-      **rates: dropout keywords of `apply`.
+    `batch` has `input` and `target`, integers [B, T], and `first`, bool [B]: where it is true the
+    state, which comes from the chunk before, begins anew. `feedback` and `reduction` are those of
+    `Config` (a sum is over the characters of a sequence, mean over B), `rates` those of `apply`.
 
     Returns:
-      The loss and, beside it, bits per character and the share of characters that the likeliest
-      guess hits, and the state behind the batch.
+      The loss, its metrics (bits per character, and the share of characters that the likeliest
+      guess hits), and the state behind the batch.
     """
     size, steps = batch["target"].shape
     if state is not None:
-        keep = 1.0 - batch["first"][:, None].astype(jnp.float32)
+        keep = 1.0 - batch["first"][:, None].astype(jnp.float32)  # 0 where a text begins
         state = jax.tree.map(lambda a: keep * a, state)
     if feedback == "expected":
         out = apply_expected(params, size, steps, state)
@@ -292,13 +283,14 @@ def loss(
         out = apply(params, batch["input"], key, state, **rates)
     nats, right = surprise(out.logits, batch["target"])
     metrics = {"bits": nats.mean() / jnp.log(2.0), "accuracy": right.mean()}
-    value = nats.sum() / size if reduction == "sum" else nats.mean()
+    value = nats.sum() / size if reduction == "sum" else nats.mean()  # the book's, or ours
     return value, (metrics, out.state)
 
 
 def surprise(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
     """-log p(target) in nats, and whether the target is the likeliest, each [B, T]."""
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+    # A maximum in place of argmax, which is slow on a CPU.
     found = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
     return nats, (found >= logits.max(axis=-1)).astype(jnp.float32)
 
@@ -306,14 +298,10 @@ def surprise(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array
 def score(
     params: Params, batch: Batch, state: State | None = None, steps: int = 128
 ) -> tuple[jax.Array, tuple[Metrics, State]]:
-    """As `loss` for texts of any length L, with the state carried through, `steps` at a time.
+    """As `loss` for texts of any length L, with the state carried through.
 
-    Args:
-      params: from `init`.
-      batch: `input`, `target` and `weight` [B, L]; L is a multiple of `steps`; what has weight 0
-        is read but not counted.
-      state: to begin with; zeros if not given.
-      steps: characters at a time, which bounds the memory.
+    `batch` has `input`, `target` and `weight` [B, L]; what has weight 0 is read but not counted.
+    L is a multiple of `steps`, the characters read at a time, which bound the memory.
     """
     size, length = batch["input"].shape
     if length % steps:

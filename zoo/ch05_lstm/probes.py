@@ -3,7 +3,7 @@
 Axes: B sequences, T steps, H hidden units.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +13,14 @@ from zoo.ch05_lstm import cells, model
 from zoo.common import device
 
 PIECE = 4096  # characters of the validation text between two signs of progress
+_GATES = {"lstm": cells.lstm_gates, "gru": cells.gru_gates}
 
 
 def gradient_norms(params: model.Params, ids: jax.Array) -> jax.Array:
     """Norm of d loss_T / d h_t for t = 1 to T, the mean over B, of the first layer: float32 [T].
 
-    The loss is that of the last character alone, so this says how far back a mistake is felt.
-
-    Args:
-      params: from `model.init`.
-      ids: characters [B, T + 1], the last of which is the target.
+    The loss is that of the last of the characters [B, T + 1] alone, so this says how far back a
+    mistake is felt.
     """
     layer, *others = params["cells"]
     cell, size = cells.of(layer), len(ids)
@@ -41,7 +39,7 @@ def gradient_norms(params: model.Params, ids: jax.Array) -> jax.Array:
             hs = cells.of(above).unroll(above, cells.of(above).start(above, size), hs)[1]
         return model.surprise(model.decode(params, hs[-1]), ids[:, -1])[0].sum()
 
-    zeros = jnp.zeros((*xs.shape[:2], cells.hidden_units(layer)))
+    zeros = jnp.zeros((*xs.shape[:2], cells.hidden_units(layer)))  # a nudge of each h_t
     return jnp.linalg.norm(jax.grad(last_loss)(zeros), axis=-1).mean(axis=1)
 
 
@@ -52,43 +50,39 @@ def gate_activations(params: model.Params, ids: jax.Array) -> dict[str, jax.Arra
       ValueError: the cell has no gates that depend on its state.
     """
     layer = params["cells"][0]
-    kind = cells.kind(layer)
-    gates = {"lstm": cells.lstm_gates, "gru": cells.gru_gates}
-    if kind not in gates:
-        raise ValueError(f"the cell is {kind}, expected one of {', '.join(gates)}")
-    cell = cells.of(layer)
+    kind, cell = cells.kind(layer), cells.of(layer)
+    if kind not in _GATES:
+        raise ValueError(f"the cell is {kind}, expected one of {', '.join(_GATES)}")
 
     def one(state, projected):
-        found = gates[kind](layer, state, projected)
-        return cell.advance(layer, state, projected)[0], found
+        return cell.advance(layer, state, projected)[0], _GATES[kind](layer, state, projected)
 
     projected = cells.project(layer, model.embed(params, ids)[:, None])
     found = jax.lax.scan(one, cell.start(layer, 1), projected)[1]
     return {name: values[:, 0] for name, values in found.items()}
 
 
-def carried_loss(params: model.Params, ids: np.ndarray) -> Iterator[tuple[int, float, float]]:
+def carried_loss(
+    params: model.Params,
+    ids: np.ndarray,
+    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> tuple[float, float]:
     """The whole text scored in one go, from the zero state: no window, no batch.
 
-    Yields:
-      After each piece: characters scored so far, the mean of -log p in nats over them, and the
-      share that the likeliest guess hit. The first character is only read.
+    Gives the mean of -log p in nats, and the share that the likeliest guess hit. The first
+    character is only read. `track` shows progress over the pieces.
     """
-    score = device.jit(model.score)
-    state, done, nats, right = model.init_state(params, 1), 0, 0.0, 0.0
-    while done < len(ids) - 1:
-        part = ids[done : done + PIECE + 1]
-        count = len(part) - 1
-        missing = (0, PIECE - count)
-        batch = {
-            "input": np.pad(part[:-1], missing)[None],
-            "target": np.pad(part[1:], missing)[None],
-            "weight": np.pad(np.ones(count, np.float32), missing)[None],
-        }
-        value, (metrics, state) = score(params, batch, state)
-        nats, right = nats + count * float(value), right + count * float(metrics["accuracy"])
-        done += count
-        yield done, nats / done, right / done
+    score, count = device.jit(model.score), len(ids) - 1
+    padded = np.pad(ids, (0, -count % PIECE))  # pieces of one shape: it compiles once
+    counts = np.arange(len(padded) - 1) < count
+    state, nats, right = model.init_state(params, 1), 0.0, 0.0
+    for at in track(range(0, count, PIECE)):
+        batch = {"input": padded[at : at + PIECE], "target": padded[at + 1 : at + PIECE + 1]}
+        batch |= {"weight": counts[at : at + PIECE].astype(np.float32)}
+        value, (metrics, state) = score(params, {n: a[None] for n, a in batch.items()}, state)
+        size = min(PIECE, count - at)
+        nats, right = nats + size * float(value), right + size * float(metrics["accuracy"])
+    return nats / count, right / count
 
 
 def reset_loss(params: model.Params, ids: np.ndarray, chunk: int) -> float:
@@ -97,15 +91,12 @@ def reset_loss(params: model.Params, ids: np.ndarray, chunk: int) -> float:
     What does not fill a chunk is left out. This is how a model without memory is measured.
     """
     count = (len(ids) - 1) // chunk
-    rows = {
-        "input": ids[: count * chunk].reshape(count, chunk),
-        "target": ids[1 : count * chunk + 1].reshape(count, chunk),
-    }
+    rows = [jnp.asarray(a[: count * chunk]).reshape(count, 1, chunk) for a in (ids, ids[1:])]
 
-    def one(batch):
-        return model.surprise(model.apply(params, batch["input"]).logits, batch["target"])[0].sum()
+    def one(pair):
+        return model.surprise(model.apply(params, pair[0]).logits, pair[1])[0].sum()
 
-    sums = jax.lax.map(one, jax.tree.map(lambda a: jnp.asarray(a)[:, None], rows), batch_size=64)
+    sums = jax.lax.map(one, rows, batch_size=64)  # all at once would not fit into the memory
     return float(sums.sum()) / (count * chunk)
 
 
@@ -114,12 +105,8 @@ def place_entropy(targets: np.ndarray) -> float:
 
     No model that sees nothing of the sentence at hand, like the book's, can have a lower mean loss.
     """
-    total = 0.0
-    for place in targets.T:
-        share = np.bincount(place) / len(place)
-        share = share[share > 0]
-        total -= float((share * np.log(share)).sum())
-    return total
+    shares = [np.unique(place, return_counts=True)[1] / len(place) for place in targets.T]
+    return -sum(float((share * np.log(share)).sum()) for share in shares)
 
 
 def principal_axes(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,8 @@ from zoo.common.data.text import Text
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
-EVALUATION_STREAMS = 32
-GRADIENT_STEPS, GRADIENT_SEQUENCES, SENTENCE = 100, 32, 60
+EVALUATION_STREAMS = 32  # rows that the validation text is read in, side by side
+GRADIENT_STEPS, GRADIENT_SEQUENCES, SENTENCE = 100, 32, 60  # what the pictures show
 
 
 class Corpus(NamedTuple):
@@ -53,18 +53,15 @@ def lay_out(config: model.Config, source: Text) -> Corpus:
     Raises:
       DataError: it is too short, or has a mark in it.
     """
-    expected = config.feedback == "expected"
-    known = "".join(text.lines(source.text)) if expected else source.text
-    vocabulary = text.make_vocabulary(known)
-    about = (source.name, source.source)
-    if expected:
-        rows = text.sentences(source.text, vocabulary, config.chunk)
+    about, string = (source.name, source.source), source.text
+    if config.feedback == "expected":
+        vocabulary = text.make_vocabulary("".join(text.lines(string)))
+        rows = text.sentences(string, vocabulary, config.chunk)
         count = f"the first {config.chunk} characters of {len(rows['first']):,} lines"
         description = f"{source.description}; {count}"
         return Corpus(*about, "all", description, vocabulary.characters, rows, None)
-    end = int(text.TRAINED_SHARE * len(source.text))
-    ids = vocabulary.encode(source.text)
-    name = config.text or source.name
+    vocabulary, end = text.make_vocabulary(string), int(text.TRAINED_SHARE * len(string))
+    ids, name = vocabulary.encode(string), config.text or source.name
     rows = text.streams(ids[:end], config.batch_size, config.chunk, name)
     test = text.windows(ids[end - 1 :], EVALUATION_STREAMS)
     split = "first 90 % of the characters train, the others validate"
@@ -88,29 +85,19 @@ def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
     """AdamW with warm-up and cosine, or Gorgonia's RMSProp."""
     if config.solver == "rmsprop":
         return solvers.rmsprop(config.learning_rate, l2=config.weight_decay, clip=config.clip)
-    rise = max(1, min(steps // 10, 200))
+    rise = max(1, min(steps // 10, 200))  # a tenth of a short run, so that a test run learns, too
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, rise, max(steps, rise + 1), 0.01 * config.learning_rate
     )
-
-    def kernels(params: model.Params) -> model.Params:
-        return jax.tree.map(lambda a: a.ndim > 1, params)
-
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay, mask=kernels),
-    )
+    kernels = functools.partial(jax.tree.map, lambda a: a.ndim > 1)  # biases do not decay
+    adamw = optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay, mask=kernels)
+    return optax.chain(optax.clip_by_global_norm(config.clip), adamw)
 
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     """The loss in training, and that of the validation text, whose rows are scored whole."""
-    training = functools.partial(
-        model.loss,
-        feedback=config.feedback,
-        reduction=config.reduction,
-        dropout=config.dropout,
-        weight_dropout=config.weight_dropout,
-    )
+    names = ("feedback", "reduction", "dropout", "weight_dropout")
+    training = functools.partial(model.loss, **{name: getattr(config, name) for name in names})
 
     def testing(params, batch, key):
         value, (metrics, _) = model.score(params, batch)
@@ -119,28 +106,24 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     return training, testing
 
 
-@functools.cache
+@functools.cache  # the same functions for the same configuration, so that each is compiled once
 def predictions(config: model.Config) -> dict[str, Prediction]:
     """Logits of the next character, one at a time with the state, or for a chunk of text."""
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), config))
-    shapes = jax.eval_shape(lambda: model.init_state(params, 1))
-    leaves, tree = jax.tree.flatten(shapes)
-    ends = np.cumsum([leaf.shape[1] for leaf in leaves])
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: model.init_state(params, 1)))
+    ends = np.cumsum([leaf.shape[1] for leaf in leaves])  # callers see the state as one vector
 
     def following(weights: Weights, inputs: Arrays) -> Arrays:
-        parts = jnp.split(inputs["state"], ends[:-1], axis=1)
-        before = jax.tree.unflatten(tree, parts)
+        before = jax.tree.unflatten(tree, jnp.split(inputs["state"], ends[:-1], axis=1))
         logits, after = model.apply(weights["params"], inputs["character"][:, None], None, before)
         return {"logits": logits[:, 0], "state": jnp.concatenate(jax.tree.leaves(after), axis=1)}
 
     def chunk(weights: Weights, inputs: Arrays) -> Arrays:
         return {"logits": model.apply(weights["params"], inputs["input"]).logits}
 
-    one = {
-        "character": jax.ShapeDtypeStruct((), np.int32),
-        "state": jax.ShapeDtypeStruct((int(ends[-1]),), np.float32),
-    }
-    many = {"input": jax.ShapeDtypeStruct((config.chunk,), np.int32)}
+    array = jax.ShapeDtypeStruct
+    one = {"character": array((), np.int32), "state": array((int(ends[-1]),), np.float32)}
+    many = {"input": array((config.chunk,), np.int32)}
     return {
         "next": Prediction("logits of the next character and the new state", one, following),
         "chunk": Prediction("logits behind each character of a chunk, from no state", many, chunk),
@@ -160,16 +143,18 @@ def report(trained: Trained, corpus: Corpus) -> None:
 
 def pictures(trained: Trained, corpus: Corpus) -> dict[str, Any]:
     """Curves, the decoder's weights, the embedding, gradients in time, gates in a sentence."""
-    from zoo.ch05_lstm import figures
+    from zoo.ch05_lstm import figures  # here, as matplotlib takes a second to load
     from zoo.common.figures import training_curves
 
     config, params, characters = trained.config, trained.params, corpus.classes
     caption = f"{corpus.description}. Recipe {config.recipe}, {config.cell}."
+    # Drawn again from the seed: a run does not keep the weights that it began with.
     before = TASK.begin(config, random(config, config.batch_size)).params["decoder"]["kernel"]
     table = np.asarray(params["embedding"]["embedding"])
+    # A mark that is never read has an embedding that was never learnt.
     kinds = slice(text.BLANK + 1, None) if config.feedback == "true" else slice(None)
     points, shares = probes.principal_axes(table[kinds])
-    norms = gradients_of_cells(config, params, corpus)
+    norms = _gradients_of_cells(config, params, corpus)
     drawings = {
         "weights": figures.weights(before, params["decoder"]["kernel"], characters, caption),
         "embedding": figures.embedding_map(points, shares, characters[kinds], caption),
@@ -177,43 +162,39 @@ def pictures(trained: Trained, corpus: Corpus) -> dict[str, Any]:
     }
     if rows := run.read_metrics(trained.folder):
         scale = config.chunk if config.reduction == "sum" else 1
-        uniform = scale * math.log(config.vocabulary)
+        levels = {"loss": {"uniform guess": scale * math.log(config.vocabulary)}}
         panels = {"loss": "loss (nats)", "accuracy": "next-character accuracy (%)"}
-        levels = {"loss": {"uniform guess": uniform}}
         drawings["curves"] = training_curves(rows, panels, caption, levels)
     if config.cell in ("lstm", "gru"):
         source = corpus.train if corpus.test is None else corpus.test
         ids = source["input"][min(1, len(source["input"]) - 1)][:SENTENCE]
-        found = jax.jit(probes.gate_activations)(params, jnp.asarray(ids))
-        sentence = "".join(characters[n] for n in ids)
-        drawings["gates"] = figures.gates(found, sentence, caption=caption)
+        found = jax.jit(probes.gate_activations)(params, ids)
+        drawings["gates"] = figures.gates(found, [characters[n] for n in ids], caption)
     return drawings
 
 
-def gradients_of_cells(
-    config: model.Config, params: model.Params, corpus: Corpus
-) -> dict[str, np.ndarray]:
+def _gradients_of_cells(config: model.Config, params: model.Params, corpus: Corpus):
     """`probes.gradient_norms` of the trained network, and of each kind of cell before training.
 
     Those are as large as the trained one, and read the same characters.
     """
     ids = corpus.train["input"].ravel()
     steps = min(GRADIENT_STEPS + 1, len(ids))
+    # From all over the text: one place alone would show its own words.
     starts = np.linspace(0, len(ids) - steps, GRADIENT_SEQUENCES).astype(int)
-    ids = jnp.asarray(ids[starts[:, None] + np.arange(steps)])
-    measure = jax.jit(probes.gradient_norms)
-    found = {}
+    ids = ids[starts[:, None] + np.arange(steps)]
+    networks = {}
     for cell in ("rnn", "gru", "lstm"):
         fresh = dataclasses.replace(config, cell=cell, chrono=0)
-        key = jax.random.key(config.seed)
-        found[f"{cell}, before training"] = measure(model.init(key, fresh), ids)
-    found[f"{config.cell}, trained"] = measure(params, ids)
-    return {name: np.asarray(norms) for name, norms in found.items()}
+        networks[f"{cell}, before training"] = model.init(jax.random.key(config.seed), fresh)
+    networks[f"{config.cell}, trained"] = params
+    measure = jax.jit(probes.gradient_norms)
+    return {name: np.asarray(measure(network, ids)) for name, network in networks.items()}
 
 
 def _writing(config: model.Config, weights: Weights) -> dict[str, tuple]:
     count = 4 * generate.PIECE
-    before, last = model.init_state(weights["params"], 1), jnp.array([3])
+    before, last = model.init_state(weights["params"], 1), jnp.array([3])  # any character
 
     def write(params, key):
         return generate.write(params, before, last, key, 0, count)[0]

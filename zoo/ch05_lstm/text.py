@@ -14,10 +14,8 @@ from zoo.common.data import DataError, text
 
 MARKS = ("\x02", "\x03", "\x04")
 START, END, BLANK = range(3)
-TRAINED_SHARE = 0.9
-"""Of a text's characters, from its beginning; the rest is for validation, as nanoGPT has it."""
-ROUND = 128
-"""Rows for evaluation are a multiple of this long."""
+TRAINED_SHARE = 0.9  # from the text's beginning; the rest is for validation, as nanoGPT has it
+ROUND = 128  # rows for evaluation are a multiple of this long, what `model.score` reads at a time
 
 
 class Vocabulary(NamedTuple):
@@ -32,8 +30,7 @@ class Vocabulary(NamedTuple):
           DataError: the vocabulary lacks some of them; says which, how often and where first.
         """
         number = {character: n for n, character in enumerate(self.characters)}
-        unknown = [c for c in dict.fromkeys(string) if c not in number]
-        if unknown:
+        if unknown := [c for c in dict.fromkeys(string) if c not in number]:
             found = ", ".join(
                 f"{c!r} ({string.count(c)} times, first at character {string.index(c):,})"
                 for c in unknown[:5]
@@ -64,7 +61,9 @@ def make_vocabulary(string: str) -> Vocabulary:
             f"the text has {mark!r} at character {string.index(mark):,}, which is a mark of the "
             "vocabulary: take such control characters out"
         )
-    return Vocabulary((*MARKS, *sorted(found)))
+    return Vocabulary(
+        (*MARKS, *sorted(found))
+    )  # sorted, so that texts of the same characters share it
 
 
 def load(
@@ -73,7 +72,7 @@ def load(
     data: str = "auto",
     data_dir: Path | str | None = None,
 ) -> text.Text:
-    """The text to train on: a file that is named, or a data set of `zoo.common.data.text`.
+    """The file at `path` if one is named, else a data set of `zoo.common.data.text`.
 
     Raises:
       DataError: the file is missing, empty or not UTF-8, or the real data set is not to be had.
@@ -85,30 +84,18 @@ def load(
     return text.Text(Path(path).name, "file", "all", description, content)
 
 
-def split(string: str) -> tuple[str, str]:
-    """The text in two: what is trained on, and what validates."""
-    end = int(TRAINED_SHARE * len(string))
-    return string[:end], string[end:]
-
-
 def streams(ids: np.ndarray, batch: int, steps: int, name: str = "the text") -> dict:
     """A text as `batch` streams read side by side, for truncated backpropagation through time.
 
     Row i B + b is chunk i of stream b, so that batches taken in order go through all streams at
     once and each row goes on where the row B before it ended. What does not fill all is left out.
 
-    Args:
-      ids: the numbers of the characters, [N].
-      batch: B.
-      steps: T.
-      name: of the text, for the error.
-
     Returns:
       `input` and `target`, int32 [chunks B, T], the target being the character behind, and
       `first`, bool [chunks B], which is true where a stream begins.
 
     Raises:
-      DataError: the text is shorter than one chunk of every stream.
+      DataError: the text, called `name`, is shorter than one chunk of every stream.
     """
     chunks = (len(ids) - 1) // (batch * steps)
     if chunks < 1:
@@ -127,15 +114,10 @@ def streams(ids: np.ndarray, batch: int, steps: int, name: str = "the text") -> 
 
 
 def windows(ids: np.ndarray, count: int, warm_up: int = 256) -> dict:
-    """A text as `count` long rows for evaluation: each character is scored exactly once.
+    """A text as `count` long rows for evaluation: each character but the first is scored once.
 
-    Each row begins with the `warm_up` characters before it, which are read but not scored, so that
-    its state is about what it would be had all been read in one go.
-
-    Args:
-      ids: the numbers of the characters, [N]; the first one is only read.
-      count: rows.
-      warm_up: characters, or a few more, so that L is a multiple of 128.
+    Each row begins with the `warm_up` characters before it, or a few more, which are read but not
+    scored, so that its state is about what it would be had all been read in one go.
 
     Returns:
       `input` and `target`, int32 [count, L], and `weight`, float32 [count, L], 1 where it counts.
@@ -144,7 +126,7 @@ def windows(ids: np.ndarray, count: int, warm_up: int = 256) -> dict:
     warm_up = -(-(each + warm_up) // ROUND) * ROUND - each
     at = np.arange(count)[:, None] * each + np.arange(-warm_up, each)
     scored = (np.arange(-warm_up, each) >= 0) & (at < len(ids) - 1)
-    at = at.clip(0, len(ids) - 2)
+    at = at.clip(0, len(ids) - 2)  # what would lie outside has weight 0, or warms up on one letter
     return {"input": ids[at], "target": ids[at + 1], "weight": scored.astype(np.float32)}
 
 
@@ -156,7 +138,7 @@ def lines(string: str) -> list[str]:
 def sentences(string: str, vocabulary: Vocabulary, length: int = 30) -> dict:
     """The book's examples: each line, cut to its first `length` characters.
 
-    Lines are stripped and empty ones dropped. A shorter one gets END behind it and then BLANKs.
+    A shorter one gets END behind it and then BLANKs.
 
     Returns:
       `input`, int32 [N, length], START and then the characters; `target`, the characters; `first`,
@@ -171,6 +153,6 @@ def sentences(string: str, vocabulary: Vocabulary, length: int = 30) -> dict:
     targets = np.full((len(given), length), BLANK, np.int32)
     for row, line in zip(targets, given, strict=True):
         ids = np.append(vocabulary.encode(line[:length]), END)[:length]
-        row[: len(ids)] = ids
+        row[: len(ids)] = ids  # a line that is cut has no END
     inputs = np.pad(targets[:, :-1], ((0, 0), (1, 0)), constant_values=START)
     return {"input": inputs, "target": targets, "first": np.ones(len(given), bool)}

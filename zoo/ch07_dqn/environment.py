@@ -34,6 +34,10 @@ class State(NamedTuple):
     time: jax.Array  # int32 [], steps since the episode began
 
 
+Step = tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]
+"""Gymnasium's five, with the state: observation, state, reward, terminated, truncated, info."""
+
+
 class Walk(NamedTuple):
     """Where a policy leads from the entrance."""
 
@@ -45,10 +49,7 @@ class Walk(NamedTuple):
 def modern(maze: Maze, limit: int = 500, spread: bool = False) -> Params:
     """Clean rewards: every step costs 1, so the best return is minus the length of the way.
 
-    Args:
-      maze: one of `zoo.ch07_dqn.maze`.
-      limit: steps until an episode is cut off.
-      spread: episodes start at all sites that can be stood on, not only at the entrance.
+    Episodes are cut off after `limit` steps; `spread`, they start all over the maze.
     """
     rewards = jnp.full(maze.exits.size, -1.0)
     return Params(maze, rewards, jnp.float32(-1.0), starts(maze, spread), jnp.int32(limit))
@@ -68,18 +69,15 @@ def starts(maze: Maze, spread: bool) -> jax.Array:
 def reset(key: jax.Array, params: Params) -> tuple[jax.Array, State]:
     """A new episode: the observation, which is the number of the site, and the state."""
     starts = params.starts
-    site = starts[0] if len(starts) == 1 else jax.random.choice(key, starts)
+    site = starts[0] if len(starts) == 1 else jax.random.choice(key, starts)  # only if it must
     return site, State(site, jnp.int32(0))
 
 
-def step(
-    key: jax.Array, state: State, action: jax.Array, params: Params
-) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]:
+def step(key: jax.Array, state: State, action: jax.Array, params: Params) -> Step:
     """One move; nothing in it is random, the key is unused.
 
-    Returns:
-      (observation, state, reward, terminated, truncated, info); `info` has `legal`, bool [A], the
-      moves that are open now. An episode that ended does not start again by itself.
+    `info` has `legal`, bool [A], the moves that are open now. An episode that ended does not start
+    again by itself.
     """
     exits = params.maze.exits.reshape(-1)
     open_ = exits[state.site] >> action.astype(jnp.uint8) & 1 == 1
@@ -93,9 +91,7 @@ def step(
     return site, State(site, time), reward, terminated, truncated, info
 
 
-def step_and_reset(
-    key: jax.Array, state: State, action: jax.Array, params: Params
-) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]:
+def step_and_reset(key: jax.Array, state: State, action: jax.Array, params: Params) -> Step:
     """`step`, and a new episode where one ended: site and state are then those of its beginning.
 
     `info["last"]` is the site that the step itself led to.
@@ -117,7 +113,7 @@ def optimal_values(params: Params, discount: float, rounds: int = 1000) -> jax.A
     exits = params.maze.exits
     to, open_ = mazes.neighbours(exits), mazes.legal(exits.reshape(-1))
     reward = jnp.where(open_, params.rewards[to], params.bump)
-    goes_on = discount * (to != params.maze.goal)
+    goes_on = discount * (to != params.maze.goal)  # nothing is worth anything behind the goal
 
     def improve(_, q):
         return reward + goes_on * q.max(-1)[to]

@@ -18,33 +18,23 @@ from zoo.common import figures as common
 from zoo.common.figures import BLUE, GREEN, GREY, INK, NORMAL, ORANGE, PALE, SMALL
 
 _COLOURS = ListedColormap(["#3A3F4B", "#FFFFFF"])  # of walls and floor
-_LETTER = {
-    "ha": "center",
-    "va": "center",
-    "size": NORMAL,
-    "color": INK,
-    "weight": "bold",
-    "zorder": 5,
-    "path_effects": [withStroke(linewidth=2.5, foreground="white")],
-}
+_LETTER = {"ha": "center", "va": "center", "size": NORMAL, "color": INK, "weight": "bold"}
 
 
 def _draw_maze(axes: Axes, maze: mazes.Maze) -> None:
     """Walls and floor of a maze of tiles, with S and G."""
-    exits = np.asarray(maze.exits)
+    exits, halo = np.asarray(maze.exits), [withStroke(linewidth=2.5, foreground="white")]
     axes.imshow(exits != 0, cmap=_COLOURS, vmin=0, vmax=1)
     axes.set_axis_off()
     for site, letter in ((int(maze.start), "S"), (int(maze.goal), "G")):
-        if site < exits.size:
+        if site < exits.size:  # the book's goal may lie outside
             row, column = divmod(site, exits.shape[1])
-            axes.text(column, row, letter, **_LETTER)
+            axes.text(column, row, letter, zorder=5, path_effects=halo, **_LETTER)
 
 
-def _maze_page(
-    maze: mazes.Maze, title: str, caption: str, extra: float = 0.0
-) -> tuple[Figure, Axes]:
+def _maze_page(maze: mazes.Maze, title: str, caption: str, bar: float = 0.0) -> tuple[Figure, Axes]:
     height, width = maze.exits.shape
-    figure = common.page(6.5 + extra, 6.5 * height / width, title, caption)
+    figure = common.page(6.5 + bar, 6.5 * height / width, title, caption)
     axes = figure.subplots()
     _draw_maze(axes, maze)
     return figure, axes
@@ -62,24 +52,14 @@ def _colour_bar(axes: Axes, shown: AxesImage, label: str) -> None:
     bar.outline.set_visible(False)
 
 
-def _check_sites(maze: mazes.Maze, array: np.ndarray, name: str) -> np.ndarray:
-    array = np.asarray(array)
-    if array.shape[0] != maze.exits.size:
-        raise ValueError(
-            f"{name} have shape {array.shape}, expected {maze.exits.size} sites of the maze first"
-        )
-    return array
-
-
 def values(
     maze: mazes.Maze, values: np.ndarray, caption: str = "", title: str = "value and best move"
 ) -> Figure:
     """The value of each tile as a colour and its best open move as an arrow; values are [S, A]."""
-    values = _check_sites(maze, values, "values")
     legal = np.asarray(mazes.legal(maze.exits.reshape(-1)))
     best = np.where(legal, values, -np.inf)
     floor = legal.any(-1)
-    floor[min(int(maze.goal), floor.size - 1)] = False
+    floor[min(int(maze.goal), floor.size - 1)] = False  # nothing follows the goal
     figure, axes = _maze_page(maze, title, caption, 0.9)
     value = np.where(floor, best.max(-1), np.nan)
     shown = axes.imshow(value.reshape(maze.exits.shape), cmap="viridis")
@@ -94,9 +74,9 @@ def values(
 
 def visits(maze: mazes.Maze, visits: np.ndarray, caption: str = "") -> Figure:
     """How often each tile was entered in training; visits are [S]."""
-    visits = _check_sites(maze, visits, "visits").reshape(maze.exits.shape)
+    visits = np.reshape(visits, maze.exits.shape)
     figure, axes = _maze_page(maze, f"visits in {int(visits.sum()):,} steps", caption, 0.9)
-    norm = LogNorm(1, max(10, visits.max()))
+    norm = LogNorm(1, max(10, visits.max()))  # from once to thousands of times
     shown = axes.imshow(np.where(visits > 0, visits, np.nan), cmap="YlOrRd", norm=norm)
     _colour_bar(axes, shown, "times entered")
     return figure
@@ -104,7 +84,7 @@ def visits(maze: mazes.Maze, visits: np.ndarray, caption: str = "") -> Figure:
 
 def path(maze: mazes.Maze, sites: Sequence[int], best: Sequence[int], caption: str = "") -> Figure:
     """The way that an agent took, beside a shortest one."""
-    arrived = len(sites) and int(sites[-1]) == int(maze.goal)
+    arrived = int(sites[-1]) == int(maze.goal)
     steps = f"{len(sites) - 1} steps"
     length = steps if arrived else f"goal not reached after {steps}"
     title = f"the agent's way: {length}; the shortest: {len(best) - 1}"
@@ -120,36 +100,23 @@ def learning_curve(
 ) -> Figure:
     """From how much of the maze the greedy policy reaches the goal, and how many agents do.
 
-    Args:
-      shares: of the floor, [M, E]; median, quartiles and range over the agents are drawn.
-      lengths: of the way from the entrance, [M, E], above 0 where the goal is reached.
-      steps: of training, [E].
-      caption: what mazes these are.
+    `shares` of the floor are [M, E], `lengths` of the way from the entrance too, above 0 where it
+    leads to the goal, `steps` [E]. Of the agents' shares median, quartiles and range are drawn.
     """
-    shares, lengths = np.asarray(shares), np.asarray(lengths)
-    if shares.shape != lengths.shape or shares.shape[1:] != (len(steps),) or not shares.size:
-        raise ValueError(
-            f"shares {shares.shape}, lengths {lengths.shape} and {len(steps)} steps do not fit: "
-            "expected (agents, epochs) twice, and as many steps as epochs"
-        )
     count = len(shares)
     figure = common.page(5.5, 3.6, f"{count:,} agents" if count > 1 else "one agent", caption)
     axes = figure.subplots()
-    low, first, median, third, high = np.quantile(shares, [0, 0.25, 0.5, 0.75, 1], axis=0)
     band = {"color": BLUE, "linewidth": 0}
+    low, first, median, third, high = np.quantile(shares, [0, 0.25, 0.5, 0.75, 1], axis=0)
     if count > 1:
         axes.fill_between(steps, low, high, alpha=0.12, label="range", **band)
         axes.fill_between(steps, first, third, alpha=0.3, label="quartiles", **band)
-    arrived, line = (lengths > 0).mean(0), {"linewidth": 1.6}
-    tiles = "tiles from which the goal is reached"
-    axes.plot(steps, median, color=BLUE, label=tiles, **line)
-    axes.plot(steps, arrived, color=ORANGE, linestyle="--", label="agents at the goal", **line)
-    common.plain(axes, "steps of each agent", "share")
+    arrived = (np.asarray(lengths) > 0).mean(0)
+    series = {"tiles from which the goal is reached": median, "agents at the goal": arrived}
+    common.draw_curves(axes, series, steps, "steps of each agent", "share")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_ylim(-0.02, 1.02)
-    axes.grid(axis="y", color=PALE, linewidth=0.5)
-    axes.legend(fontsize=SMALL, labelcolor=INK, frameon=False, loc="lower right")
     return figure
 
 
@@ -163,15 +130,10 @@ def walk(maze: mazes.Maze, sites: Sequence[int], caption: str = "") -> Iterator[
 
 
 def gallery(pairs: Sequence[tuple[mazes.Maze, Sequence[int]]], caption: str = "") -> Figure:
-    """Several mazes of tiles with the ways that were walked in them, three in a row."""
-    columns = min(3, len(pairs))
-    rows = -(-len(pairs) // columns)
+    """Nine mazes of tiles with the ways that were walked in them."""
     height, width = pairs[0][0].exits.shape
-    figure = common.page(6.5, rows * (6.5 / columns * height / width + 0.2), caption=caption)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(pairs) :]:
-        axes.set_axis_off()
-    for axes, (maze, sites) in zip(grid, pairs, strict=False):
+    figure = common.page(6.5, 6.5 * height / width + 0.6, caption=caption)
+    for axes, (maze, sites) in zip(figure.subplots(3, 3).ravel(), pairs, strict=True):
         _draw_maze(axes, maze)
         arrived = int(sites[-1]) == int(maze.goal)
         _plot_sites(axes, maze, sites, color=GREEN if arrived else ORANGE, linewidth=2)

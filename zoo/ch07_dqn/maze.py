@@ -21,7 +21,7 @@ ACTIONS = ("east", "south", "north", "west")
 """In the book's order; it calls the step to the next row north."""
 MOVES = np.array([(0, 1), (1, 0), (-1, 0), (0, -1)], np.int32)
 _BACK = np.array([3, 2, 1, 0])  # the way back of each action
-_FAR = np.iinfo(np.int32).max - 1
+_FAR = np.iinfo(np.int32).max - 1  # the distance of what isn't reached yet
 
 
 class Maze(NamedTuple):
@@ -44,11 +44,6 @@ def _inside(rows: int, columns: int) -> np.ndarray:
     return ((to >= 0) & (to < (rows, columns))).all(-1)
 
 
-def _check_size(rows: int, columns: int) -> None:
-    if rows < 1 or columns < 1 or rows * columns < 2:
-        raise DataError(f"got a maze of {rows}x{columns} cells, expected at least 2 cells")
-
-
 def depth_first(key: jax.Array, rows: int, columns: int) -> Maze:
     """A perfect maze of cells by randomised depth-first search: long winding corridors.
 
@@ -56,9 +51,8 @@ def depth_first(key: jax.Array, rows: int, columns: int) -> Maze:
     not yet seen, or back where there is none; each cell is entered and left once, so 2 S - 2 moves
     end it. It starts in the north-west, the goal is in the south-east.
     """
-    _check_size(rows, columns)
-    size, inside, step = rows * columns, jnp.asarray(_inside(rows, columns)), deltas(columns)
-    step, back = jnp.asarray(step), jnp.asarray(_BACK)
+    size, inside = rows * columns, jnp.asarray(_inside(rows, columns))
+    step, back = jnp.asarray(deltas(columns)), jnp.asarray(_BACK)
 
     def move(carry, chance):
         here, seen, came, exits = carry
@@ -87,7 +81,6 @@ def prim(key: jax.Array, rows: int, columns: int) -> Maze:
 
     It is the lightest tree that joins all cells; start and goal are those of `depth_first`.
     """
-    _check_size(rows, columns)
     size, inside = rows * columns, jnp.asarray(_inside(rows, columns))
     to = jnp.asarray(np.arange(size)[:, None] + deltas(columns))
     # A way has one weight in both directions: that of its east or south one.
@@ -97,7 +90,7 @@ def prim(key: jax.Array, rows: int, columns: int) -> Maze:
     def grow(carry, _):
         seen, exits = carry
         frontier = inside & seen[:, None] & ~seen[to]
-        lightest = jnp.argmin(jnp.where(frontier, weight, 2.0))
+        lightest = jnp.argmin(jnp.where(frontier, weight, 2.0))  # weights are below 1
         cell, action = jnp.divmod(lightest, 4)
         new = to[cell, action]
         bit = jnp.uint8(1) << action.astype(jnp.uint8)
@@ -155,15 +148,10 @@ def generate(
     extra: float = 0.0,
     grid: str = "tiles",
 ) -> Maze:
-    """A random maze of `rows` x `columns` cells.
+    """A random maze of `rows` x `columns` cells; `jax.vmap` over keys gives many in one call.
 
-    Args:
-      key: seeds are data: `jax.vmap` over keys gives many mazes in one compiled call.
-      rows: of cells; static, as `columns`.
-      columns: of cells.
-      method: `depth-first` or `prim`.
-      extra: share of the remaining inner walls that is opened too; above 0 the maze has loops.
-      grid: `tiles` as in the book, or `cells`.
+    `method` is `depth-first` or `prim`, `grid` is `tiles` as in the book, or `cells`; `extra` is
+    the share of the remaining inner walls that is opened too: above 0 the maze has loops.
 
     Raises:
       DataError: the method or the grid is unknown, or the maze has fewer than 2 cells.
@@ -173,6 +161,8 @@ def generate(
             f"got method {method!r} and grid {grid!r}, expected one of {', '.join(_METHODS)} and "
             "tiles or cells"
         )
+    if min(rows, columns) < 1 or rows * columns < 2:
+        raise DataError(f"got a maze of {rows}x{columns} cells, expected at least 2 cells")
     way_key, braid_key = jax.random.split(key)
     maze = _METHODS[method](way_key, rows, columns)
     if extra:
@@ -234,6 +224,7 @@ def solve(maze: Maze) -> jax.Array:
 
     def spread(carry):
         distance, _ = carry
+        # `_FAR` - 1 at most, or adding 1 would overflow.
         nearer = jnp.minimum(distance, jnp.minimum(distance[to].min(-1), _FAR - 1) + 1)
         return nearer, (nearer != distance).any()
 

@@ -31,7 +31,7 @@ def empty(capacity: int, item: Any) -> Memory:
 
 
 def capacity(memory: Memory) -> int:
-    """N."""
+    """N, the places of the ring."""
     return len(jax.tree.leaves(memory.items)[0])
 
 
@@ -75,6 +75,7 @@ def sample_runs(key: jax.Array, memory: Memory, batch_size: int, length: int) ->
     full = capacity(memory)
     begin = jnp.maximum(memory.count - full, 0)
     runs = jnp.maximum(size(memory) - length + 1, 1)
+    # Counted by age, so that no run goes from the newest item on to the oldest one.
     first = begin + jnp.floor(jax.random.uniform(key, (batch_size,)) * runs).astype(jnp.int32)
     places = (first[:, None] + jnp.arange(length)) % full
     return jax.tree.map(lambda ring: ring[places], memory.items)

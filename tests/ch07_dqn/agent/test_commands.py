@@ -135,14 +135,12 @@ def test_the_map_of_a_seed_and_its_solution(capsys):
         commands.show_map(rows=1, columns=1)
 
 
-def test_bench_times_agents_and_the_environment(capsys, monkeypatch):
-    monkeypatch.setattr(commands, "MAZES", 4)
-    with jax.debug_key_reuse(False):  # in the timed walk all episodes start alike
-        commands.bench(CONFIG, "cpu", (1, 2))
+def test_bench_times_the_loop_too(capsys):
+    with jax.debug_key_reuse(False):  # each timed call begins with the same keys
+        commands.COMMANDS["bench"](CONFIG, "cpu", seconds=0.1)
     out = capsys.readouterr().out
-    assert "training, 1 mazes" in out
-    assert "training, 2 mazes" in out
-    assert "random policy, 4 mazes" in out
+    for row in ("training", "inference", "loop"):
+        assert f"\n{row} " in out
 
 
 def test_help_names_every_command(zoo):

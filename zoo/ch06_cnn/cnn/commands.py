@@ -61,19 +61,13 @@ def evaluate(model: Trained, dataset: Dataset, data_dir: Path | None) -> dict[st
         print(f"  {name:<12}{share:.3f}")
     results = {"description": dataset.description, "test_accuracy": float(accuracy)}
     results["test_loss"] = means["loss"]
-    if dataset.source == "real" and model.config.dataset == "cifar10":
-        results |= _official(model, data_dir)
+    real = dataset.source == "real" and dataset.name == "CIFAR-10"
+    if real and (first := cifar10.first_thousand(data_dir)) is not None:
+        accuracy = float((classify(model, first["image"]).argmax(-1) == first["label"]).mean())
+        print(f"accuracy on the first 1,000 official test images: {accuracy:.4f}")
+        results["first_1000_official_accuracy"] = accuracy
     commands.keep(model, results)
     return results
-
-
-def _official(model: Trained, data_dir: Path | None) -> dict[str, float]:
-    first = cifar10.first_thousand(data_dir)
-    if first is None:
-        return {}
-    accuracy = float((classify(model, first["image"]).argmax(-1) == first["label"]).mean())
-    print(f"accuracy on the first 1,000 official test images: {accuracy:.4f}")
-    return {"first_1000_official_accuracy": accuracy}
 
 
 def classify(model: Trained, pictures: np.ndarray) -> np.ndarray:

@@ -80,20 +80,10 @@ RECIPES = {
     "modern": Config(),
     "book": Config(
         recipe="book",
-        batch_norm=False,
-        dropout=0.2,
-        dropout_dense=0.55,
-        pixels="book",
-        shift=0,
-        flip=False,
-        target_on=0.9,
-        target_off=0.1,
-        reduction="sum",
-        shuffle=False,
-        solver="rmsprop",
-        learning_rate=0.001,
-        weight_decay=0.0,
-        epochs=10,
+        **{"batch_norm": False, "dropout": 0.2, "dropout_dense": 0.55},
+        **{"pixels": "book", "shift": 0, "flip": False, "shuffle": False},
+        **{"target_on": 0.9, "target_off": 0.1, "reduction": "sum"},  # its targets sum to 1.8
+        **{"solver": "rmsprop", "learning_rate": 0.001, "weight_decay": 0.0, "epochs": 10},
     ),
 }
 
@@ -124,12 +114,8 @@ def init(key: jax.Array, config: Config) -> Params:
 
 def init_stats(params: Params) -> Stats:
     """Running moments before training: mean 0, variance 1; an empty list without batch norm."""
-    layers = [*params["conv"], params["dense"]]
-    return [
-        {"mean": jnp.zeros_like(layer["bias"]), "var": jnp.ones_like(layer["bias"])}
-        for layer in layers
-        if "scale" in layer
-    ]
+    biases = [layer["bias"] for layer in (*params["conv"], params["dense"]) if "scale" in layer]
+    return [{"mean": jnp.zeros_like(bias), "var": jnp.ones_like(bias)} for bias in biases]
 
 
 def example(config: Config, size: int = 2) -> Batch:
@@ -143,9 +129,8 @@ def scale_pixels(images: jax.Array, pixels: str = "standard") -> jax.Array:
     x = images.astype(jnp.float32) / 255.0
     if pixels == "book":
         return jnp.where(images == 255, 0.999, 0.9 * x + 0.1)
-    mean = jnp.array([0.4914, 0.4822, 0.4465])
-    deviation = jnp.array([0.2470, 0.2435, 0.2616])
-    return (x - mean) / deviation
+    mean = jnp.array([0.4914, 0.4822, 0.4465])  # of CIFAR-10's training images
+    return (x - mean) / jnp.array([0.2470, 0.2435, 0.2616])
 
 
 def augment(key: jax.Array, images: jax.Array, *, shift: int = 4, flip: bool = True) -> jax.Array:
@@ -205,10 +190,10 @@ def apply(
         return x
 
     def drop(key: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
-        dropped = ops.dropout(key, x, rate)
+        dropped = ops.dropout(key, x, rate)  # divides by 1 - rate, which the bug takes back
         return dropped * rate * (1.0 - rate) if dropout_bug and rate else dropped
 
-    for layer, layer_key in zip(params["conv"], keys, strict=False):
+    for layer, layer_key in zip(params["conv"], keys, strict=False):  # the last key is dense's
         x = ops.max_pool2d(ops.conv2d(x, layer["kernel"], padding=1))
         x = drop(layer_key, jax.nn.relu(normalise(layer, x)), dropout)
     x = x.reshape(x.shape[0], -1) @ params["dense"]["kernel"]
@@ -230,15 +215,9 @@ def loss(
 ) -> tuple[jax.Array, tuple[Metrics, Stats]]:
     """Softmax cross-entropy in nats, -sum_c target_c log p_c, per image or summed over the batch.
 
-    Args:
-      params: from `init`.
-      batch: `image`, scaled, [B, 32, 32, 3], and `label`, integers [B].
-      key: as in `apply`, which also gets `stats` and `rates` (its dropout keywords).
-      stats: the running moments.
-      target_on: target for the right class; the book's targets are 0.9 and 0.1, which sum to 1.8.
-      target_off: target for the others.
-      reduction: `mean` or `sum`.
-      **rates: dropout keywords of `apply`.
+    The batch has `image`, scaled, [B, 32, 32, 3], and `label`, integers [B]; the targets are
+    `target_on` for the right class and `target_off` for each other one; `key`, `stats` and `rates`
+    go to `apply`.
 
     Returns:
       The loss and, beside it, the accuracy in [0, 1] and the updated running moments.

@@ -40,11 +40,8 @@ def random(config: Any, count: int) -> fit.Batch:
 def triangle(begin: float, peak: float, top: int, steps: int) -> optax.Schedule:
     """A rate that rises from `begin` to its peak at step `top` (at least 1), and falls to 0."""
     top = max(1, top)
-    parts = [
-        optax.linear_schedule(begin, peak, top),
-        optax.linear_schedule(peak, 0.0, max(1, steps - top)),
-    ]
-    return optax.join_schedules(parts, [top])
+    fall = optax.linear_schedule(peak, 0.0, max(1, steps - top))
+    return optax.join_schedules([optax.linear_schedule(begin, peak, top), fall], [top])
 
 
 def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
@@ -54,17 +51,15 @@ def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
         return solvers.rmsprop(rate)
 
     def kernels(params: model.Params) -> model.Params:
-        return jax.tree.map(lambda a: a.ndim > 1, params)
+        return jax.tree.map(lambda a: a.ndim > 1, params)  # no decay of biases and scales
 
-    return optax.chain(
-        optax.add_decayed_weights(config.weight_decay, mask=kernels),
-        optax.sgd(triangle(0.1 * rate, rate, steps // 5, steps), momentum=0.9, nesterov=True),
-    )
+    decay = optax.add_decayed_weights(config.weight_decay, mask=kernels)
+    schedule = triangle(0.1 * rate, rate, steps // 5, steps)
+    return optax.chain(decay, optax.sgd(schedule, momentum=0.9, nesterov=True))
 
 
 def _rates(config: model.Config) -> dict[str, Any]:
-    names = ("dropout", "dropout_dense", "dropout_bug")
-    return {name: getattr(config, name) for name in names}
+    return {k: getattr(config, k) for k in ("dropout", "dropout_dense", "dropout_bug")}
 
 
 def _test_key(config: model.Config) -> jax.Array | None:
@@ -74,13 +69,8 @@ def _test_key(config: model.Config) -> jax.Array | None:
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     """The loss in training, with augmentation, and in tests."""
-    loss = functools.partial(
-        model.loss,
-        target_on=config.target_on,
-        target_off=config.target_off,
-        reduction=config.reduction,
-        **_rates(config),
-    )
+    kept = {k: getattr(config, k) for k in ("target_on", "target_off", "reduction")}
+    loss = functools.partial(model.loss, **kept, **_rates(config))
 
     def training(params, batch, key, stats):
         augment_key, dropout_key = jax.random.split(key)
@@ -100,10 +90,8 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
     """The class of an image."""
 
     def classify(weights: Weights, inputs: Arrays) -> Arrays:
-        x = model.scale_pixels(inputs["image"], config.pixels)
-        output = model.apply(
-            weights["params"], x, _test_key(config), weights["stats"], **_rates(config)
-        )
+        params, x = weights["params"], model.scale_pixels(inputs["image"], config.pixels)
+        output = model.apply(params, x, _test_key(config), weights["stats"], **_rates(config))
         return {"probabilities": jax.nn.softmax(output.logits)}
 
     image = {"image": jax.ShapeDtypeStruct((32, 32, 3), np.uint8)}
@@ -111,27 +99,24 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
 
 
 def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
-    """Curves, confusion matrix, the ten cats, first filters, sample predictions; of either network.
-
-    Digits have no cats: there the ten are of class 3.
-    """
+    """Curves, confusion matrix, ten cats (or threes), first filters, predictions."""
     from zoo.ch06_cnn import figures
+    from zoo.common import figures as common
 
-    test, classes, caption = dataset.test, dataset.classes, dataset.description
-    probabilities = trained.predict(image=test["image"])["probabilities"]
-    tenth = classes.index("cat") if "cat" in classes else 3
-    ten = np.flatnonzero(test["label"] == tenth)[:10]
-    first = trained.params.get("whiten", trained.params["conv"][0])
+    images, labels = dataset.test["image"], dataset.test["label"]
+    about = dataset.classes, dataset.description
+    probabilities = trained.predict(image=images)["probabilities"]
+    cat = 3  # in CIFAR-10
+    ten = np.flatnonzero(labels == cat)[:10]
+    first = trained.params.get("whiten", trained.params["conv"][0])  # of the speed run, of this one
     drawings = {
-        "confusion": figures.confusion(test["label"], probabilities.argmax(-1), classes, caption),
-        "cats": figures.cats(test["image"][ten], probabilities[ten], classes, caption, label=tenth),
-        "filters": figures.filters(first["kernel"], caption),
-        "predictions": figures.predictions(
-            test["image"][:12], test["label"][:12], probabilities[:12], classes, caption
-        ),
+        "confusion": common.confusion(labels, probabilities.argmax(-1), *about),
+        "cats": figures.cats(images[ten], probabilities[ten], *about, cat),
+        "filters": figures.filters(first["kernel"], dataset.description),
+        "predictions": figures.predictions(images[:12], labels[:12], probabilities[:12], *about),
     }
     if metrics := run.read_metrics(trained.folder):
-        drawings["curves"] = figures.learning_curves(metrics, caption)
+        drawings["curves"] = figures.learning_curves(metrics, dataset.description)
     return drawings
 
 

@@ -20,9 +20,10 @@ def whitening_kernel(images: jax.Array, patch: int = 2, epsilon: float = 5e-4) -
     rows, columns = (size - patch + 1 for size in images.shape[1:3])
     taps = [images[:, i : i + rows, j : j + columns] for i in range(patch) for j in range(patch)]
     patches = jnp.concatenate(taps, axis=-1).reshape(-1, 3 * patch**2)
+    # In full float32: rounded as on a GPU's tensor cores, small eigenvalues would be noise.
     covariance = jnp.dot(patches.T, patches, precision="highest") / len(patches)
     values, vectors = jnp.linalg.eigh(covariance)
-    filters = (vectors / jnp.sqrt(values + epsilon))[:, ::-1]
+    filters = (vectors / jnp.sqrt(values + epsilon))[:, ::-1]  # `eigh` begins with the smallest
     kernel = jnp.concatenate([filters, -filters], axis=1)
     return kernel.reshape(patch, patch, 3, 6 * patch**2)
 

@@ -30,16 +30,14 @@ def load(config: model.Config, data: str, data_dir: Path | None) -> Dataset:
         return cnn.load(config, data, data_dir)
     held = cifar10.load(data=data, data_dir=data_dir, split="holdout")
     test = cifar10.first_thousand(data_dir)
-    if held.source != "real" or test is None:
+    if held.name != "CIFAR-10" or held.source != "real" or test is None:
         raise DataError(
             "split all needs the files of CIFAR-10 and test_batch.first1000.bin or "
             "test_batch.bin: name their folder by --data-dir, or use --split holdout"
         )
     train = {k: np.concatenate([a, held.test[k]]) for k, a in held.train.items()}
-    description = (
-        "CIFAR-10: train on data_batch_1..5 (50,000), test on the first 1,000 official test images"
-    )
-    return held._replace(split="all", description=description, train=train, test=test)
+    about = "train on data_batch_1..5 (50,000), test on the first 1,000 official test images"
+    return held._replace(split="all", description=f"CIFAR-10: {about}", train=train, test=test)
 
 
 def init(key: jax.Array, config: model.Config, data: fit.Batch) -> model.Params:
@@ -53,6 +51,7 @@ def init(key: jax.Array, config: model.Config, data: fit.Batch) -> model.Params:
 
 def prepare(config: model.Config, data: fit.Batch) -> fit.Batch:
     """The data with a random bit for each image, `side`: see `images.alternating_flips`."""
+    # Drawn here and not in the step: an image keeps its side through the run.
     bits = np.random.default_rng(config.seed).integers(0, 2, len(data["label"]), np.uint8)
     return {**data, "side": bits}
 
@@ -74,6 +73,7 @@ def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
         schedule = cnn.triangle(0.2 * peak, peak, round(config.rise * steps), steps)
         return optax.scale_by_learning_rate(schedule)
 
+    # Momentum, its share and the steps of Muon are those of airbench94_muon (Jordan 2024).
     momentum = optax.trace(0.85, nesterov=True)
     muon = optax.contrib.scale_by_muon(
         ns_steps=3, beta=0.6, nesterov=True, weight_dimension_numbers=as_matrices
@@ -119,15 +119,12 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
         return scale_pixels(shown)
 
     def training(params, batch, key, stats):
-        shown = augment(key, batch, stats["step"] // steps)
-        return model.loss_training(
-            params, {**batch, "image": shown}, stats, average=config.average, **kept
-        )
+        batch = {**batch, "image": augment(key, batch, stats["step"] // steps)}
+        return model.loss_training(params, batch, stats, average=config.average, **kept)
 
     def testing(params, batch, key, moments):
-        return model.loss(
-            params, {**batch, "image": scale_pixels(batch["image"])}, None, moments, **kept
-        )
+        batch = {**batch, "image": scale_pixels(batch["image"])}
+        return model.loss(params, batch, None, moments, **kept)
 
     return training, testing
 
@@ -150,9 +147,9 @@ def _predictions(views: str, **options: Any) -> dict[str, Prediction]:
         def logits(view: jax.Array) -> jax.Array:
             return model.apply(weights["params"], scale_pixels(view), weights["stats"], **options)
 
-        return {
-            "probabilities": jax.nn.softmax(jnp.tensordot(shares, jax.lax.map(logits, seen), 1))
-        }
+        # One view after the other: all at once would take as many times the memory.
+        mean = jnp.tensordot(shares, jax.lax.map(logits, seen), 1)
+        return {"probabilities": jax.nn.softmax(mean)}
 
     image = {"image": jax.ShapeDtypeStruct((32, 32, 3), np.uint8)}
     return {"classify": Prediction("the probability of each class", image, classify)}

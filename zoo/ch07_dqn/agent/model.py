@@ -106,38 +106,19 @@ class Config:
     """of the weights, the exploration and the samples"""
 
 
-_MENDED = Config(
-    recipe="mended",
-    rewards="book",
-    network="coordinates",
-    hidden=(128, 128),
-    activation="tanh",
-    optimistic=False,
-    discount=0.95,
-    loss="squared",
-)
+_MEANT = {"rewards": "book", "network": "coordinates", "hidden": (128, 128), "activation": "tanh"}
+_MEANT |= {"optimistic": False, "discount": 0.95, "loss": "squared"}
+_PRINTED = {  # where the program isn't what the text means
+    **{"transposed": True, "spread": False, "limit": 1000, "endless": True},  # its maze
+    **{"hidden": (2, 128, 128), "bias": False, "scaled": False},  # its network
+    **{"epsilon": 0.0, "epsilon_min": 0.0, "choice": "running-maximum"},  # its choice
+    **{"replay": "never", "double": False, "target_every": 1, "crossed_cost": True},  # its updates
+}
 
 RECIPES = {
     "modern": Config(),
-    "mended": _MENDED,
-    "book": dataclasses.replace(
-        _MENDED,
-        recipe="book",
-        transposed=True,
-        spread=False,
-        limit=1000,
-        endless=True,
-        hidden=(2, 128, 128),
-        bias=False,
-        scaled=False,
-        epsilon=0.0,
-        epsilon_min=0.0,
-        choice="running-maximum",
-        replay="never",
-        double=False,
-        target_every=1,
-        crossed_cost=True,
-    ),
+    "mended": Config("mended", **_MEANT),
+    "book": Config("book", **_MEANT | _PRINTED),
 }
 
 
@@ -156,7 +137,7 @@ def init(key: jax.Array, config: Config) -> Params:
     if config.bias:
         layers = [{**layer, "bias": jnp.zeros(layer["kernel"].shape[1])} for layer in layers]
     if config.optimistic:
-        layers[-1]["kernel"] *= 0.01
+        layers[-1]["kernel"] *= 0.01  # 0 is more than any return at -1 a step
     return {"dense": layers}
 
 
@@ -170,13 +151,9 @@ def example(config: Config, size: int = 2) -> Batch:
 
 
 def coordinates(site: jax.Array, width: int, height: int, scaled: bool = True) -> jax.Array:
-    """The book's input for each action at a site: x, y, dx, dy, float32 [..., A, F].
+    """The book's input for each action at a site, int32 [...]: x, y, dx, dy, float32 [..., A, F].
 
-    Args:
-      site: its number, int32 [...].
-      width: columns of the grid.
-      height: its rows.
-      scaled: x and y from -1 to 1, in place of column and row.
+    The grid has `width` columns and `height` rows; scaled, x and y go from -1 to 1.
     """
     y, x = (part.astype(jnp.float32) for part in jnp.divmod(site, width))
     if scaled:
@@ -188,24 +165,17 @@ def coordinates(site: jax.Array, width: int, height: int, scaled: bool = True) -
 
 
 def apply(
-    params: Params,
-    obs: jax.Array,
-    key: jax.Array | None = None,
-    activation: str = "relu",
+    params: Params, obs: jax.Array, key: jax.Array | None = None, activation: str = "relu"
 ) -> jax.Array:
     """Values of all actions, float32 [..., A]; nothing is random, `key` is not used.
 
-    Args:
-      params: from `init`.
-      obs: integers [...] are sites for a network with one input for each; floats [..., A, F] are
-        `coordinates`, which the book's network values one by one (A may be any number of them).
-      key: for the form.
-      activation: `relu` or `tanh`.
+    Observations that are integers [...] are sites, for a network with one input for each; floats
+    [..., A, F] are `coordinates`, which the book's network values one by one (A may be any number).
     """
     first, *rest = params["dense"]
     inputs = len(first["kernel"])
     if jnp.issubdtype(obs.dtype, jnp.integer):
-        x = first["kernel"][obs]  # a one-hot vector times the kernel
+        x = first["kernel"][obs]  # a one-hot vector times the kernel, without the zeros
     elif obs.ndim > 1 and obs.shape[-1] == inputs:
         x = obs @ first["kernel"]
     else:
@@ -235,13 +205,9 @@ def loss(
 ) -> tuple[jax.Array, Metrics]:
     """Mean cost of the errors of the values of the actions taken: squared, or Huber's.
 
-    Args:
-      params: from `init`.
-      batch: `obs` as `apply` takes it, `action`, integers [B], `target`, float32 [B].
-      key: not used.
-      activation: of the network.
-      kind: `squared`, or `huber`: e^2 / 2 up to |e| = 1, then |e| - 1 / 2.
-      errors: of values and targets [B]; the book's are of all pairs.
+    Huber's is e^2 / 2 up to |e| = 1, then |e| - 1 / 2. The batch has `obs` as `apply` takes it,
+    `action`, integers [B], and `target`, float32 [B]; `errors` are of values and targets [B]; the
+    book's are of all pairs. Nothing is random, `key` is not used.
 
     Returns:
       The loss and, beside it, the mean absolute error and the mean value.
@@ -283,13 +249,10 @@ def td_target(
 def n_step_return(
     rewards: jax.Array, terminated: jax.Array, ended: jax.Array, discount: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The rewards of n consecutive steps as one transition, which stops where the episode does.
+    """The rewards [n] of n consecutive steps as one transition, which stops where the episode does.
 
-    Args:
-      rewards: [n].
-      terminated: bool [n], the goal was reached.
-      ended: bool [n], the episode ended, by the goal or the limit.
-      discount: gamma.
+    Bool [n] say where the goal was reached (`terminated`), and where the goal or the limit was
+    (`ended`).
 
     Returns:
       sum_k gamma^k r_k, the discount of what follows (0 after the goal), and which of the n steps
@@ -305,11 +268,7 @@ def n_step_return(
 def choose(values: jax.Array, legal: jax.Array, chance: jax.Array, epsilon: jax.Array) -> jax.Array:
     """Epsilon-greedy: a random legal action with probability `epsilon`, else the best one.
 
-    Args:
-      values: [A].
-      legal: bool [A].
-      chance: two uniform numbers in [0, 1).
-      epsilon: [].
+    `values` are float32 [A], `legal` is bool [A], `chance` two uniform numbers in [0, 1).
     """
     greedy = jnp.argmax(jnp.where(legal, values, -jnp.inf))
     return jnp.where(chance[0] < epsilon, pick_one(legal, chance[1]), greedy)

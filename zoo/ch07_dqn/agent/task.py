@@ -53,9 +53,11 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
     return {"values": Prediction(about, obs, values)}
 
 
-def first_agent(run: train.Run) -> Weights:
-    """The parameters of the first agent of a run."""
-    return {"params": jax.tree.map(lambda a: a[0], run.agents.params)}
+def weights(state: train.Run | fit.State) -> Weights:
+    """The parameters of the first agent of a run, or those that `bench` trains by themselves."""
+    if isinstance(state, fit.State):
+        return {"params": state.params}
+    return {"params": jax.tree.map(lambda a: a[0], state.agents.params)}
 
 
 def greedy(trained: Trained) -> tuple[environment.Params, train.Greedy]:
@@ -124,6 +126,16 @@ def pictures(trained: Trained, dataset: Dataset, agent: int = 0) -> dict[str, An
     return drawings
 
 
+def timings(config: model.Config, weights: Weights) -> dict[str, tuple[Any, tuple[Any, ...], int]]:
+    """The loop of all agents at once, an update after each step; `weights` are not used."""
+    count = config.mazes * config.agents
+
+    def epoch(agents: train.State, params: environment.Params) -> train.State:
+        return train.run_epoch(agents, config, params)[0]
+
+    return {"loop": (epoch, train.make_agents(config, count), count * config.epoch_steps)}
+
+
 TASK = Task(
     name="ch07_dqn",
     model=model,
@@ -137,7 +149,8 @@ TASK = Task(
     pictures=pictures,
     report=report,
     following=("play",),
-    weights=first_agent,
+    timings=timings,
+    weights=weights,
     loop=Loop(train.iterate, train.start, lambda config: config.epoch_steps),
     unit="transitions",
     epoch=32_000,  # 1,000 steps

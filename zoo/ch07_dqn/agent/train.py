@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from zoo.ch07_dqn import book, environment, replay
+from zoo.ch07_dqn import book, environment, loop, replay
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import model
+from zoo.ch07_dqn.agent.model import Config
+from zoo.ch07_dqn.environment import Params
 from zoo.common import device, fit, solvers
 from zoo.common.data import DataError
 
@@ -64,21 +65,19 @@ class Greedy(NamedTuple):
     home: jax.Array  # float32 [], share of the floor from which it reaches the goal
 
 
-def make_optimizer(config: model.Config) -> optax.GradientTransformation:
+def make_optimizer(config: Config) -> optax.GradientTransformation:
     """The solver of the configuration."""
-    solver = solvers.rmsprop if config.solver == "rmsprop" else optax.adam
-    return solver(config.learning_rate)
+    return {"rmsprop": solvers.rmsprop, "adam": optax.adam}[config.solver](config.learning_rate)
 
 
-def make_loss(config: model.Config) -> fit.Loss:
+def make_loss(config: Config) -> fit.Loss:
     """The loss of the configuration."""
+    kept = {"activation": config.activation, "kind": config.loss}
     errors = book.crossed_errors if config.crossed_cost else model.td_error
-    return functools.partial(
-        model.loss, activation=config.activation, kind=config.loss, errors=errors
-    )
+    return functools.partial(model.loss, errors=errors, **kept)
 
 
-def make_params(config: model.Config, seed: jax.Array) -> environment.Params:
+def make_params(config: Config, seed: jax.Array) -> Params:
     """The maze of a seed, with the rewards and starts of the configuration."""
     maze_key, reward_key = jax.random.split(jax.random.key(seed))
     maze = mazes.of_config(maze_key, config)
@@ -89,17 +88,16 @@ def make_params(config: model.Config, seed: jax.Array) -> environment.Params:
     return environment.modern(maze, config.limit, config.spread)
 
 
-def init(key: jax.Array, config: model.Config, params: environment.Params) -> State:
+def init(key: jax.Array, config: Config, params: Params) -> State:
     """An agent that has not moved yet."""
     init_key, reset_key, run_key = jax.random.split(key, 3)
     net = model.init(init_key, config)
-    zero = jnp.int32(0)
-    nothing = Transition(zero, zero, jnp.float32(0), zero, jnp.bool_(False), jnp.bool_(False))
+    zero, no = jnp.int32(0), jnp.bool_(False)
     return State(
         params=net,
-        target=jax.tree.map(jnp.copy, net),
+        target=jax.tree.map(jnp.copy, net),  # one buffer can't be donated twice
         opt_state=make_optimizer(config).init(net),
-        memory=replay.empty(config.capacity, nothing),
+        memory=replay.empty(config.capacity, Transition(zero, zero, zero * 1.0, zero, no, no)),
         place=environment.reset(reset_key, params)[1],
         episodes=zero,
         reached=zero,
@@ -110,7 +108,7 @@ def init(key: jax.Array, config: model.Config, params: environment.Params) -> St
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def make_agents(config: model.Config, count: int) -> tuple[State, environment.Params]:
+def make_agents(config: Config, count: int) -> tuple[State, Params]:
     """So many agents before their first step, with their mazes; each leaf has a leading axis M.
 
     `config.agents` of them in turn are in the same maze.
@@ -118,36 +116,6 @@ def make_agents(config: model.Config, count: int) -> tuple[State, environment.Pa
     Raises:
       DataError: the configuration contradicts itself.
     """
-    _check(config)
-
-    def make(number: jax.Array) -> tuple[State, environment.Params]:
-        params = make_params(config, config.maze_seed + number // config.agents)
-        key = jax.random.fold_in(jax.random.key(config.seed), number)
-        return init(key, config, params), params
-
-    return jax.vmap(make)(jnp.arange(count))
-
-
-def make_mazes(config: model.Config) -> environment.Params:
-    """The maze of each agent of a run; each leaf has a leading axis M."""
-    return make_agents(config, config.mazes * config.agents)[1]
-
-
-def start(config: model.Config, *_: Any) -> Run:
-    """A run of `config.mazes` mazes with `config.agents` agents each, before its first step.
-
-    The mazes follow from the configuration, so no data are used.
-
-    Raises:
-      DataError: as `make_agents`.
-    """
-    count = config.mazes * config.agents
-    lengths = jnp.full((count, config.epochs), -2, jnp.int32)
-    agents, _ = make_agents(config, count)
-    return Run(agents, lengths, jnp.zeros((count, config.epochs)), jnp.int32(0))
-
-
-def _check(config: model.Config) -> None:
     if min(config.mazes, config.agents) < 1:
         raise DataError(
             f"got {config.mazes} mazes and {config.agents} agents in each, expected at least 1"
@@ -158,28 +126,49 @@ def _check(config: model.Config) -> None:
             "the first must be a multiple of the second"
         )
 
+    def make(number: jax.Array) -> tuple[State, Params]:
+        params = make_params(config, config.maze_seed + number // config.agents)
+        key = jax.random.fold_in(jax.random.key(config.seed), number)
+        return init(key, config, params), params
 
-def observe(config: model.Config, site: jax.Array) -> jax.Array:
+    return jax.vmap(make)(jnp.arange(count))
+
+
+def make_mazes(config: Config) -> Params:
+    """The maze of each agent of a run; each leaf has a leading axis M."""
+    return make_agents(config, config.mazes * config.agents)[1]
+
+
+def start(config: Config, *_: Any) -> Run:
+    """A run before its first step; the mazes follow from the configuration, so no data are used.
+
+    Raises:
+      DataError: as `make_agents`.
+    """
+    agents, _ = make_agents(config, config.mazes * config.agents)
+    home = jnp.zeros((len(agents.step), config.epochs))
+    return Run(agents, jnp.full(home.shape, -2, jnp.int32), home, jnp.int32(0))
+
+
+def observe(config: Config, site: jax.Array) -> jax.Array:
     """What the network sees at a site [...]."""
     if config.network == "site":
         return site
     return model.coordinates(site, 2 * config.columns + 1, 2 * config.rows + 1, config.scaled)
 
 
-def q_values(config: model.Config, net: model.Params, site: jax.Array) -> jax.Array:
+def q_values(config: Config, net: model.Params, site: jax.Array) -> jax.Array:
     """The network's values of all actions at a site, [..., A]."""
     return model.apply(net, observe(config, site), activation=config.activation)
 
 
-def _legal(config: model.Config, params: environment.Params, site: jax.Array) -> jax.Array:
+def _legal(config: Config, params: Params, site: jax.Array) -> jax.Array:
     if not config.legal_moves:
         return jnp.ones((*site.shape, model.ACTIONS), bool)
     return mazes.legal(params.maze.exits.reshape(-1)[site])
 
 
-def act(
-    key: jax.Array, state: State, config: model.Config, params: environment.Params
-) -> jax.Array:
+def act(key: jax.Array, state: State, config: Config, params: Params) -> jax.Array:
     """An action for where the agent stands, by the rule of the configuration."""
     site = state.place.site
     values, legal = q_values(config, state.params, site), _legal(config, params, site)
@@ -190,9 +179,7 @@ def act(
     return model.choose(values, legal, chance, jnp.maximum(epsilon, config.epsilon_min))
 
 
-def make_batch(
-    key: jax.Array, state: State, config: model.Config, params: environment.Params
-) -> model.Batch:
+def make_batch(key: jax.Array, state: State, config: Config, params: Params) -> model.Batch:
     """Transitions from memory with their targets, as `model.loss` takes them."""
     if config.replay == "first":
         memories = book.first_memories(state.memory, config.batch_size)
@@ -207,39 +194,37 @@ def make_batch(
     legal = _legal(config, params, following)
     target = jax.vmap(model.td_target)(reward, discount, values, choosing, legal)
     obs, action = observe(config, runs.site[:, 0]), runs.action[:, 0]
-    if config.network == "coordinates":  # only the value of the action taken is needed
+    if config.network == "coordinates":  # one pass each: only that of the action taken is needed
         obs = jnp.take_along_axis(obs, action[:, None, None], 1)
         action = jnp.zeros_like(action)
     return {"obs": obs, "action": action, "target": target}
 
 
 def learn(
-    key: jax.Array, state: State, config: model.Config, params: environment.Params
+    key: jax.Array, state: State, config: Config, params: Params
 ) -> tuple[model.Params, Any, jax.Array]:
     """One update on a batch from memory: parameters, the solver's state, the loss."""
     batch = make_batch(key, state, config, params)
-    loss = jax.value_and_grad(make_loss(config), has_aux=True)
-    (value, _), grads = loss(state.params, batch)
+    (value, _), grads = jax.value_and_grad(make_loss(config), has_aux=True)(state.params, batch)
     updates, opt_state = make_optimizer(config).update(grads, state.opt_state, state.params)
     return optax.apply_updates(state.params, updates), opt_state, value
 
 
-def step(
-    state: State, config: model.Config, params: environment.Params
-) -> tuple[State, dict[str, jax.Array]]:
+def step(state: State, config: Config, params: Params) -> tuple[State, dict[str, jax.Array]]:
     """Act, remember, replay: one step of the environment and, if there is replay, one update.
 
     Returns:
       The state, and of this step the `reward`, the `loss`, and whether the goal was reached
       (`terminated`) or the episode `ended`.
     """
+    # Keys follow from the number of the step: a resumed run draws what the unbroken one would.
     keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
     site = state.place.site
     action = act(keys[0], state, config, params)
     move = environment.step if config.endless else environment.step_and_reset
     _, place, reward, terminated, truncated, info = move(keys[1], state.place, action, params)
     ended = terminated | truncated
-    following = info.get("last", place.site)
+    following = info.get("last", place.site)  # not where the next episode begins
     item = Transition(site, action, reward, following, terminated, ended)
     state = state._replace(
         memory=replay.remember(state.memory, item),
@@ -261,14 +246,15 @@ def step(
     return state._replace(params=net, opt_state=opt_state), info | {"loss": value}
 
 
-def greedy(config: model.Config, net: model.Params, params: environment.Params) -> Greedy:
+def greedy(config: Config, net: model.Params, params: Params) -> Greedy:
     """Follows the policy without exploration, from everywhere."""
     maze, size = params.maze, params.maze.exits.size
     values = q_values(config, net, jnp.arange(size))
     policy = mazes.best_moves(maze, values)
     to = jnp.take_along_axis(mazes.neighbours(maze.exits), policy[:, None], 1)[:, 0]
     to = jnp.where(jnp.arange(size) == maze.goal, maze.goal, to)
-    for _ in range(size.bit_length()):  # after n rounds `to` is where 2^n steps lead
+    # From every site at once: after n rounds `to` is where 2^n steps lead.
+    for _ in range(size.bit_length()):
         to = to[to]
     floor = maze.exits.reshape(-1) != 0
     home = (floor & (to == maze.goal)).sum() / floor.sum()
@@ -276,20 +262,21 @@ def greedy(config: model.Config, net: model.Params, params: environment.Params) 
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def greedy_all(config: model.Config, nets: model.Params, params: environment.Params) -> Greedy:
+def greedy_all(config: Config, nets: model.Params, params: Params) -> Greedy:
     """The greedy policies of several agents; each leaf has a leading axis M."""
     return jax.vmap(functools.partial(greedy, config))(nets, params)
 
 
 @functools.cache
-def _epoch(config: model.Config, count: int) -> jax.stages.Compiled:
+def _epoch(config: Config, count: int) -> jax.stages.Compiled:
     """`run_epoch`, compiled once for each configuration in a process."""
+    # Donated: the agents' memories need not be held twice.
     epoch = device.jit(lambda agents, params: run_epoch(agents, config, params), donate_argnums=0)
     return epoch.lower(*jax.eval_shape(lambda: make_agents(config, count))).compile()
 
 
 def run_epoch(
-    agents: State, config: model.Config, params: environment.Params
+    agents: State, config: Config, params: Params
 ) -> tuple[State, dict[str, jax.Array], Greedy]:
     """`config.epoch_steps` steps of all agents [M], in one scan.
 
@@ -298,8 +285,7 @@ def run_epoch(
       `terminated` at the goal, each [M]; and the agents' `greedy` policies.
     """
     one = len(agents.step) == 1  # without the leading axis a step is faster
-    first = functools.partial(jax.tree.map, lambda a: a[0])
-    own, state = (first(params), first(agents)) if one else (params, agents)
+    own, state = jax.tree.map(lambda a: a[0], (params, agents)) if one else (params, agents)
     move = functools.partial(step, config=config)
     move = move if one else jax.vmap(move)
 
@@ -307,7 +293,7 @@ def run_epoch(
         state, info = jax.lax.scan(
             lambda s, _: move(s, params=own), state, length=config.target_every
         )
-        return state._replace(target=state.params), info
+        return state._replace(target=state.params), info  # no test of the number at each step
 
     state, info = jax.lax.scan(period, state, length=config.epoch_steps // config.target_every)
     agents = jax.tree.map(lambda a: a[None], state) if one else state
@@ -317,7 +303,7 @@ def run_epoch(
     return agents, totals, jax.vmap(functools.partial(greedy, config))(agents.params, params)
 
 
-def iterate(config: model.Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
+def iterate(config: Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
     """Goes on with a run, which stays valid, to its end and reports after each epoch.
 
     The metrics are means over the agents: `loss`, `reward` per step, `at_goal` (share of the
@@ -329,33 +315,24 @@ def iterate(config: model.Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
       DataError: as `make_agents`.
       NonFiniteError: the loss is infinite or not a number.
     """
-    params = make_mazes(config)
+    count, params = len(run.lengths), make_mazes(config)
     began = time.perf_counter()
-    compiled = _epoch(config, len(run.lengths))
+    compiled = _epoch(config, count)
     compile_seconds = time.perf_counter() - began
-    agents, done = jax.tree.map(jnp.copy, run.agents), int(run.step) // config.epoch_steps
-    for number in range(done, config.epochs):
-        began = time.perf_counter()
-        agents, totals, tried = compiled(agents, params)
+
+    def epoch(run: Run) -> tuple[Run, dict[str, jax.Array]]:
+        number = int(run.step) // config.epoch_steps
+        agents, totals, tried = compiled(run.agents, params)
+        lengths = run.lengths.at[:, number].set(tried.walk.length)
+        home = run.home.at[:, number].set(tried.home)
         metrics = {
-            "loss": totals["loss"].mean(),
-            "reward": totals["reward"].mean(),
+            "loss": totals["loss"],
+            "reward": totals["reward"],
             "at_goal": totals["terminated"].sum() / jnp.maximum(totals["ended"].sum(), 1),
-            "solved": (tried.walk.length > 0).mean(),
-            "tiles_solved": tried.home.mean(),
+            "solved": tried.walk.length > 0,
+            "tiles_solved": tried.home,
         }
-        metrics = {name: float(value) for name, value in metrics.items()}
-        if not np.isfinite(metrics["loss"]):
-            raise fit.NonFiniteError(
-                f"the loss is {metrics['loss']} in epoch {number + 1}: try a smaller "
-                "--learning-rate, or rewards of 1 instead of 100 (--rewards modern)"
-            )
-        run = Run(
-            jax.tree.map(jnp.copy, agents),  # the next call overwrites them
-            run.lengths.at[:, number].set(tried.walk.length),
-            run.home.at[:, number].set(tried.home),
-            run.step + config.epoch_steps,
-        )
-        seconds, steps = time.perf_counter() - began, config.epoch_steps * len(run.lengths)
-        yield fit.Progress(run, number + 1, steps, seconds, compile_seconds, metrics)
-        compile_seconds = 0.0
+        return Run(agents, lengths, home, run.step + config.epoch_steps), metrics
+
+    advice = ", or rewards of 1 instead of 100 (--rewards modern)" * (config.rewards == "book")
+    yield from loop.iterate(config, run, epoch, compile_seconds, count, advice)

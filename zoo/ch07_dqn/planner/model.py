@@ -72,10 +72,7 @@ class Config:
     """of the weights, the mazes, the exploration and the samples"""
 
 
-RECIPES = {
-    "modern": Config(),
-    "large": Config(recipe="large", columns=10, rounds=51),
-}
+RECIPES = {"modern": Config(), "large": Config("large", columns=10, rounds=51)}
 
 
 def init(key: jax.Array, config: Config) -> Params:
@@ -86,12 +83,7 @@ def init(key: jax.Array, config: Config) -> Params:
 
 
 def image(exits: jax.Array, goal: jax.Array) -> jax.Array:
-    """What the network sees of mazes of cells, float32 [B, H, W, I].
-
-    Args:
-      exits: uint8 [B, H, W], as in `maze.Maze`.
-      goal: int32 [B].
-    """
+    """What the network sees of mazes of cells, uint8 [B, H, W] and int32 [B]: [B, H, W, I]."""
     batch, height, width = exits.shape
     ways = exits[..., None] >> jnp.arange(ACTIONS, dtype=jnp.uint8) & 1
     target = jax.nn.one_hot(goal, height * width).reshape(batch, height, width, 1)
@@ -104,7 +96,7 @@ def apply(
 ) -> jax.Array:
     """Values of all actions in all cells, float32 [B, H, W, A], of `image`s [B, H, W, I].
 
-    Nothing is random, `key` is not used. Untrained values are all 0.
+    Nothing is random, `key` is not used.
     """
     if x.ndim != 4 or x.shape[-1] != PLANES:
         raise ValueError(
@@ -123,6 +115,7 @@ def apply(
     def again(v: jax.Array, _: None) -> tuple[jax.Array, None]:
         return (look(v) + barred).max(-2), None
 
+    # A scan: the program stays as small for 51 rounds as for 26.
     v, _ = jax.lax.scan(again, jnp.zeros((*x.shape[:3], channels)), length=rounds - 1)
     return look(v)[..., 0]
 
@@ -132,19 +125,14 @@ def loss(
 ) -> tuple[jax.Array, Metrics]:
     """Huber's error of the values of the actions taken, target - Q(s, a), mean over transitions.
 
-    Args:
-      params: from `init`.
-      batch: `exits` and `goal` as `image` takes them; `site` and `action`, integers [B, T];
-        `target`, float32 [B, T]; `weight`, float32 [B, T], 0 for what is no transition.
-      key: not used.
-      rounds: as in `apply`.
+    The batch has `exits` and `goal` as `image` takes them; `site` and `action`, integers [B, T];
+    `target` and `weight`, float32 [B, T], of which the weight is 0 for what is no transition.
     """
     values = apply(params, image(batch["exits"], batch["goal"]), key, rounds)
     values = read(values, batch["site"])
     value = jnp.take_along_axis(values, batch["action"][..., None], -1)[..., 0]
-    error = batch["target"] - value
-    weight = batch["weight"]
-    total = jnp.maximum(weight.sum(), 1.0)
+    error, weight = batch["target"] - value, batch["weight"]
+    total = jnp.maximum(weight.sum(), 1.0)  # a batch may consist of held-out mazes alone
     mean = (weight * optax.losses.huber_loss(error)).sum() / total
     return mean, {"td_error": (weight * jnp.abs(error)).sum() / total}
 

@@ -15,8 +15,7 @@ from zoo.common.data import Dataset
 from zoo.common.task import Arrays, Loop, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
-REPORTED = 1000
-"""So many held-out mazes are walked at the end of training."""
+REPORTED = 1000  # so many held-out mazes are walked at the end of training
 
 
 def load(config: model.Config, source: str, data_dir: Path | None) -> Dataset:

@@ -13,17 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zoo.ch07_dqn import environment, replay
+from zoo.ch07_dqn import environment, loop, replay
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent.model import choose
 from zoo.ch07_dqn.planner import model
 from zoo.common import device, fit
 from zoo.common.data import DataError
 
-HELD_OUT = 16
-"""One of so many mazes is never trained on."""
-TESTED = 200
-"""So many held-out mazes are walked after each epoch."""
+HELD_OUT = 16  # one of so many mazes is never trained on
+TESTED = 200  # so many of those are walked after each epoch
 
 
 class Walk(NamedTuple):
@@ -53,6 +51,7 @@ def held_out(exits: jax.Array) -> jax.Array:
 
     It depends on the maze alone, so a maze that is drawn twice is never on both sides.
     """
+    # A hash with the multipliers of xxHash; NumPy's or Python's own would not run in a step.
     factors = jnp.arange(exits.size, dtype=jnp.uint32) * jnp.uint32(2654435761) + jnp.uint32(97)
     mixed = (exits.reshape(-1).astype(jnp.uint32) * factors).sum(dtype=jnp.uint32)
     mixed = (mixed ^ mixed >> 15) * jnp.uint32(2246822519)
@@ -74,9 +73,9 @@ def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
     Raises:
       DataError: mazes of this size are too few to hold some of them out.
     """
-    kind = model.Config(  # what else is in the configuration need not be compiled again
-        rows=config.rows, columns=config.columns, method=config.method, extra=config.extra
-    )
+    # Whatever else is in the configuration, the drawing need not be compiled again.
+    kind = {name: getattr(config, name) for name in ("rows", "columns", "method", "extra")}
+    kind = model.Config(**kind)
     found, present, begin = [], 0, 0
     while present < count:
         drawn, chosen = jax.tree.map(np.asarray, _draw(kind, begin))
@@ -94,10 +93,9 @@ def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
 def make_optimizer(config: model.Config) -> optax.GradientTransformation:
     """Adam with a rate that rises and falls, on gradients of bounded norm."""
     updates = config.epochs * config.epoch_steps
-    rise = max(1, min(100, updates // 10))
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, rise, max(updates, rise + 1)
-    )
+    rise = max(1, min(100, updates // 10))  # short runs need a shorter one
+    peak, end = config.learning_rate, max(updates, rise + 1)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, peak, rise, end)
     return optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(schedule))
 
 
@@ -105,15 +103,10 @@ def init(key: jax.Array, config: model.Config) -> State:
     """A planner that has seen no maze yet."""
     init_key, run_key = jax.random.split(key)
     params = model.init(init_key, config)
-    steps = config.walk_steps
-    nothing = Walk(
-        jnp.zeros((config.rows, config.columns), jnp.uint8),
-        jnp.int32(0),
-        jnp.zeros(steps + 1, jnp.int32),
-        jnp.zeros(steps, jnp.int32),
-        jnp.zeros(steps, bool),
-        jnp.zeros(steps),
-    )
+    zeros = functools.partial(jnp.zeros, config.walk_steps)
+    maze = jnp.zeros((config.rows, config.columns), jnp.uint8), jnp.int32(0)
+    sites = jnp.zeros(config.walk_steps + 1, jnp.int32)
+    nothing = Walk(*maze, sites, zeros(jnp.int32), zeros(bool), zeros())
     return State(
         params=params,
         target=jax.tree.map(jnp.copy, params),
@@ -141,7 +134,7 @@ def walk(
 
     chances = jax.random.uniform(chance_key, (steps, 2))
     _, (sites, actions, terminated, weight) = jax.lax.scan(move, first, chances)
-    used = weight * ~held_out(maze.exits)
+    used = weight * ~held_out(maze.exits)  # never learnt from, though walked
     sites = jnp.concatenate([first[None], sites])
     return Walk(maze.exits, maze.goal, sites, actions, terminated, used)
 
@@ -188,6 +181,7 @@ def step(state: State, config: model.Config) -> tuple[State, model.Metrics]:
     updates, opt_state = make_optimizer(config).update(grads, state.opt_state)
     params = optax.apply_updates(state.params, updates)
     number = state.step + 1
+    # Its test at each update is nothing beside a walk and two passes of 26 rounds.
     target = optax.periodic_update(params, state.target, number, config.target_every)
     state = State(params, target, opt_state, memory, state.key, number)
     reached = walks.terminated.any(-1).mean()
@@ -213,7 +207,6 @@ def solver(rounds: int) -> Callable[[model.Params, mazes.Maze], environment.Walk
 def solve(params: model.Params, maze: mazes.Maze, rounds: int) -> environment.Walk:
     """Walks through mazes of cells [B, ...] of any size without exploration."""
     values = model.apply(params, model.image(maze.exits, maze.goal), rounds=rounds)
-
     return jax.vmap(environment.walk)(maze, jax.vmap(mazes.best_moves)(maze, values))
 
 
@@ -234,21 +227,8 @@ def iterate(config: model.Config, state: State, *_: Any) -> Iterator[fit.Progres
     """
     began = time.perf_counter()
     compiled, test, maze = _epoch(config), solver(config.rounds), held_out_mazes(config, TESTED)
-    jax.block_until_ready(test(state.params, maze))
+    jax.block_until_ready(test(state.params, maze))  # compiles it, outside the time of an epoch
     compile_seconds = time.perf_counter() - began
-    now = jax.tree.map(jnp.copy, state)
-    for number in range(int(state.step) // config.epoch_steps, config.epochs):
-        began = time.perf_counter()
-        now, metrics = compiled(now)
-        metrics = {name: float(value.mean()) for name, value in metrics.items()}
-        if not np.isfinite(metrics["loss"]):
-            raise fit.NonFiniteError(
-                f"the loss is {metrics['loss']} in epoch {number + 1}: try a smaller "
-                f"--learning-rate than {config.learning_rate:g}"
-            )
-        seconds = time.perf_counter() - began
-        metrics["test_solved"] = float((np.asarray(test(now.params, maze).length) >= 0).mean())
-        kept = jax.tree.map(jnp.copy, now)  # the next call overwrites them
-        steps = config.epoch_steps
-        yield fit.Progress(kept, number + 1, steps, seconds, compile_seconds, metrics)
-        compile_seconds = 0.0
+    for report in loop.iterate(config, state, compiled, compile_seconds):
+        solved = (np.asarray(test(report.state.params, maze).length) >= 0).mean()
+        yield report._replace(metrics=report.metrics | {"test_solved": float(solved)})

@@ -21,6 +21,8 @@ import numpy as np
 
 from zoo.common import ops
 
+from ..vae.model import kl_to_standard_normal, reparameterise  # JAX alone
+
 Params = dict[str, Any]
 Batch = Metrics = dict[str, jax.Array]
 
@@ -68,16 +70,14 @@ def init(key: jax.Array, config: Config) -> Params:
     """Kernels normal with variance 2 / fan in (He et al. 2015), heads 1 / fan in, biases zero."""
     if config.recipe == "dense":
         down = (DIMENSIONS, *config.hidden)
-        into = [*itertools.pairwise(down)]
+        into, width = [*itertools.pairwise(down)], down[-1]
         up = [*itertools.pairwise((config.latents, *reversed(down)))]
-        width = down[-1]
     else:
         if len(config.filters) != 3:
             raise ValueError(f"got {len(config.filters)} widths in filters, expected 3: 32 = 4 * 8")
         maps = (SHAPE[-1], *config.filters)
-        into = [(3, 3, *pair) for pair in itertools.pairwise(maps)]
-        width = SIDE * SIDE * maps[-1]
-        pairs = itertools.pairwise(reversed(maps))
+        into, width = [(3, 3, *pair) for pair in itertools.pairwise(maps)], SIDE**2 * maps[-1]
+        pairs = itertools.pairwise(reversed(maps))  # four channels for each pixel of the next map
         up = [(config.latents, width), *[(3, 3, few, 4 * many) for few, many in pairs]]
     heads = [(width, config.latents)] * 2
     keys = iter(jax.random.split(key, len(into) + len(heads) + len(up)))
@@ -87,7 +87,7 @@ def init(key: jax.Array, config: Config) -> Params:
         return {"kernel": draw(next(keys), shape), "bias": jnp.zeros(shape[-1])}
 
     params = {"encoder": [layer(shape) for shape in into]}
-    params["mean"], params["logvar"] = (layer(shape, 1.0) for shape in heads)
+    params["mean"], params["logvar"] = (layer(shape, 1.0) for shape in heads)  # no ReLU follows
     params["decoder"] = [layer(shape) for shape in up[:-1]] + [layer(up[-1], 0.01)]
     params["decoder"][-1]["bias"] += 0.5  # grey; the small kernel keeps the first images near it
     return params | {"log_scale": jnp.full(SHAPE[-1], math.log(0.1))}
@@ -105,10 +105,9 @@ def scale_pixels(images: jax.Array) -> jax.Array:
 
 
 def _layer(layer: Params, x: jax.Array, stride: int = 1) -> jax.Array:
-    """A convolution if the kernel has rows and columns, else a product."""
     kernel = layer["kernel"]
-    if kernel.ndim == 4:
-        return ops.conv2d(x, kernel, stride=stride, padding=1) + layer["bias"]
+    if kernel.ndim == 4:  # it has rows and columns: a convolution
+        return ops.conv2d(x, kernel, stride=stride, padding=1) + layer["bias"]  # halves at stride 2
     return x.reshape(x.shape[0], -1) @ kernel + layer["bias"]
 
 
@@ -123,26 +122,22 @@ def encode(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and log-variance, each [B, Z], of q(z | x) for scaled images [B, 32, 32, 3]."""
     if x.ndim != 4 or x.shape[1:] != SHAPE:
         raise ValueError(f"images have shape {x.shape}, expected (batch, 32, 32, 3): resize them")
-    x = x - 0.5
+    x = x - 0.5  # about 0 on average, as the initialisation expects
     for layer in params["encoder"]:
         x = jax.nn.relu(_layer(layer, x, stride=2))
     return _layer(params["mean"], x), _layer(params["logvar"], x)
 
 
-def reparameterise(key: jax.Array, mean: jax.Array, logvar: jax.Array) -> jax.Array:
-    """Codes mean + deviation * noise, [B, Z]."""
-    return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape, mean.dtype)
-
-
 def decode(params: Params, z: jax.Array) -> jax.Array:
     """The centres [B, 32, 32, 3] of the pixels' distributions for codes [B, Z]."""
-    x = z
-    for number, layer in enumerate(params["decoder"]):
-        x = _layer(layer, x if number == 0 else jax.nn.relu(x))
+    first, *others = params["decoder"]
+    x = _layer(first, z)
+    for layer in others:
         if layer["kernel"].ndim == 4:
-            x = channels_to_pixels(x)
-        elif number + 1 < len(params["decoder"]) and params["decoder"][-1]["kernel"].ndim == 4:
-            x = x.reshape(x.shape[0], SIDE, SIDE, -1)
+            maps = x if x.ndim == 4 else x.reshape(x.shape[0], SIDE, SIDE, -1)
+            x = channels_to_pixels(_layer(layer, jax.nn.relu(maps)))
+        else:
+            x = _layer(layer, jax.nn.relu(x))
     return x.reshape(x.shape[0], *SHAPE)
 
 
@@ -169,11 +164,6 @@ def log_discretised_logistic(x: jax.Array, location: jax.Array, log_scale: jax.A
     return low + high + jnp.where(inner, jnp.log(-jnp.expm1(-2.0 * half * inverse)), 0.0)
 
 
-def kl_to_standard_normal(mean: jax.Array, logvar: jax.Array) -> jax.Array:
-    """KL(N(mean, exp(logvar)) || N(0, 1)) in nats, summed over the last axis."""
-    return 0.5 * jnp.sum(jnp.exp(logvar) + mean**2 - 1.0 - logvar, axis=-1)
-
-
 def loss(params: Params, batch: Batch, key: jax.Array | None = None) -> tuple[jax.Array, Metrics]:
     """The negative ELBO in nats per image for `image`, scaled, [B, 32, 32, 3].
 
@@ -192,4 +182,5 @@ def loss(params: Params, batch: Batch, key: jax.Array | None = None) -> tuple[ja
 def sample(params: Params, key: jax.Array, count: int) -> jax.Array:
     """Images [count, 32, 32, 3] in [0, 1]: the centres for codes drawn from the prior."""
     latents = params["mean"]["bias"].shape[0]
-    return jnp.clip(decode(params, jax.random.normal(key, (count, latents))), 0.0, 1.0)
+    drawn = decode(params, jax.random.normal(key, (count, latents)))
+    return jnp.clip(drawn, 0.0, 1.0)  # a centre may lie beyond black or white

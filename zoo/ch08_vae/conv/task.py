@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from zoo.ch08_vae.conv import model
-from zoo.ch08_vae.vae.task import content_key, make_schedule
-from zoo.common import fit, run
+from zoo.ch08_vae.vae.task import code_predictions, content_key, first_pictures, make_schedule
+from zoo.common import fit
 from zoo.common.data import Dataset, cifar10
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
@@ -55,33 +55,14 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
     def decode(weights: Weights, inputs: Arrays) -> Arrays:
         return {"image": jnp.clip(model.decode(weights["params"], inputs["code"]), 0.0, 1.0)}
 
-    def reconstruct(weights: Weights, inputs: Arrays) -> Arrays:
-        return decode(weights, {"code": encode(weights, inputs)["mean"]})
-
-    image = {"image": jax.ShapeDtypeStruct(model.SHAPE, np.uint8)}
-    code = {"code": jax.ShapeDtypeStruct((config.latents,), np.float32)}
-    return {
-        "reconstruct": Prediction("an image through its code", image, reconstruct),
-        "encode": Prediction("mean and log-variance of an image's code", image, encode),
-        "decode": Prediction("the image of a code", code, decode),
-    }
+    return code_predictions(encode, decode, model.SHAPE, config.latents)
 
 
 def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     """Curves, reconstructions and samples."""
-    from zoo.common import figures
-
-    images, caption = dataset.test["image"][:10], dataset.description
-    back = trained.predict(image=images)["image"]
-    drawn = model.sample(trained.params, jax.random.key(trained.config.seed), 100)
-    drawings = {
-        "reconstructions": figures.strips({"input": images, "output": back}, caption=caption),
-        "samples": figures.mosaic(np.asarray(drawn), 10, "drawn from the prior", caption),
-    }
-    if metrics := run.read_metrics(trained.folder):
-        panels = {"bits_per_dim": "bits per dimension"}
-        drawings["curves"] = figures.training_curves(metrics, panels, caption)
-    return drawings
+    drawn = np.asarray(model.sample(trained.params, jax.random.key(trained.config.seed), 100))
+    images, panels = dataset.test["image"][:10], {"bits_per_dim": "bits per dimension"}
+    return first_pictures(trained, images, drawn, panels, dataset.description)
 
 
 TASK = Task(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,24 +38,26 @@ def evaluate(
         binarise: draw pixels black and white first; by default as the model was trained. Only then
             is the NLL one of a probability, to be compared with published ones
     """
+    from rich.progress import track
+
     if min(samples, images, k) < 1:
         raise DataError(f"got samples {samples}, images {images}, k {k}: each must be at least 1")
     model = trained.choose(TASK, trained_model)
     dataset = commands.dataset_of(model, trained_model.data_dir)
+    config, test = model.config, dataset.test["image"]
     if binarise is not None:
-        model = dataclasses.replace(
-            model, config=dataclasses.replace(model.config, binarise=binarise)
-        )
-    test, config = dataset.test["image"], model.config
+        config = dataclasses.replace(config, binarise=binarise)
+        model = dataclasses.replace(model, config=config)
     results: dict[str, Any] = likelihood.bounds(model, test)
     active = likelihood.active_units(model, test)
     results["active_units"] = int(active.sum())
     few = test[:images]
     for name, count in ((f"iwae_{k}", k), ("log_likelihood", samples)):
-        track = functools.partial(_track, f"{name.replace('_', ' ')}, {count:,} samples")
-        values = likelihood.log_likelihoods(config, model.params, few, count, track=track)
+        label = f"{name.replace('_', ' ')}, {count:,} samples"
+        shown = functools.partial(track, description=label, transient=True)
+        values = likelihood.log_likelihoods(model, few, count, shown)
         results[name] = float(values.mean())
-        results[f"{name}_error"] = float(values.std() / np.sqrt(len(values)))
+        results[f"{name}_error"] = float(values.std() / np.sqrt(len(values)))  # over the images
     results |= {"images": len(few), "samples": samples, "binarised": config.binarise}
     results |= {"observation": config.observation, "description": dataset.description}
     _report(results, k, len(test), len(active))
@@ -65,25 +66,18 @@ def evaluate(
 
 def _report(results: dict[str, Any], k: int, images: int, latents: int) -> None:
     kind = "black and white" if results["binarised"] else "grey, so not comparable with published"
-    bound, bound_error = results[f"iwae_{k}"], results[f"iwae_{k}_error"]
-    nll, nll_error = -results["log_likelihood"], results["log_likelihood_error"]
-    printed = results["printed_kl"]
     print(f"nats per image, {images:,} test images, pixels {kind}:")
     print(f"  -log p(x | z)    {results['reconstruction']:8.2f}")
-    print(f"  KL               {results['kl']:8.2f}  (as the book prints it {printed:.2f})")
+    printed = f"(as the book prints it {results['printed_kl']:.2f})"
+    print(f"  KL               {results['kl']:8.2f}  {printed}")
     print(f"  ELBO             {results['elbo']:8.2f}")
     print(f"the first {results['images']:,} of them, with standard errors:")
-    print(f"  IWAE bound k={k:<4}{bound:8.2f} ± {bound_error:.2f}")
-    print(f"  NLL              {nll:8.2f} ± {nll_error:.2f}  ({results['samples']:,} samples)")
+    print(f"  IWAE bound k={k:<4}{results[f'iwae_{k}']:8.2f} ± {results[f'iwae_{k}_error']:.2f}")
+    nll, error = -results["log_likelihood"], results["log_likelihood_error"]
+    print(f"  NLL              {nll:8.2f} ± {error:.2f}  ({results['samples']:,} samples)")
     print(f"active units: {results['active_units']} of {latents}")
     if results["observation"] == "squared":
         print("squared errors leave out a constant: add 784/2 log(pi) = 448.7 to each -log p")
-
-
-def _track(label: str, batches: Iterable[int]) -> Iterator[int]:
-    from rich.progress import track
-
-    yield from track(batches, label, transient=True)
 
 
 def sample(trained_model: cli.TrainedModel, count: int = 100, seed: int = 0) -> None:
@@ -100,9 +94,12 @@ def sample(trained_model: cli.TrainedModel, count: int = 100, seed: int = 0) -> 
         raise DataError(f"got {count} digits to draw, expected at least 1: use --count 100")
     model = trained.choose(TASK, trained_model)
     drawn = latent.sample(model.config, model.params, jax.random.key(seed), count)
-    columns = max(1, round(np.sqrt(count)))
-    caption = model.about["data"]["description"]
-    commands.save(model, "sample", figures.mosaic(drawn, columns, "drawn from the prior", caption))
+    columns, title = max(1, round(np.sqrt(count))), "drawn from the prior"
+    commands.save(model, "sample", figures.mosaic(drawn, columns, title, _data(model)))
+
+
+def _data(model: Trained) -> str:
+    return model.about["data"]["description"]
 
 
 def reconstruct(
@@ -125,8 +122,7 @@ def reconstruct(
         given = commands.dataset_of(model, trained_model.data_dir).test["image"][:count]
     given = np.stack(given)
     rows = {"input": given, "output": model.predict(image=given)["image"]}
-    caption = model.about["data"]["description"]
-    commands.save(model, "reconstruct", figures.strips(rows, caption=caption))
+    commands.save(model, "reconstruct", figures.strips(rows, caption=_data(model)))
 
 
 def interpolate(
@@ -147,15 +143,14 @@ def interpolate(
     model = trained.choose(TASK, trained_model)
     pair = np.stack([_digit(name, model, trained_model.data_dir) for name in (a, b)])
     between = latent.interpolate(model.config, model.params, pair, steps)
-    row = np.concatenate([pair[:1] / 255, between, pair[1:] / 255])
+    row = np.concatenate([pair[:1] / 255, between, pair[1:] / 255])  # all in [0, 1]
     title = "at the ends the two images, between them the decoder's"
-    rows = {f"{Path(a).stem} to {Path(b).stem}": row}
-    caption = model.about["data"]["description"]
-    commands.save(model, "interpolate", figures.strips(rows, title, caption))
+    start, end = (f"image {name}" if name.isdigit() else Path(name).stem for name in (a, b))
+    rows = {f"{start}\nto {end}": row}
+    commands.save(model, "interpolate", figures.strips(rows, title, _data(model)))
 
 
 def _digit(name: str, model: Trained, data_dir: Path | None) -> np.ndarray:
-    """A test image by its number, or a picture file."""
     if not name.isdigit():
         return images.read_digit(Path(name))[0]
     test = model.dataset(data_dir).test["image"]
@@ -164,9 +159,5 @@ def _digit(name: str, model: Trained, data_dir: Path | None) -> np.ndarray:
     return test[int(name)]
 
 
-COMMANDS = commands.make(TASK) | {
-    "evaluate": evaluate,
-    "sample": sample,
-    "reconstruct": reconstruct,
-    "interpolate": interpolate,
-}
+COMMANDS = commands.make(TASK) | {"evaluate": evaluate, "sample": sample}
+COMMANDS |= {"reconstruct": reconstruct, "interpolate": interpolate}

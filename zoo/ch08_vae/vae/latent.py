@@ -28,7 +28,7 @@ def encode(config: model.Config, params: Params, images: Any) -> tuple[jax.Array
 def decode(config: model.Config, params: Params, codes: jax.Array) -> jax.Array:
     """The images of codes [..., Z], the book's scaling undone."""
     grey = jax.nn.sigmoid(model.decode(params, codes, **layers(config)))
-    if config.pixels == "book":
+    if config.pixels == "book":  # a sigmoid reaches below 0.1 and above 0.999
         grey = jnp.clip((grey - 0.1) / 0.9, 0.0, 1.0)
     return grey.reshape(*codes.shape[:-1], 28, 28)
 
@@ -48,19 +48,12 @@ def interpolate(
 
 
 def traverse(
-    config: model.Config,
-    params: Params,
-    image: np.ndarray,
-    units: np.ndarray,
-    steps: int = 9,
-    reach: float = 2.5,
+    config: model.Config, params: Params, image: np.ndarray, units: np.ndarray
 ) -> np.ndarray:
-    """[U, steps, 28, 28]: each of the U `units` goes from -reach to reach, the others stay."""
+    """[U, 9, 28, 28]: each of the U `units` goes from -2.5 to 2.5 deviations, the others stay."""
     code = encode(config, params, image[None])[0]
-    values = jnp.linspace(-reach, reach, steps)
-    codes = jnp.tile(code, (len(units), steps, 1))
-    for row, unit in enumerate(units):
-        codes = codes.at[row, :, unit].set(values)
+    codes = jnp.tile(code, (len(units), 9, 1))
+    codes = codes.at[np.arange(len(units)), :, units].set(jnp.linspace(-2.5, 2.5, 9))
     return np.asarray(decode(config, params, codes))
 
 
@@ -76,6 +69,8 @@ def manifold(config: model.Config, params: Params, size: int = 20) -> np.ndarray
     if config.latents != 2:
         raise ValueError(f"the model has {config.latents} latents, expected 2: train --latents 2")
     quantiles = jax.scipy.stats.norm.ppf((jnp.arange(size) + 0.5) / size)
-    right, up = jnp.meshgrid(quantiles, quantiles[::-1])
+    right, up = jnp.meshgrid(
+        quantiles, quantiles[::-1]
+    )  # rows of pictures go down, the second unit up
     codes = jnp.stack([right, up], axis=-1).reshape(-1, 2)
     return np.asarray(decode(config, params, codes))

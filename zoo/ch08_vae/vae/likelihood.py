@@ -11,7 +11,7 @@ from zoo.ch08_vae.vae.task import binarise, losses, options
 from zoo.common import device, fit
 from zoo.common.trained import Trained
 
-BATCH = 100
+BATCH, CHUNK = 100, 50  # images and codes that are in memory at a time
 ACTIVE = 0.01  # variance over the images of a unit's mean code (IWAE paper, section 5)
 
 
@@ -20,13 +20,9 @@ def bounds(trained: Trained, images: np.ndarray) -> dict[str, float]:
     evaluate = fit.make_evaluate(losses(trained.config, 1)[1], BATCH)
     means = evaluate(trained.weights, {"image": images})
     mean, logvar = latent.encode(trained.config, trained.params, images)
-    printed = model.kl_to_standard_normal(mean, 0.5 * logvar).mean()
-    return {
-        "reconstruction": means["reconstruction"],
-        "kl": means["kl"],
-        "printed_kl": float(printed),
-        "elbo": -means["loss"],
-    }
+    printed = float(model.kl_to_standard_normal(mean, 0.5 * logvar).mean())
+    parts = {name: means[name] for name in ("reconstruction", "kl")}
+    return {**parts, "printed_kl": printed, "elbo": -means["loss"]}
 
 
 def active_units(trained: Trained, images: np.ndarray) -> np.ndarray:
@@ -36,31 +32,26 @@ def active_units(trained: Trained, images: np.ndarray) -> np.ndarray:
 
 
 def log_likelihoods(
-    config: model.Config,
-    params: model.Params,
+    trained: Trained,
     images: np.ndarray,
     samples: int,
-    chunk: int = 50,
     track: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> np.ndarray:
-    """Estimates log p(x) of each image by `samples` importance samples, nats [N].
+    """Estimates log p(x) of each of the uint8 images [N, 28, 28] by `samples` codes, nats [N].
 
-    Args:
-      config: of the model; with `binarise` each image is drawn black and white once.
-      params: of the model.
-      images: uint8 [N, 28, 28].
-      samples: for each image; the IWAE bound of so many.
-      chunk: how many are in memory at a time.
-      track: shows progress over the batches.
+    With `config.binarise` each image is drawn black and white once. `track` shows progress.
     """
-    chunk = max(c for c in range(1, min(chunk, samples) + 1) if samples % c == 0)
+    config = trained.config
+    chunk = max(
+        c for c in range(1, min(CHUNK, samples) + 1) if not samples % c
+    )  # chunks of one size
 
     def one(images: jax.Array, key: jax.Array) -> jax.Array:
         pixel_key, code_key = jax.random.split(key)
         x = binarise(config, images, pixel_key)
-        return model.log_likelihood(params, x, code_key, samples, chunk, **options(config))
+        return model.log_likelihood(trained.params, x, code_key, samples, chunk, **options(config))
 
-    compiled = device.jit(one)
+    compiled = device.jit(one)  # once for all batches
     size = min(BATCH, len(images))
     keys = jax.random.split(jax.random.key(config.seed), -(-len(images) // size))
     parts = []

@@ -26,12 +26,12 @@ Batch = Metrics = dict[str, jax.Array]
 Function = Callable[..., jax.Array]
 
 PIXELS = 28 * 28
-LOG_2PI = float(np.log(2.0 * np.pi))
+LOG_2PI = float(np.log(2.0 * np.pi))  # a number of Python's, so that float32 stays float32
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train` can be asked for."""
+    """The model and its training."""
 
     recipe: Literal["modern", "book", "iwae"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
@@ -85,15 +85,15 @@ RECIPES = {
         recipe="book",
         hidden=(256, 128),
         latents=8,
-        bias=False,
+        bias=False,  # 470,016 weights in all
         observation="squared",
         pixels="book",
         kl_as_printed=True,
         reduction="sum",
-        solver="gorgonia",
+        solver="gorgonia",  # divides the gradient of that sum by the batch size
         schedule="constant",
         learning_rate=0.01,
-        shuffle=False,
+        shuffle=False,  # its program reads the images in the order of the file
         epochs=100,
     ),
     "iwae": Config(
@@ -104,9 +104,9 @@ RECIPES = {
         binarise=True,
         importance_weighted=True,
         samples=5,
-        adam_epsilon=1e-4,
+        adam_epsilon=1e-4,  # as in section 5 of the paper
         learning_rate=1e-3,
-        epochs=160,
+        epochs=160,  # the paper's 3,280 need its stages: --schedule iwae
         batch_size=20,
     ),
 }
@@ -131,13 +131,8 @@ def init(key: jax.Array, config: Config) -> Params:
     if config.bias:
         for layer in layers:
             layer["bias"] = jnp.zeros(layer["kernel"].shape[1])
-    depth = len(config.hidden)
-    return {
-        "encoder": layers[:depth],
-        "mean": layers[depth],
-        "logvar": layers[depth + 1],
-        "decoder": layers[depth + 2 :],
-    }
+    encoder, (mean, logvar, *decoder) = layers[: len(down) - 1], layers[len(down) - 1 :]
+    return {"encoder": encoder, "mean": mean, "logvar": logvar, "decoder": decoder}
 
 
 def example(config: Config, size: int = 2) -> Batch:
@@ -150,6 +145,7 @@ def scale_pixels(images: jax.Array, pixels: str = "unit") -> jax.Array:
     """uint8 images [B, 28, 28] as float32 [B, D], in one of the ways of `Config.pixels`."""
     x = images.reshape(images.shape[0], -1)  # len() would fail on an export's symbolic batch
     grey = x.astype(jnp.float32) / 255.0
+    # The book's program keeps clear of 0 and 1, as a sigmoid does.
     return jnp.where(x == 255, 0.999, 0.9 * grey + 0.1) if pixels == "book" else grey
 
 
@@ -205,7 +201,7 @@ def apply(
 
 def bernoulli(logits: jax.Array, x: jax.Array) -> jax.Array:
     """Of Bernoulli pixels, log p(x | z) = sum_d x log p + (1 - x) log(1 - p) in nats, [...]."""
-    return jnp.sum(x * logits - jax.nn.softplus(logits), axis=-1)
+    return jnp.sum(x * logits - jax.nn.softplus(logits), axis=-1)  # no logarithm of a rounded 0
 
 
 def squared(logits: jax.Array, x: jax.Array) -> jax.Array:
@@ -224,57 +220,48 @@ def kl_to_standard_normal(mean: jax.Array, logvar: jax.Array) -> jax.Array:
     return 0.5 * jnp.sum(jnp.exp(logvar) + mean**2 - 1.0 - logvar, axis=-1)
 
 
+def _one_pass(
+    params: Params,
+    x: jax.Array,
+    key: jax.Array | None,
+    k: int,
+    observation: Function = bernoulli,
+    activation: Function = jax.nn.relu,
+) -> tuple[jax.Array, ...]:
+    """Mean, log-variance, k codes for each image, and log p(x | z), [k, B]."""
+    mean, logvar = encode(params, x, activation=activation)
+    z = mean[None] if key is None else reparameterise(key, mean, logvar, (k,))
+    return mean, logvar, z, observation(decode(params, z, activation=activation), x)
+
+
 def _importance(mean: jax.Array, logvar: jax.Array, z: jax.Array, log_px: jax.Array) -> jax.Array:
-    """Log-weights, log p(x, z) - log q(z | x), [k, B]."""
-    zero = jnp.zeros_like(mean)
+    zero = jnp.zeros_like(mean)  # the prior's mean and log-variance
     return log_px + log_normal(z, zero, zero) - log_normal(z, mean, logvar)
 
 
 def log_weights(
-    params: Params,
-    x: jax.Array,
-    key: jax.Array,
-    k: int,
-    *,
-    observation: Function = bernoulli,
-    activation: Function = jax.nn.relu,
+    params: Params, x: jax.Array, key: jax.Array, k: int, **options: Function
 ) -> jax.Array:
     """Log importance weights, log p(x, z) - log q(z | x) in nats, [k, B], z drawn from q(z | x).
 
-    Args:
-      params: from `init`.
-      x: images [B, D].
-      key: of the codes.
-      k: how many codes for each image.
-      observation: log p(x | z) as a function of the decoder's output [k, B, D] and of `x`.
-      activation: behind each hidden layer.
+    The options are `activation`, behind each hidden layer, and `observation`, log p(x | z) as a
+    function of the decoder's output [k, B, D] and the images `x` [B, D], such as `bernoulli`.
     """
-    mean, logvar = encode(params, x, activation=activation)
-    z = reparameterise(key, mean, logvar, (k,))
-    log_px = observation(decode(params, z, activation=activation), x)
-    return _importance(mean, logvar, z, log_px)
+    return _importance(*_one_pass(params, x, key, k, **options))
 
 
 def elbo(
-    params: Params,
-    x: jax.Array,
-    key: jax.Array | None = None,
-    *,
-    observation: Function = bernoulli,
-    activation: Function = jax.nn.relu,
+    params: Params, x: jax.Array, key: jax.Array | None = None, **options: Function
 ) -> jax.Array:
     """E_q[log p(x | z)] by one code, less the exact KL: at most log p(x) on average; nats, [B]."""
-    logits, mean, logvar = apply(params, x, key, activation=activation)
-    return observation(logits, x) - kl_to_standard_normal(mean, logvar)
+    mean, logvar, _, log_px = _one_pass(params, x, key, 1, **options)
+    return log_px[0] - kl_to_standard_normal(mean, logvar)
 
 
 def iwae_bound(
     params: Params, x: jax.Array, key: jax.Array, k: int, **options: Function
 ) -> jax.Array:
-    """The log of the mean of k importance weights, nats, [B]: rises with k towards log p(x).
-
-    `options` are those of `log_weights`.
-    """
+    """The log of the mean of k `log_weights`, nats, [B]: rises with k towards log p(x)."""
     return jax.nn.logsumexp(log_weights(params, x, key, k, **options), axis=0) - jnp.log(k)
 
 
@@ -286,7 +273,7 @@ def log_likelihood(
     chunk: int = 50,
     **options: Function,
 ) -> jax.Array:
-    """Estimates log p(x) in nats, [B]: `iwae_bound` of `samples`, in memory for `chunk` codes.
+    """Estimates log p(x) in nats, [B]: `iwae_bound` of `samples`, `chunk` codes at a time.
 
     Raises:
       ValueError: the samples are no multiple of the chunk.
@@ -297,13 +284,14 @@ def log_likelihood(
             f"ask for {chunk * max(1, round(samples / max(chunk, 1)))}"
         )
 
+    # Weights are about e^-100, which float32 lacks: their sum is kept as a logarithm.
     def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
         weights = log_weights(params, x, key, chunk, **options)
         return jnp.logaddexp(total, jax.nn.logsumexp(weights, axis=0)), None
 
     keys = jax.random.split(key, samples // chunk)
     total, _ = jax.lax.scan(add, jnp.full(len(x), -jnp.inf, x.dtype), keys)
-    return total - jnp.log(samples)
+    return total - jnp.log(samples)  # the sum becomes a mean
 
 
 def loss(
@@ -316,36 +304,24 @@ def loss(
     beta: float = 1.0,
     kl_as_printed: bool = False,
     reduction: str = "mean",
-    observation: Function = bernoulli,
-    activation: Function = jax.nn.relu,
+    **options: Function,
 ) -> tuple[jax.Array, Metrics]:
-    """The negative ELBO or IWAE bound in nats, per image or summed over the batch.
+    """The negative ELBO or IWAE bound in nats for `image`, scaled, [B, D].
 
-    Args:
-      params: from `init`.
-      batch: `image`, scaled, [B, D].
-      key: of the codes; without one the code is the mean and the bound the ELBO's formula.
-      importance_weighted: the IWAE bound of `samples` codes in place of their mean ELBO; with one
-        code the two are the same in expectation, and the ELBO is taken, whose KL is exact.
-      samples: codes for each image.
-      beta: weight of the KL in the ELBO.
-      kl_as_printed: the book's KL, which takes half the log-variance for the whole.
-      reduction: `mean` or `sum`.
-      observation: as in `log_weights`.
-      activation: behind each hidden layer.
+    The keywords are fields of `Config`, `options` those of `log_weights`. Without a key the code is
+    the mean, and the ELBO's formula is taken; so it is for an IWAE bound of one sample, which is
+    the ELBO in expectation, but noisier.
 
     Returns:
       The loss and, beside it, means over the batch of -log p(x | z) and of the true KL.
     """
-    x = batch["image"]
-    mean, logvar = encode(params, x, activation=activation)
-    z = mean[None] if key is None else reparameterise(key, mean, logvar, (samples,))
-    log_px = observation(decode(params, z, activation=activation), x)
+    mean, logvar, z, log_px = _one_pass(params, batch["image"], key, samples, **options)
     reconstruction, kl = -log_px.mean(0), kl_to_standard_normal(mean, logvar)
     if importance_weighted and samples > 1 and key is not None:
         weights = _importance(mean, logvar, z, log_px)
         value = jnp.log(samples) - jax.nn.logsumexp(weights, axis=0)
     else:
+        # The slip: the book's layer gives half the log-variance, its KL takes that for the whole.
         penalty = kl_to_standard_normal(mean, 0.5 * logvar) if kl_as_printed else kl
         value = reconstruction + beta * penalty
     metrics = {"reconstruction": reconstruction.mean(), "kl": kl.mean()}

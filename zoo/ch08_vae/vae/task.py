@@ -21,7 +21,8 @@ PANELS = {
     "reconstruction": "−log p(x | z) (nats)",
     "kl": "KL (nats)",
 }
-PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
+PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))  # of digits that are walked between
+Function = Callable[[Weights, Arrays], Arrays]
 _OBSERVATIONS = {"bernoulli": model.bernoulli, "squared": model.squared}
 _STAGES = 3 ** np.arange(8)  # in passes over the data, 3,280 in all (IWAE paper, section 5)
 
@@ -43,7 +44,7 @@ def make_schedule(name: str, learning_rate: float, steps: int) -> optax.Schedule
     rate * 10^(-i / 7) during 3^i of every 3,280 updates, i = 0 to 7.
     """
     if name == "cosine":
-        rise = max(1, min(steps // 10, 500))
+        rise = max(1, min(steps // 10, 500))  # a tenth of a short run, at least one update
         return optax.warmup_cosine_decay_schedule(
             0.1 * learning_rate, learning_rate, rise, max(steps, rise + 1)
         )
@@ -56,12 +57,10 @@ def make_schedule(name: str, learning_rate: float, steps: int) -> optax.Schedule
 
 def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
     """Adam, or the book's."""
+    rate = config.learning_rate
     if config.solver == "gorgonia":
-        return solvers.adam(
-            config.learning_rate, batch=config.batch_size, doubled=config.adam_doubled
-        )
-    schedule = make_schedule(config.schedule, config.learning_rate, steps)
-    return optax.adam(schedule, eps=config.adam_epsilon)
+        return solvers.adam(rate, batch=config.batch_size, doubled=config.adam_doubled)
+    return optax.adam(make_schedule(config.schedule, rate, steps), eps=config.adam_epsilon)
 
 
 def options(config: model.Config) -> dict[str, Callable[..., jax.Array]]:
@@ -77,34 +76,30 @@ def binarise(config: model.Config, images: jax.Array, key: jax.Array) -> jax.Arr
 
 def content_key(seed: int, images: jax.Array) -> jax.Array:
     """A key made of the seed and the images: a test's noise, the same whenever it is repeated."""
-    return jax.random.fold_in(jax.random.key(seed), images.astype(jnp.uint32).sum())
+    content = images.astype(jnp.uint32).sum()  # wraps around; it only has to differ
+    return jax.random.fold_in(jax.random.key(seed), content)
 
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     """The recipe's loss, and in tests the negative ELBO with the true KL and one code an image."""
-    loss = functools.partial(model.loss, **options(config))
+    names = ("importance_weighted", "samples", "beta", "kl_as_printed", "reduction")
+    own = {name: getattr(config, name) for name in names}
+
+    def loss(params, batch, key, **how):
+        pixel_key, code_key = jax.random.split(key)  # grey pixels have the codes of drawn ones
+        image = binarise(config, batch["image"], pixel_key)
+        return model.loss(params, {"image": image}, code_key, **how, **options(config))
 
     def training(params, batch, key):
-        pixel_key, code_key = jax.random.split(key)
-        return loss(
-            params,
-            {"image": binarise(config, batch["image"], pixel_key)},
-            code_key,
-            importance_weighted=config.importance_weighted,
-            samples=config.samples,
-            beta=config.beta,
-            kl_as_printed=config.kl_as_printed,
-            reduction=config.reduction,
-        )
+        return loss(params, batch, key, **own)
 
-    def testing(params, batch, key):
-        pixel_key, code_key = jax.random.split(content_key(config.seed, batch["image"]))
-        return loss(params, {"image": binarise(config, batch["image"], pixel_key)}, code_key)
+    def testing(params, batch, key):  # the key is None: a test must come out the same again
+        return loss(params, batch, content_key(config.seed, batch["image"]))
 
     return training, testing
 
 
-@functools.cache
+@functools.cache  # the same functions for the same configuration, so that each is compiled once
 def predictions(config: model.Config) -> dict[str, Prediction]:
     """Codes of images, images of codes, and both after one another."""
 
@@ -115,16 +110,23 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
     def decode(weights: Weights, inputs: Arrays) -> Arrays:
         return {"image": latent.decode(config, weights["params"], inputs["code"])}
 
-    def reconstruct(weights: Weights, inputs: Arrays) -> Arrays:
-        mean, _ = latent.encode(config, weights["params"], inputs["image"])
-        return {"image": latent.decode(config, weights["params"], mean)}
+    return code_predictions(encode, decode, (28, 28), config.latents, ", grey levels")
 
-    image = {"image": jax.ShapeDtypeStruct((28, 28), np.uint8)}
-    code = {"code": jax.ShapeDtypeStruct((config.latents,), np.float32)}
+
+def code_predictions(
+    encode: Function, decode: Function, shape: tuple[int, ...], latents: int, kind: str = ""
+) -> dict[str, Prediction]:
+    """The predictions of an autoencoder of uint8 images: through the code, to it, and from it."""
+
+    def reconstruct(weights: Weights, inputs: Arrays) -> Arrays:
+        return decode(weights, {"code": encode(weights, inputs)["mean"]})
+
+    image = {"image": jax.ShapeDtypeStruct(shape, np.uint8)}
+    code = {"code": jax.ShapeDtypeStruct((latents,), np.float32)}
     return {
-        "reconstruct": Prediction("an image through its code, grey levels", image, reconstruct),
+        "reconstruct": Prediction(f"an image through its code{kind}", image, reconstruct),
         "encode": Prediction("mean and log-variance of an image's code", image, encode),
-        "decode": Prediction("the image of a code, grey levels", code, decode),
+        "decode": Prediction(f"the image of a code{kind}", code, decode),
     }
 
 
@@ -138,34 +140,46 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
 
     A model of two latents also gets its manifold and the map of the test images' codes.
     """
-    from zoo.ch08_vae.vae import figures as own
+    from zoo.ch08_vae.vae import figures as own  # here, as matplotlib takes a second to load
     from zoo.common import figures
 
     config, params = trained.config, trained.params
     test, caption = dataset.test, dataset.description
     digits = ten_digits(test)
     mean = trained.predict("encode", image=test["image"])["mean"]
-    busiest = np.argsort(-mean.var(axis=0))[:10]
+    busiest = np.argsort(-mean.var(axis=0))[:10]  # a unit that is not in use changes no picture
     turns = latent.traverse(config, params, digits[3], busiest)
     rows = {f"unit {unit}": row for unit, row in zip(busiest, turns, strict=True)}
-    back = {"input": digits, "output": trained.predict(image=digits)["image"]}
+    turned = "a 3, one unit of its code at a time from −2.5 to 2.5"
     walks = {f"{i} to {j}": latent.interpolate(config, params, digits[[i, j]]) for i, j in PAIRS}
     drawn = latent.sample(config, params, jax.random.key(config.seed), 100)
-    drawings = {
-        "reconstructions": figures.strips(back, caption=caption),
-        "samples": figures.mosaic(drawn, 10, "drawn from the prior", caption),
-        "interpolations": figures.strips(walks, caption=caption),
-        "traversals": figures.strips(
-            rows, "a 3, one unit of its code at a time from -2.5 to 2.5", caption
-        ),
-    }
-    if metrics := run.read_metrics(trained.folder):
-        drawings["curves"] = figures.training_curves(metrics, PANELS, caption)
+    drawings = first_pictures(trained, digits, drawn, PANELS, caption)
+    drawings["interpolations"] = figures.strips(walks, "from digit to digit", caption)
+    drawings["traversals"] = figures.strips(rows, turned, caption)
     if config.latents == 2:
         plane = latent.manifold(config, params)
         drawings["manifold"] = figures.mosaic(plane, 20, "the plane of codes", caption)
         drawings["codes"] = own.scatter(mean, test["label"], caption)
     return drawings
+
+
+def first_pictures(
+    trained: Trained, images: np.ndarray, drawn: np.ndarray, panels: dict[str, str], caption: str
+) -> dict[str, Any]:
+    """What every autoencoder shows: images and what comes back, samples from the prior, curves."""
+    from zoo.common import figures
+
+    back = {"input": images, "output": trained.predict(image=images)["image"]}
+    drawings = {"reconstructions": figures.strips(back, caption=caption)}
+    drawings["samples"] = figures.mosaic(drawn, 10, "drawn from the prior", caption)
+    if metrics := run.read_metrics(trained.folder):  # a published model has none
+        drawings["curves"] = figures.training_curves(metrics, panels, caption)
+    return drawings
+
+
+def _drawing(config: model.Config, weights: Weights) -> dict[str, tuple]:
+    draw = functools.partial(model.sample, count=10_000, **latent.layers(config))
+    return {"10,000 digits drawn": (draw, (weights["params"], jax.random.key(0)), 10_000)}
 
 
 TASK = Task(
@@ -174,19 +188,13 @@ TASK = Task(
     about="a variational autoencoder on MNIST",
     load=load,
     random=random,
-    prepare=lambda config, data: {"image": data["image"]},
+    prepare=lambda config, data: {"image": data["image"]},  # without the labels
     optimizer=optimizer,
     losses=losses,
     metrics=("reconstruction", "kl"),
     predictions=predictions,
     pictures=pictures,
     following=("sample", "reconstruct 7.png", "interpolate 0 1"),
-    timings=lambda config, weights: {
-        "10,000 digits drawn": (
-            functools.partial(model.sample, count=10_000, **latent.layers(config)),
-            (weights["params"], jax.random.key(0)),
-            10_000,
-        )
-    },
+    timings=_drawing,
     epoch=60_000,
 )

@@ -1,0 +1,40 @@
+"""The epochs of a DQN, of the agents and of the planner alike."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zoo.common import fit
+
+
+def iterate(
+    config: Any,
+    state: Any,
+    epoch: Callable[[Any], tuple[Any, dict[str, jax.Array]]],
+    compile_seconds: float,
+    agents: int = 1,
+    advice: str = "",
+) -> Iterator[fit.Progress]:
+    """Goes on from `state`, which stays valid, to the last epoch; reports means of the metrics.
+
+    `epoch` may overwrite its argument. `advice` ends the message if the loss isn't finite.
+
+    Raises:
+      NonFiniteError: the loss is infinite or not a number.
+    """
+    for number in range(int(state.step) // config.epoch_steps + 1, config.epochs + 1):
+        began = time.perf_counter()
+        state, metrics = epoch(jax.tree.map(jnp.copy, state))
+        metrics = {name: float(value.mean()) for name, value in metrics.items()}
+        if not np.isfinite(metrics["loss"]):
+            raise fit.NonFiniteError(
+                f"the loss is {metrics['loss']} in epoch {number}: try a smaller --learning-rate "
+                f"than {config.learning_rate:g}{advice}"
+            )
+        seconds, steps = time.perf_counter() - began, config.epoch_steps * agents
+        yield fit.Progress(state, number, steps, seconds, compile_seconds, metrics)
+        compile_seconds = 0.0
