@@ -156,8 +156,9 @@ def test_a_task_describes_its_state_weights_and_predictions_alike(task, recipe):
 def test_the_losses_of_a_task_take_its_random_data(task, recipe):
     config = task.recipes[recipe]
     size = getattr(config, "batch_size", 4)
-    data = task.prepare(config, task.random(config, size))
-    state = jax.eval_shape(lambda: task.begin(config, task.random(config, size)))
+    data = task.random(config, size)
+    state = jax.eval_shape(lambda: task.begin(config, data))
+    data = task.prepare(config, data)
     rest = () if state.stats is None else (state.stats,)
     training, _ = task.losses(config, 1)
     value, aux = jax.eval_shape(training, state.params, data, state.key, *rest)
