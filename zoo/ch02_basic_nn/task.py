@@ -59,6 +59,7 @@ def iterate(
     yield fit.Progress(last, 1, config.steps, time.perf_counter() - began, 0.0, metrics)
 
 
+@functools.cache
 def predictions(config: model.Config) -> dict[str, Prediction]:
     """The answer for a row."""
 
