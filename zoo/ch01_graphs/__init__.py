@@ -4,18 +4,3 @@ from zoo.ch01_graphs.dot import to_dot
 from zoo.ch01_graphs.draw import render, save
 from zoo.ch01_graphs.graph import Array, Cluster, Cost, Edge, Graph, Node, cost, fold
 from zoo.ch01_graphs.tracing import trace
-
-__all__ = [
-    "Array",
-    "Cluster",
-    "Cost",
-    "Edge",
-    "Graph",
-    "Node",
-    "cost",
-    "fold",
-    "render",
-    "save",
-    "to_dot",
-    "trace",
-]

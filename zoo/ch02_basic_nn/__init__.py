@@ -10,18 +10,3 @@ from zoo.ch02_basic_nn.task import TASK
 
 TASKS = (TASK,)
 train = TASK.train
-
-__all__ = [
-    "RECIPES",
-    "TASKS",
-    "Config",
-    "activations",
-    "apply",
-    "descent",
-    "example",
-    "init",
-    "loss",
-    "run_program",
-    "solvers",
-    "train",
-]

@@ -25,20 +25,3 @@ from zoo.common import trained
 TASKS = (_feedforward.TASK, _autoencoder.TASK, _rbm.TASK)
 train = TASKS[0].train
 pretrained = functools.partial(trained.published, TASKS[0])
-
-__all__ = [
-    "RECIPES",
-    "TASKS",
-    "Config",
-    "apply",
-    "augment",
-    "autoencoder",
-    "example",
-    "feedforward",
-    "init",
-    "loss",
-    "pretrained",
-    "rbm",
-    "scale_pixels",
-    "train",
-]

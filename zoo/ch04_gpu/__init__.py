@@ -4,16 +4,3 @@ from zoo.ch04_gpu.machine import backends
 from zoo.ch04_gpu.memory import copy_bandwidth, toy
 from zoo.ch04_gpu.models import Model, choose, every
 from zoo.ch04_gpu.roofline import Count, bound, count, peaks
-
-__all__ = [
-    "Count",
-    "Model",
-    "backends",
-    "bound",
-    "choose",
-    "copy_bandwidth",
-    "count",
-    "every",
-    "peaks",
-    "toy",
-]

@@ -24,7 +24,3 @@ from zoo.common import trained
 TASKS = (TASK,)
 train = TASK.train
 pretrained = functools.partial(trained.published, TASK)
-
-__all__ = ["RECIPES", "TASKS", "Config", "Output", "apply", "apply_expected", "cells", "decode"]
-__all__ += ["embed", "example", "fill", "init", "init_state", "lay_out", "loss", "pretrained"]
-__all__ += ["score", "step", "text", "train"]

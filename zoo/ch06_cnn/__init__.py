@@ -28,22 +28,3 @@ from zoo.common import trained
 TASKS = (_cnn.TASK, _speedrun.TASK)
 train = TASKS[0].train
 pretrained = functools.partial(trained.published, TASKS[0])
-
-__all__ = [
-    "RECIPES",
-    "TASKS",
-    "Config",
-    "Output",
-    "apply",
-    "augment",
-    "correlate",
-    "example",
-    "init",
-    "init_stats",
-    "loss",
-    "pool",
-    "pretrained",
-    "scale_pixels",
-    "speedrun",
-    "train",
-]

@@ -27,27 +27,3 @@ from zoo.common import trained
 TASKS = (_agent.TASK, _planner.TASK)
 train = TASKS[0].train
 pretrained = functools.partial(trained.published, TASKS[0])
-
-__all__ = [
-    "RECIPES",
-    "TASKS",
-    "Config",
-    "apply",
-    "book",
-    "choose",
-    "coordinates",
-    "environment",
-    "example",
-    "greedy",
-    "init",
-    "loss",
-    "make_mazes",
-    "maze",
-    "n_step_return",
-    "planner",
-    "pretrained",
-    "replay",
-    "td_error",
-    "td_target",
-    "train",
-]

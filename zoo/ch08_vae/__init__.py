@@ -34,8 +34,3 @@ from zoo.common import trained
 TASKS = (_vae.TASK, _conv.TASK)
 train = TASKS[0].train
 pretrained = functools.partial(trained.published, TASKS[0])
-
-__all__ = ["RECIPES", "TASKS", "Config", "Output", "apply", "bernoulli", "conv", "decode", "elbo"]
-__all__ += ["encode", "example", "init", "iwae_bound", "kl_to_standard_normal", "log_likelihood"]
-__all__ += ["log_weights", "loss", "pretrained", "reparameterise", "sample", "scale_pixels"]
-__all__ += ["squared", "train"]

@@ -5,5 +5,3 @@
 """
 
 from zoo.ch10_deploy.export import Exported, ExportError, export_run, load
-
-__all__ = ["ExportError", "Exported", "export_run", "load"]

@@ -12,16 +12,3 @@ from zoo.ch03_mnist_ae_rbm.autoencoder.model import (
     init,
     loss,
 )
-
-__all__ = [
-    "RECIPES",
-    "Config",
-    "Output",
-    "apply",
-    "corrupt",
-    "decode",
-    "encode",
-    "example",
-    "init",
-    "loss",
-]

@@ -13,17 +13,3 @@ from zoo.ch03_mnist_ae_rbm.rbm.model import (
     loss,
     visible_given_hidden,
 )
-
-__all__ = [
-    "RECIPES",
-    "Config",
-    "apply",
-    "encode",
-    "example",
-    "free_energy",
-    "gibbs",
-    "hidden_given_visible",
-    "init",
-    "loss",
-    "visible_given_hidden",
-]

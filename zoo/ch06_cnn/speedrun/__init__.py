@@ -13,17 +13,3 @@ from zoo.ch06_cnn.speedrun.model import (
     loss,
     loss_training,
 )
-
-__all__ = [
-    "RECIPES",
-    "Config",
-    "Output",
-    "apply",
-    "apply_training",
-    "example",
-    "init",
-    "init_stats",
-    "loss",
-    "loss_training",
-    "whitening_kernel",
-]

@@ -13,6 +13,3 @@ from zoo.ch08_vae.conv.model import (
     sample,
     scale_pixels,
 )
-
-__all__ = ["RECIPES", "Config", "Output", "apply", "decode", "encode", "example", "init", "loss"]
-__all__ += ["sample", "scale_pixels"]
