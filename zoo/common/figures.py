@@ -94,7 +94,10 @@ def draw_curves(
         axes.set_xticks(x)
     plain(axes, xlabel, ylabel)
     axes.grid(axis="y", color=PALE, linewidth=0.5)
-    legend = axes.legend(fontsize=NORMAL, labelcolor=INK, handlelength=2.8, facecolor="white")
+    # Among single points the legend's own markers would look like two more: it stands above.
+    above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2} if x.size == 1 else {}
+    options = {"fontsize": NORMAL, "labelcolor": INK, "handlelength": 2.8, "facecolor": "white"}
+    legend = axes.legend(**options, **above)
     legend.get_frame().set(edgecolor="none", alpha=0.9)
     for text in legend.get_texts():
         text.set_parse_math(False)
