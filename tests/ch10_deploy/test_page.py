@@ -120,19 +120,19 @@ def form(browser, start, tmp_path):
 def test_a_model_that_does_not_classify_has_a_form(form):
     file = {"name": "a.png", "mimeType": "image/png", "buffer": png()}
     form.set_input_files("#input-image", file)
-    form.get_by_role("button").click()
+    form.get_by_role("button", name="Predict").click()
     form.wait_for_selector("#outputs canvas")
     form.get_by_label("Prediction").select_option("decode")
     assert form.locator("#outputs canvas").count() == 0
-    form.get_by_role("button").click()
+    form.get_by_role("button", name="Predict").click()
     form.wait_for_selector("#outputs canvas")
     assert form.locator("#outputs canvas").get_attribute("width") == "28"
     form.locator("#input-code").fill("[1, 2")
-    form.get_by_role("button").click()
+    form.get_by_role("button", name="Predict").click()
     playwright.expect(form.locator("#message")).to_have_text("code is not valid JSON.")
     assert not form.complaints
     form.locator("#input-code").fill("[1, 2]")
-    form.get_by_role("button").click()
+    form.get_by_role("button", name="Predict").click()
     playwright.expect(form.locator("#message")).to_contain_text('"code" must be finite numbers')
 
 
