@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from zoo.ch07_dqn import maze as mazes
-from zoo.common.data import DataError
 
 ROWS, COLUMNS, COUNT = 4, 6, 50
 
@@ -140,7 +139,7 @@ def test_a_walk_through_cells_becomes_one_over_tiles(cells):
 
 
 def test_what_is_no_maze_is_named(getkey):
-    with pytest.raises(DataError, match="1x1 cells, expected at least 2"):
+    with pytest.raises(ValueError, match="1x1 cells, expected at least 2"):
         mazes.generate(getkey(), 1, 1)
-    with pytest.raises(DataError, match="method 'kruskal'"):
+    with pytest.raises(ValueError, match="method 'kruskal'"):
         mazes.generate(getkey(), method="kruskal")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from zoo.ch07_dqn import book, replay
-from zoo.common.data import DataError
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 6, 13])
@@ -52,10 +51,10 @@ def test_many_at_once_equal_one_after_the_other():
         one = replay.remember(one, n)
     assert np.array_equal(one.items, many.items)
     assert one.count == many.count
-    with pytest.raises(DataError, match="6 items at once for 5 places"):
+    with pytest.raises(ValueError, match="6 items at once for 5 places"):
         replay.remember_all(many, jnp.arange(6))
 
 
 def test_a_ring_needs_a_place():
-    with pytest.raises(DataError, match="capacity of 0"):
+    with pytest.raises(ValueError, match="capacity of 0"):
         replay.empty(0, 0)

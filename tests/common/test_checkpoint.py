@@ -415,6 +415,13 @@ def test_weights_come_back_bit_for_bit_and_others_can_read_them(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_the_unfinished_file_of_another_writer_of_weights_is_left_alone(tmp_path):
+    theirs = tmp_path / ".other.safetensors.123.tmp"
+    theirs.write_bytes(b"half")
+    checkpoint.save_weights(tmp_path / "weights.safetensors", {"w": jnp.ones(2)}, {})
+    assert theirs.read_bytes() == b"half"
+
+
 def test_weights_of_another_model_are_refused_with_the_differences(tmp_path):
     path = tmp_path / "weights.safetensors"
     checkpoint.save_weights(path, WEIGHTS, {})

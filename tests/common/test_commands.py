@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,13 @@ def test_it_trains_and_evaluates(folder, line):
     assert "test error" in line("evaluate", "--run", "run")
     found = json.loads((folder / "evaluation.json").read_text())
     assert found["test_loss"] == rows[-1]["test_loss"]
+
+
+def test_the_next_command_can_be_pasted_whatever_the_folder_is_called(line):
+    out = line("train", "--epochs", 1, "--out", "a run's [1] folder")
+    command = shlex.split(out.rpartition("next: python -m ch11_line ")[2].splitlines()[0])
+    assert command == ["evaluate", "--run", "a run's [1] folder"]
+    assert "test error" in line(*command)
 
 
 def test_a_run_is_one_object_in_python(folder):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import jax
@@ -32,7 +33,7 @@ def test_a_model_is_whole_small_and_says_where_it_comes_from(card):
     assert found.config.seed == found.about["seed"]
     assert found.about["command"].startswith(found.task.command.rpartition(" ")[0])
     assert {"data", "metrics", "machine", "commit", "versions"} <= set(found.about)
-    assert not any(path in card.read_text() for path in ("/work/", "/tmp/", "/root/"))
+    assert not re.search(r"(?<![\w./:])/\w", card.read_text()), "an absolute path of one machine"
 
 
 def test_the_published_models():

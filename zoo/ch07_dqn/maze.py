@@ -15,8 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.common.data import DataError, Dataset
-
 ACTIONS = ("east", "south", "north", "west")
 """In the book's order; it calls the step to the next row north."""
 MOVES = np.array([(0, 1), (1, 0), (-1, 0), (0, -1)], np.int32)
@@ -154,15 +152,15 @@ def generate(
     the share of the remaining inner walls that is opened too: above 0 the maze has loops.
 
     Raises:
-      DataError: the method or the grid is unknown, or the maze has fewer than 2 cells.
+      ValueError: the method or the grid is unknown, or the maze has fewer than 2 cells.
     """
     if method not in _METHODS or grid not in ("tiles", "cells"):
-        raise DataError(
+        raise ValueError(
             f"got method {method!r} and grid {grid!r}, expected one of {', '.join(_METHODS)} and "
             "tiles or cells"
         )
     if min(rows, columns) < 1 or rows * columns < 2:
-        raise DataError(f"got a maze of {rows}x{columns} cells, expected at least 2 cells")
+        raise ValueError(f"got a maze of {rows}x{columns} cells, expected at least 2 cells")
     way_key, braid_key = jax.random.split(key)
     maze = _METHODS[method](way_key, rows, columns)
     if extra:
@@ -173,24 +171,6 @@ def generate(
 def many(seeds: Any, **options: Any) -> Maze:
     """The mazes of several seeds [N], with a leading axis; `options` go to `generate`."""
     return jax.vmap(lambda seed: generate(jax.random.key(seed), **options))(jnp.asarray(seeds))
-
-
-def of_config(key: jax.Array, config: Any, grid: str = "tiles") -> Maze:
-    """A random maze of a configuration with `rows`, `columns`, `method` and `extra`."""
-    options = {"method": config.method, "extra": config.extra, "grid": grid}
-    return generate(key, config.rows, config.columns, **options)
-
-
-def describe(config: Any) -> str:
-    """What `of_config` makes, in words: "5x10 cells, depth-first"."""
-    loops = f", {config.extra:.0%} of the other walls opened" if config.extra else ""
-    return f"{config.rows}x{config.columns} cells, {config.method}{loops}"
-
-
-def dataset(config: Any, description: str, exits: Any) -> Dataset:
-    """The mazes that follow from a configuration, uint8 [mazes, H, W], as a data set."""
-    train = {"exits": np.asarray(exits)}
-    return Dataset("mazes", "generated", config.method, description, train, {}, ())
 
 
 def legal(exits: jax.Array) -> jax.Array:

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from zoo.common.data import DataError
-
 
 class Memory(NamedTuple):
     """The last N items that were remembered; an item is any pytree of arrays."""
@@ -22,10 +20,10 @@ def empty(capacity: int, item: Any) -> Memory:
     """A ring for `capacity` items like `item`, which is not stored.
 
     Raises:
-      DataError: the capacity is below 1.
+      ValueError: the capacity is below 1.
     """
     if capacity < 1:
-        raise DataError(f"got a capacity of {capacity}, expected at least 1 (the book's is 2,000)")
+        raise ValueError(f"got a capacity of {capacity}, expected at least 1 (the book's is 2,000)")
     items = jax.tree.map(lambda a: jnp.zeros((capacity, *jnp.shape(a)), jnp.result_type(a)), item)
     return Memory(items, jnp.int32(0))
 
@@ -48,10 +46,14 @@ def remember(memory: Memory, item: Any) -> Memory:
 
 
 def remember_all(memory: Memory, items: Any) -> Memory:
-    """Adds several items, with a leading axis of at most N, one after the other."""
+    """Adds several items, with a leading axis of at most N, one after the other.
+
+    Raises:
+      ValueError: they are more than the ring has places.
+    """
     count = len(jax.tree.leaves(items)[0])
     if count > capacity(memory):
-        raise DataError(
+        raise ValueError(
             f"got {count} items at once for {capacity(memory)} places, expected no more than that"
         )
     places = (memory.count + jnp.arange(count)) % capacity(memory)

@@ -1,5 +1,6 @@
 """The chapter's commands; the stages that dvc.yaml calls are in stages.py."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,7 +31,8 @@ def init(
     """
     workspace.init(folder, Params({"recipe": recipe, "epochs": epochs, "seed": seed}))
     print(f"workspace {folder}: recipe {recipe}, {epochs} epoch(s), no data yet")
-    print(f"next: cd {folder}; {_COMMAND} put FILES  (or put --data real); {_COMMAND} run")
+    steps = f"{_COMMAND} put FILES  (or put --data real); {_COMMAND} run"
+    print(f"next: cd {shlex.quote(str(folder))}; {steps}")
 
 
 def put(

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,16 @@ def save(folder: Path, state: Any, notes: dict[str, Any]) -> Path:
         )
     path = Path(folder) / "checkpoints" / f"{step}.safetensors"
     last = f"the last good one, {before[-1]}, is still there" if before else "there is none yet"
+    _remove(path.parent.glob(".*.safetensors.*.tmp"))  # left by a process that was killed
     _write(path, state, {"notes": notes}, "checkpoint", f"; {last}")
-    for old in _checkpoints(folder)[:-KEPT]:
-        with suppress(OSError):
-            old.unlink()
+    _remove(_checkpoints(folder)[:-KEPT])
     return path
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
 
 
 def latest(folder: Path) -> Path | None:
@@ -124,8 +130,6 @@ def _write(path: Path, tree: Any, record: dict[str, Any], what: str, otherwise: 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".*{path.suffix}.*.tmp"):  # by a process that was killed
-            left.unlink()
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()

@@ -1,5 +1,6 @@
 """The commands that are the same for every model, made from its `Task`."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def train(task: Task, config: Any, options: cli.RunOptions) -> Trained:
     pictures = f"; {len(drawn)} pictures in {folder / 'figures'}" if drawn else ""
     print(f"trained in {folder}{pictures}")
     for line in ("evaluate", *task.following):
-        print(f"next: {task.command} {line} --run {folder}")
+        print(f"next: {task.command} {line} --run {shlex.quote(str(folder))}")
     return model
 
 
@@ -146,7 +147,7 @@ def export(model: Trained, out: str | None = None) -> None:
     state = "unchanged, it was exported before" if written.was_there else "written"
     print(f"{written.location}: {state}")
     print(f"digest {written.digest}")
-    print(f"next: python -m zoo.ch10_deploy serve {written.location} --open")
+    print(f"next: python -m zoo.ch10_deploy serve {shlex.quote(written.location)} --open")
 
 
 def time_model(task: Task, config: Any, kind: device.Name = "auto", seconds: float = 10.0) -> None:

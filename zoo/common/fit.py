@@ -37,9 +37,9 @@ class State(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What `iterate` says after each compiled call."""
+    """What `iterate` reports after each compiled call."""
 
-    state: State
+    state: State  # its buffers are given to the next call: read or save it before asking for more
     epoch: int  # the epoch under way or just ended, from 1
     steps: int  # updates that this call made
     seconds: float  # that this call took, compilation apart
@@ -112,8 +112,9 @@ def steps_per_epoch(data: Batch, batch_size: int, mesh: Mesh | None = None) -> i
     examples = next(iter(sizes.values()))
     asked = f"a batch of {batch_size}"
     if not 1 <= batch_size <= examples:
-        advice = f"choose a batch size from 1 to {examples}"
-        raise BatchError(f"{asked} was asked for, there are {examples} examples: {advice}")
+        raise BatchError(
+            f"got {asked} for {examples} examples: choose a batch size from 1 to {examples}"
+        )
     if mesh is not None and batch_size % mesh.size:
         advice = f"choose a multiple of {mesh.size}"
         raise BatchError(f"{asked} does not divide by {mesh.size} devices: {advice}")
@@ -191,59 +192,94 @@ def iterate(
       mesh: splits each batch over several devices.
       call_seconds: about how long one compiled call of the loop should last.
 
-    A reported state's buffers are given to the next call: read or save it before asking for more.
-
     Raises:
       BatchError: the arrays disagree in length, or the batch does not fit.
       FinishedError: the state has all these epochs behind it.
       NonFiniteError: the loss is infinite or not a number; says at which step.
     """
-    per_epoch = steps_per_epoch(data, batch_size, mesh)
-    if int(state.step) >= epochs * per_epoch:
-        raise FinishedError(
-            f"the state is at step {int(state.step)}, and {epochs} epochs of {per_epoch} steps end "
-            "there or before: ask for more epochs"
-        )
-    examples = jax.tree.leaves(data)[0].shape[0]
-    step = make_step(loss, optimizer)
+    per_epoch, last_metrics = steps_per_epoch(data, batch_size, mesh), None
+    _check_unfinished(state, epochs, per_epoch)
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-    split = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
     data, state = device.place((data, jax.tree.map(jnp.copy, state)), everywhere)
-    measure = None if test is None else make_evaluate(test_loss or loss, batch_size)
     test = None if test is None else device.place(test, everywhere)
+    evaluate = make_evaluate(test_loss or loss, batch_size)
+    step, target = make_step(loss, optimizer), call_seconds if form == "loop" else None
+    call, compile_seconds = _compile(step, state, data, batch_size, form, mesh)
+    for made in _calls(call, state, data, epochs, per_epoch, shuffle, target, everywhere):
+        _check_finite(made.totals, last_metrics)
+        metrics = None
+        if made.ended:
+            measured = {} if test is None else evaluate(tested(made.state), test)
+            last_metrics = metrics = _means(made.totals, per_epoch, measured)
+        yield Progress(made.state, made.epoch, made.steps, made.seconds, compile_seconds, metrics)
+        compile_seconds = 0.0
 
-    began = time.perf_counter()
-    call = _make_call(step, batch_size, form, split)
-    example = jax.ShapeDtypeStruct((examples,), jnp.int32, sharding=everywhere)
-    call = call.lower(state, data, example, 0, 1).compile()  # first and last are traced
-    compile_seconds = time.perf_counter() - began
 
+def _compile(
+    step: Callable[[State, Batch], tuple[State, dict[str, jax.Array]]],
+    state: State,
+    data: Batch,
+    batch_size: int,
+    form: Form,
+    mesh: Mesh | None,
+) -> tuple[Callable[..., State], float]:
+    """The compiled call of `_make_call`, and the seconds that compiling it took."""
+    began, (examples, *_) = time.perf_counter(), jax.tree.leaves(data)[0].shape
+    split = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
+    everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    order = jax.ShapeDtypeStruct((examples,), jnp.int32, sharding=everywhere)
+    call = _make_call(step, batch_size, form, split).lower(state, data, order, 0, 1)
+    return call.compile(), time.perf_counter() - began  # first and last are traced
+
+
+class _Made(NamedTuple):
+    """A compiled call that was made."""
+
+    state: State  # after it; its totals begin anew where an epoch has ended
+    totals: dict[str, jax.Array]  # of the epoch
+    epoch: int  # from 1
+    steps: int
+    seconds: float
+    ended: bool  # whether the epoch has
+
+
+def _calls(
+    call: Callable[..., State],
+    state: State,
+    data: Batch,
+    epochs: int,
+    per_epoch: int,
+    shuffle: bool,
+    target: float | None,
+    sharding: NamedSharding | None,
+) -> Iterator[_Made]:
+    """Makes calls of about `target` seconds each up to the last epoch; of one step if None."""
     # The first call makes one step, since nobody knows yet how long a step takes.
-    done, size, last_metrics = int(state.step), 1, None
+    done, size, examples = int(state.step), 1, jax.tree.leaves(data)[0].shape[0]
     while done < epochs * per_epoch:
         epoch, first = divmod(done, per_epoch)
-        indices = device.place(order(state, epoch, examples, shuffle), everywhere)
+        indices = device.place(order(state, epoch, examples, shuffle), sharding)
         while first < per_epoch:
             last = min(first + size, per_epoch)
             began = time.perf_counter()
             state = jax.block_until_ready(call(state, data, indices, first, last))
-            seconds = time.perf_counter() - began
-            _check_finite(state, last_metrics)
+            seconds, totals, ended = time.perf_counter() - began, state.totals, last == per_epoch
             done, steps, first = done + last - first, last - first, last
-            if form == "loop":  # at most doubled, so that one slow call does not mislead it
+            if target is not None:  # at most doubled, so that one slow call does not mislead it
                 slowest = float(device.everyone(seconds).max())  # all processes make equal calls
-                size = max(1, min(2 * size, round(steps * call_seconds / max(slowest, 1e-6))))
-            metrics = None
-            if first == per_epoch:
-                totals = {k: float(v) for k, v in state.totals.items() if k != "bad_step"}
-                metrics = {f"train_{name}": total / per_epoch for name, total in totals.items()}
-                state = state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
-                if test is not None:
-                    measured = measure(tested(state), test)
-                    metrics |= {f"test_{name}": value for name, value in measured.items()}
-                last_metrics = metrics
-            yield Progress(state, epoch + 1, steps, seconds, compile_seconds, metrics)
-            compile_seconds = 0.0
+                size = max(1, min(2 * size, round(steps * target / max(slowest, 1e-6))))
+            if ended:
+                state = state._replace(totals=jax.tree.map(jnp.zeros_like, totals))
+            yield _Made(state, totals, epoch + 1, steps, seconds, ended)
+
+
+def _means(
+    totals: dict[str, jax.Array], steps: int, measured: dict[str, float]
+) -> dict[str, float]:
+    """An epoch's metrics: the means over its steps, and what the test measured."""
+    sums = {name: float(total) for name, total in totals.items() if name != "bad_step"}
+    means = {f"train_{name}": total / steps for name, total in sums.items()}
+    return means | {f"test_{name}": value for name, value in measured.items()}
 
 
 def make_evaluate(loss: Loss, batch_size: int) -> Callable[[Weights, Batch], dict[str, float]]:
@@ -321,8 +357,16 @@ def _check_metrics(metrics: dict[str, jax.Array], totals: dict[str, jax.Array]) 
         )
 
 
-def _check_finite(state: State, last_metrics: dict[str, float] | None) -> None:
-    step = int(state.totals["bad_step"])
+def _check_unfinished(state: State, epochs: int, per_epoch: int) -> None:
+    if int(state.step) >= epochs * per_epoch:
+        raise FinishedError(
+            f"the state is at step {int(state.step)}, and {epochs} epochs of {per_epoch} steps end "
+            "there or before: ask for more epochs"
+        )
+
+
+def _check_finite(totals: dict[str, jax.Array], last_metrics: dict[str, float] | None) -> None:
+    step = int(totals["bad_step"])
     if step:
         raise NonFiniteError(
             f"the loss was not finite at step {step}; the last finite epoch had {last_metrics}. "

@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
+import shlex
 import signal
 import sys
 import threading
@@ -61,7 +62,7 @@ def create(name: str, config: Any, data: dict[str, Any], out: Path | None = None
     """
     folder = _claim(Path("runs") / name) if out is None else out
     if (folder / "config.json").exists():
-        advice = f"go on with it by --resume {folder}, or choose another --out"
+        advice = f"go on with it by --resume {shlex.quote(str(folder))}, or choose another --out"
         raise RunError(f"{folder} holds a run already: {advice}")
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     content = {
@@ -338,7 +339,7 @@ def _follow(
             if stop:
                 raise Stopped(
                     f"stopped and saved at step {step:,} (epoch {progress.epoch} of {epochs}); "
-                    f"go on with --resume {folder}"
+                    f"go on with --resume {shlex.quote(str(folder))}"
                 )
     if writes:
         total = round(sum(row["seconds"] for row in rows), 3)

@@ -154,7 +154,7 @@ class Task:
 
     def begin(self, config: Any, data: Batch) -> State:
         """The state before the first update of a loop that trains by gradients."""
-        # Drawn in this order ever since: another one would make another run of each seed.
+        # In another order every seed would give another run.
         init_key, fit_key = jax.random.split(jax.random.key(config.seed))
         if self.init is None:
             params = self.model.init(init_key, config)

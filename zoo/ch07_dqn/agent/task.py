@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from zoo.ch07_dqn import environment
+from zoo.ch07_dqn import environment, kinds
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import model, train
 from zoo.common import fit
@@ -21,7 +21,7 @@ def load(config: model.Config, source: str, data_dir: Path | None) -> Dataset:
     last = config.maze_seed + config.mazes - 1
     seeds = f"seed {last}" if config.mazes == 1 else f"seeds {config.maze_seed} to {last}"
     exits = train.make_mazes(config).maze.exits[:: config.agents]
-    return mazes.dataset(config, f"{mazes.describe(config)}, {seeds}", exits)
+    return kinds.dataset(config, f"{kinds.describe(config)}, {seeds}", exits)
 
 
 def random(config: model.Config, count: int) -> fit.Batch:

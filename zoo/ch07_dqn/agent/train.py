@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.ch07_dqn import book, environment, loop, replay
+from zoo.ch07_dqn import book, environment, kinds, loop, replay
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import model
 from zoo.ch07_dqn.agent.model import Config
@@ -80,7 +80,7 @@ def make_loss(config: Config) -> fit.Loss:
 def make_params(config: Config, seed: jax.Array) -> Params:
     """The maze of a seed, with the rewards and starts of the configuration."""
     maze_key, reward_key = jax.random.split(jax.random.key(seed))
-    maze = mazes.of_config(maze_key, config)
+    maze = kinds.generate(maze_key, config)
     if config.transposed:
         maze = book.transpose(maze)
     if config.rewards == "book":
@@ -93,11 +93,14 @@ def init(key: jax.Array, config: Config, params: Params) -> State:
     init_key, reset_key, run_key = jax.random.split(key, 3)
     net = model.init(init_key, config)
     zero, no = jnp.int32(0), jnp.bool_(False)
+    with kinds.refused():
+        item = Transition(zero, zero, zero * 1.0, zero, no, no)
+        memory = replay.empty(config.capacity, item)
     return State(
         params=net,
         target=jax.tree.map(jnp.copy, net),  # one buffer can't be donated twice
         opt_state=make_optimizer(config).init(net),
-        memory=replay.empty(config.capacity, Transition(zero, zero, zero * 1.0, zero, no, no)),
+        memory=memory,
         place=environment.reset(reset_key, params)[1],
         episodes=zero,
         reached=zero,

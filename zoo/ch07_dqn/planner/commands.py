@@ -2,8 +2,7 @@
 
 import dataclasses
 
-from zoo.ch07_dqn import environment
-from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn import environment, kinds
 from zoo.ch07_dqn import play as playing
 from zoo.ch07_dqn.planner import task, train
 from zoo.ch07_dqn.planner.task import TASK
@@ -40,7 +39,7 @@ def evaluate(
         rounds = config.rounds if cells == config.rows * config.columns else cells + 1
     tried = train.solver(rounds)(found.params, train.held_out_mazes(other, count))
     results = environment.summary(tried.length, tried.shortest)
-    kind = f"mazes of {mazes.describe(other)}"
+    kind = f"mazes of {kinds.describe(other)}"
     task.print_summary(results, count, f"{kind}, {rounds} rounds")
     loops = f"-extra{other.extra:g}" if other.extra else ""
     name = f"evaluation-{other.rows}x{other.columns}{loops}"

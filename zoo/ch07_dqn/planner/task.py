@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from zoo.ch07_dqn import environment
+from zoo.ch07_dqn import environment, kinds
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.planner import model, train
 from zoo.common import fit, run
@@ -21,8 +21,8 @@ REPORTED = 1000  # so many held-out mazes are walked at the end of training
 def load(config: model.Config, source: str, data_dir: Path | None) -> Dataset:
     """The held-out mazes of each epoch's test; `source` and `data_dir` are not used."""
     exits = train.held_out_mazes(config, train.TESTED).exits
-    kind = f"mazes of {mazes.describe(config)}, new ones at every step"
-    return mazes.dataset(config, kind, exits)
+    kind = f"mazes of {kinds.describe(config)}, new ones at every step"
+    return kinds.dataset(config, kind, exits)
 
 
 def random(config: model.Config, count: int) -> fit.Batch:
@@ -75,7 +75,7 @@ def report(trained: Trained, dataset: Dataset) -> None:
     """Prints what the planner does in `REPORTED` held-out mazes."""
     _, tried = walk(trained, REPORTED)
     found = environment.summary(tried.length, tried.shortest)
-    print_summary(found, REPORTED, mazes.describe(trained.config))
+    print_summary(found, REPORTED, kinds.describe(trained.config))
 
 
 def way(maze: mazes.Maze, tried: environment.Walk, number: int) -> tuple[mazes.Maze, list[int]]:

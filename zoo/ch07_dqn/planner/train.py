@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zoo.ch07_dqn import environment, loop, replay
+from zoo.ch07_dqn import environment, kinds, loop, replay
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent.model import choose
 from zoo.ch07_dqn.planner import model
@@ -62,7 +62,7 @@ def held_out(exits: jax.Array) -> jax.Array:
 def _draw(config: model.Config, begin: jax.Array) -> tuple[mazes.Maze, jax.Array]:
     """The mazes of the next seeds, and which of them are held out."""
     seeds = begin + jnp.arange(HELD_OUT * TESTED)
-    drawn = jax.vmap(lambda seed: mazes.of_config(jax.random.key(seed), config, "cells"))(seeds)
+    drawn = jax.vmap(lambda seed: kinds.generate(jax.random.key(seed), config, "cells"))(seeds)
     return drawn, jax.vmap(held_out)(drawn.exits)
 
 
@@ -107,11 +107,13 @@ def init(key: jax.Array, config: model.Config) -> State:
     maze = jnp.zeros((config.rows, config.columns), jnp.uint8), jnp.int32(0)
     sites = jnp.zeros(config.walk_steps + 1, jnp.int32)
     nothing = Walk(*maze, sites, zeros(jnp.int32), zeros(bool), zeros())
+    with kinds.refused():
+        memory = replay.empty(config.capacity, nothing)
     return State(
         params=params,
         target=jax.tree.map(jnp.copy, params),
         opt_state=make_optimizer(config).init(params),
-        memory=replay.empty(config.capacity, nothing),
+        memory=memory,
         key=run_key,
         step=jnp.int32(0),
     )
@@ -142,7 +144,7 @@ def walk(
 def explore(key: jax.Array, state: State, config: model.Config) -> Walk:
     """Walks [B, ...] through new mazes."""
     maze_key, walk_key = jax.random.split(key)
-    draw = functools.partial(mazes.of_config, config=config, grid="cells")
+    draw = functools.partial(kinds.generate, config=config, grid="cells")
     maze = jax.vmap(draw)(jax.random.split(maze_key, config.walkers))
     values = model.apply(state.params, model.image(maze.exits, maze.goal), rounds=config.rounds)
     progress = state.step / (0.5 * config.epochs * config.epoch_steps)
@@ -174,7 +176,8 @@ def step(state: State, config: model.Config) -> tuple[State, model.Metrics]:
     """Walk, remember, replay: the walkers' steps in new mazes, then one update."""
     explore_key, sample_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     walks = explore(explore_key, state, config)
-    memory = replay.remember_all(state.memory, walks)
+    with kinds.refused():
+        memory = replay.remember_all(state.memory, walks)
     batch = make_batch(replay.sample(sample_key, memory, config.batch_size), state, config)
     loss = functools.partial(model.loss, rounds=config.rounds)
     (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)

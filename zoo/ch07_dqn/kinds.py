@@ -1,0 +1,43 @@
+"""The kind of maze that a configuration names: `rows`, `columns`, `method` and `extra`."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from zoo.ch07_dqn import maze as mazes
+from zoo.common.data import DataError, Dataset
+
+
+@contextlib.contextmanager
+def refused() -> Iterator[None]:
+    """Turns a ValueError about a configuration into a DataError, which commands print in a line."""
+    try:
+        yield
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+@refused()
+def generate(key: jax.Array, config: Any, grid: str = "tiles") -> mazes.Maze:
+    """A random maze of the configuration's kind.
+
+    Raises:
+      DataError: it has fewer than 2 cells.
+    """
+    options = {"method": config.method, "extra": config.extra, "grid": grid}
+    return mazes.generate(key, config.rows, config.columns, **options)
+
+
+def describe(config: Any) -> str:
+    """The kind in words: "5x10 cells, depth-first"."""
+    loops = f", {config.extra:.0%} of the other walls opened" if config.extra else ""
+    return f"{config.rows}x{config.columns} cells, {config.method}{loops}"
+
+
+def dataset(config: Any, description: str, exits: Any) -> Dataset:
+    """The mazes that follow from a configuration, uint8 [mazes, H, W], as a data set."""
+    train = {"exits": np.asarray(exits)}
+    return Dataset("mazes", "generated", config.method, description, train, {}, ())
