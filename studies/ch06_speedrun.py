@@ -20,7 +20,7 @@ import numpy as np
 from zoo.ch06_cnn import TASKS
 from zoo.ch06_cnn.speedrun import model
 from zoo.ch06_cnn.speedrun.task import TASK
-from zoo.common import cli, device, fit, run
+from zoo.common import cli, device, fit, keys, run
 from zoo.common.data import DataError, Dataset
 from zoo.common.trained import BATCH
 
@@ -225,20 +225,17 @@ def whole_run(config: model.Config, examples: int) -> Callable[..., dict[str, ja
     """
     steps = examples // config.batch_size
     optimizer = TASK.optimizer(config, TASK.updates(config, steps))
-    step = fit.make_step(TASK.losses(config, steps)[0], optimizer)
+    step = fit.make_step(TASK.losses(config, steps)[0], optimizer, TASK.average(config))
 
     def run(key: jax.Array, data: fit.Batch, test: fit.Batch) -> dict[str, jax.Array]:
-        init_key, fit_key = jax.random.split(key)
-        params = TASK.init(init_key, config, data)
-        stats = TASK.stats(config, params)
-        state = fit.start(params, optimizer, fit_key, stats, TASK.metrics)
+        params = TASK.init(keys.derive(key, "weights"), config, data)
+        state = TASK.first(config, params, optimizer, keys.derive(key, "training"))
 
         def one(state, index):
             return step(state, jax.tree.map(lambda a: a[index], data))
 
         def epoch(state, number):
-            order_key = jax.random.fold_in(state.key, jnp.uint32(2**32 - 1) - number)
-            order = jax.random.permutation(order_key, examples)[: steps * config.batch_size]
+            order = fit.order(state, number, examples)[: steps * config.batch_size]
             state, metrics = jax.lax.scan(one, state, order.reshape(steps, config.batch_size))
             return state, jax.tree.map(jnp.mean, metrics)
 

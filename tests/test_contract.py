@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.common import cli
+from zoo.common import cli, fit
 
 ROOT = Path(zoo.__file__).parent
 
@@ -117,7 +117,7 @@ def test_a_jitted_loss_is_traced_once(chapter, getkey):
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_model_imports_nothing_of_zoo_but_its_operations(path):
+def test_model_imports_nothing_of_zoo_but_operations_and_settings(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = set()
     for node in ast.walk(tree):
@@ -125,7 +125,7 @@ def test_model_imports_nothing_of_zoo_but_its_operations(path):
             found |= {f"{node.module}.{a.name}" for a in node.names if "zoo" in (node.module or "")}
         elif isinstance(node, ast.Import):
             found |= {a.name for a in node.names if "zoo" in a.name}
-    assert found <= {"zoo.common.ops"}
+    assert found <= {"zoo.common.ops", "zoo.common.settings"}
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_the_losses_of_a_task_take_its_random_data(task, recipe):
     data = task.random(config, size)
     state = jax.eval_shape(lambda: task.begin(config, data))
     data = task.prepare(config, data)
-    rest = () if state.stats is None else (state.stats,)
+    kept = fit.kept(state)
     training, _ = task.losses(config, 1)
-    value, aux = jax.eval_shape(training, state.params, data, state.key, *rest)
-    metrics = aux if not rest else aux[0]
+    value, aux = jax.eval_shape(training, state.params, data, state.key, *kept)
+    metrics = aux[0] if kept else aux
     assert value.shape == ()
     assert set(metrics) == set(task.metrics)

@@ -29,7 +29,9 @@ def state_at(step, optimizer=None, impl="threefry2x32", stats=None, width=16, wi
         jax.random.normal(jax.random.fold_in(key, i), shape) for i, shape in enumerate(shapes)
     ]
     params = {"conv": [dict(zip(names, arrays, strict=True)), {"bias": jnp.zeros(width)}]}
-    state = fit.start(params, optimizer or optax.sgd(0.1), jax.random.key(step, impl=impl), stats)
+    state = fit.start(
+        params, optimizer or optax.sgd(0.1), jax.random.key(step, impl=impl), stats=stats
+    )
     return state._replace(step=jnp.int32(step), totals={"loss": jnp.float32(step / 3)})
 
 
@@ -267,7 +269,7 @@ from pathlib import Path
 from zoo.common import checkpoint, fit
 noise = jax.random.normal(jax.random.key(0), (300, 300))
 for step in range(1, 10**6):
-    state = fit.State({"w": noise + step}, (), None, jax.random.key(step), jnp.int32(step), {})
+    state = fit.State({"w": noise + step}, (), None, None, None, jax.random.key(step), jnp.int32(step), {})
     checkpoint.save(Path(sys.argv[1]), state, {"step": step})
     print(step, flush=True)
 """
@@ -276,7 +278,7 @@ for step in range(1, 10**6):
 def test_a_writer_killed_at_any_moment_leaves_a_good_checkpoint(tmp_path):
     rng, unfinished = random.Random(0), 0
     noise = jax.random.normal(jax.random.key(0), (300, 300))
-    like = fit.State({"w": noise}, (), None, jax.random.key(0), jnp.int32(0), {})
+    like = fit.State({"w": noise}, (), None, None, None, jax.random.key(0), jnp.int32(0), {})
     for number in range(6):
         folder = tmp_path / str(number)
         with subprocess.Popen(
@@ -304,13 +306,14 @@ def test_a_writer_killed_at_any_moment_leaves_a_good_checkpoint(tmp_path):
 
 LIMITED = """
 import resource, sys
-import jax, jax.numpy as jnp
+import jax, jax.numpy as jnp, optax
 from pathlib import Path
 from zoo.common import checkpoint, fit
 assert "safetensors" not in sys.modules
 folder = Path(sys.argv[1])
 noise = jax.random.normal(jax.random.key(0), (300, 300))
-state = fit.State({"w": noise, "v": 2 * noise}, (), None, jax.random.key(1), jnp.int32(1), {})
+params = {"w": noise, "v": 2 * noise}
+state = fit.start(params, optax.sgd(0.1), jax.random.key(1))._replace(step=jnp.int32(1))
 checkpoint.save(folder, state, {})
 for limit in (0, 100, 1000, 10_000, 200_000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 
+from zoo.common import keys
 from zoo.common.data import DataError
 
 EXPECTED = "expected module:function of the zoo, such as zoo.ch06_cnn:loss"
@@ -66,7 +67,7 @@ def gradient(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _training_loss(name: str) -> Target:
-    from zoo.common import run, trained
+    from zoo.common import fit, run, trained
 
     try:
         task = trained.find(name)
@@ -77,8 +78,7 @@ def _training_loss(name: str) -> Target:
         config = dataclasses.replace(config, batch_size=2)
     data = task.random(config, getattr(config, "batch_size", 2))
     state, batch = task.begin(config, data), task.prepare(config, data)
-    rest = () if state.stats is None else (state.stats,)
-    return task.losses(config, 1)[0], (state.params, batch, state.key, *rest)
+    return task.losses(config, 1)[0], (state.params, batch, state.key, *fit.kept(state))
 
 
 def _with_arguments(target: str, function: Callable[..., Any], home: ModuleType) -> Target:
@@ -101,9 +101,9 @@ def _with_arguments(target: str, function: Callable[..., Any], home: ModuleType)
         if name == "config":
             bound[name] = config()  # a static argument, no array
         elif name == "params":
-            args.append(find("init")(jax.random.key(0), config()))
+            args.append(find("init")(keys.derive(0, "weights"), config()))
         elif name == "key":
-            args.append(jax.random.key(1))
+            args.append(keys.derive(0, "training"))
         else:
             batch = find("example")(config())
             if name != "batch" and name not in batch and not after_params:

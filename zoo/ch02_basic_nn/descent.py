@@ -9,6 +9,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from zoo.common import ops
+
 INPUTS = (1.0, 2.0, 3.0, 4.0)
 TARGETS = (0.5, 1.0, 1.5, 2.0)
 
@@ -74,7 +76,8 @@ def noisy_line(key: jax.Array, count: int = 256) -> tuple[jax.Array, jax.Array]:
 
 
 def line_loss(params: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Mean squared error of the line params[0] x + params[1]."""
+    """Mean squared error of the line params[0] x + params[1] at points x, targets y, [points]."""
+    ops.check_shape("targets", y, x.shape)
     return jnp.mean((params[0] * x + params[1] - y) ** 2)
 
 

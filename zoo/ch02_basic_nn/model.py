@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from zoo.common import ops, settings
+
 Params = dict[str, Any]
 Batch = Metrics = dict[str, jax.Array]
 Cost = Literal["cross-entropy", "mean-square", "half-sum-square", "mean-signed"]
@@ -50,6 +52,9 @@ class Config:
     """the numbers' precision"""
     seed: int = 0
     """of the weights, where none are given"""
+
+    def __post_init__(self) -> None:
+        settings.check(self)
 
     @property
     def batch_size(self) -> int:
@@ -111,8 +116,7 @@ def apply(params: Params, x: jax.Array, key: jax.Array | None = None) -> jax.Arr
       ValueError: `x` has another shape.
     """
     features = params.get("hidden", params["output"])["kernel"].shape[0]
-    if x.ndim != 2 or x.shape[1] != features:
-        raise ValueError(f"inputs have shape {x.shape}, expected (batch, {features}): a row each")
+    ops.check_shape("inputs", x, ("batch", features), "a row each")
     if "hidden" in params:
         x = jnp.tanh(x @ params["hidden"]["kernel"])
     return (x @ params["output"]["kernel"])[:, 0]
@@ -132,9 +136,9 @@ def loss(
     Raises:
       ValueError: an array has another shape, or there is no such cost.
     """
+    ops.check_choice("cost", cost, Cost.__args__)
     logits, label = apply(params, batch["input"]), batch["label"]
-    if label.shape != logits.shape:
-        raise ValueError(f"labels have shape {label.shape}, expected {logits.shape}: one for a row")
+    ops.check_shape("labels", label, logits.shape, "one for a row")
     error = label - jax.nn.sigmoid(logits)
     if cost == "cross-entropy":
         value = optax.sigmoid_binary_cross_entropy(logits, label).mean()
@@ -142,8 +146,6 @@ def loss(
         value = (error**2).mean()
     elif cost == "half-sum-square":
         value = 0.5 * (error**2).sum()
-    elif cost == "mean-signed":
-        value = error.mean()
     else:
-        raise ValueError(f"got the cost {cost!r}, expected one of {', '.join(Cost.__args__)}")
+        value = error.mean()
     return value, {"accuracy": ((logits > 0) == (label > 0.5)).mean()}

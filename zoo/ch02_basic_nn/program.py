@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from zoo.ch02_basic_nn import model
-from zoo.common import fit
+from zoo.common import fit, keys
 
 History = dict[str, np.ndarray]
 
@@ -16,7 +16,7 @@ History = dict[str, np.ndarray]
 def start(config: model.Config) -> model.Params:
     """The parameters before the first step: the given ones in float64, or drawn ones."""
     if config.weights is None or config.hidden:
-        return model.init(jax.random.key(config.seed), config)
+        return model.init(keys.derive(config.seed, "weights"), config)
     return {"output": {"kernel": np.array(config.weights)[:, None]}}
 
 

@@ -51,7 +51,12 @@ def start(config: model.Config, data: fit.Batch) -> State:
 def iterate(
     config: model.Config, state: State, data: fit.Batch, test: Any = None, mesh: Any = None
 ) -> Iterator[fit.Progress]:
-    """One report after the last step; there is nothing to go on with, so `state` is not read."""
+    """One report after the last step. All steps are made in one call, so it begins anew.
+
+    Raises:
+      FinishedError: the state has all steps behind it.
+    """
+    fit.check_unfinished(state, 1, config.steps)
     began = time.perf_counter()
     params, history = program.run_program(config, data)
     last = State(jax.tree.map(jnp.float32, params), jnp.int32(config.steps))

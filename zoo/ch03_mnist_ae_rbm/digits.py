@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zoo.common import fit, solvers
+from zoo.common import fit, ops, solvers
 from zoo.common.data import Dataset, mnist
 
 
@@ -27,12 +27,14 @@ def random(config: Any, count: int) -> fit.Batch:
 
 def scale_pixels(images: jax.Array, pixels: str = "unit") -> jax.Array:
     """uint8 images [B, 28, 28] as rows, float32 [B, 784], in a way that `Config.pixels` names."""
+    ops.check_choice("pixels", pixels, ("unit", "book"))
     x = images.reshape(images.shape[0], -1).astype(jnp.float32) / 255.0
     return jnp.where(x == 1.0, 0.999, 0.9 * x + 0.1) if pixels == "book" else x
 
 
 def unscale_pixels(x: jax.Array, pixels: str = "unit") -> jax.Array:
     """Rows [B, 784] that a network gave, as images [B, 28, 28] in [0, 1]."""
+    ops.check_choice("pixels", pixels, ("unit", "book"))
     if pixels == "book":
         x = (x - 0.1) / 0.9
     return jnp.clip(x, 0.0, 1.0).reshape(x.shape[0], 28, 28)

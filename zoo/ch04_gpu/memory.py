@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.ch04_gpu import products
-from zoo.common import bench, device
+from zoo.common import bench, device, keys
 
 LINE = 16  # float32 numbers in a cache line of 64 bytes
 
@@ -103,7 +103,7 @@ def patterns(names: tuple[device.Name, ...], n: int, runs: int) -> list[dict[str
     rows = []
     for name in names:
         device.use(name)
-        x = jax.random.normal(jax.random.key(0), (n,))
+        x = jax.random.normal(keys.derive(0, "numbers"), (n,))
         first = None
         for order, index in orders(n).items():
             timing = bench.time_call(gather_sum, x, jnp.asarray(index), runs=runs, warmup=2)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 import zoo
-from zoo.common import fit
+from zoo.common import fit, keys
 from zoo.common.data import DataError
 from zoo.common.task import Task
 
@@ -43,13 +43,14 @@ class Model(NamedTuple):
     def step(self, batch: fit.Batch) -> tuple[Any, fit.State, fit.Batch]:
         """One update as a pure function, with the state and the batch that it takes."""
         task, config = self.task, self.config
-        step = fit.make_step(task.losses(config, 1)[0], task.optimizer(config, 1))
+        loss, optimizer = task.losses(config, 1)[0], task.optimizer(config, 1)
+        step = fit.make_step(loss, optimizer, task.average(config))
         return step, task.begin(config, batch), task.prepare(config, batch)
 
     def example(self, size: int) -> tuple[Any, Any]:
         """Parameters and a batch of `model.example`, NumPy arrays."""
         module, config = self.task.model, self.config
-        params = module.init(jax.random.key(config.seed), config)
+        params = module.init(keys.derive(config.seed, "weights"), config)
         return jax.device_get((params, module.example(config, size)))
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from zoo.common import bench, device, ops
+from zoo.common import bench, device, keys, ops
 from zoo.common.data import DataError
 
 SIZES = {"small": 4, "medium": 32, "large": 128}
@@ -71,9 +71,9 @@ def backward(function: Callable[..., jax.Array]) -> Callable[..., tuple[jax.Arra
 
 def measure(operation: Operation, runs: int = 10) -> dict[str, Any]:
     """Forward and backward seconds with GFLOP/s and GB/s, on the device in use."""
-    arg_key, key = jax.random.split(jax.random.key(0))
-    keys = jax.random.split(arg_key, len(operation.shapes))
-    pairs = zip(keys, operation.shapes, strict=True)
+    arg_key, key = jax.random.split(keys.derive(0, "operation"))
+    arg_keys = jax.random.split(arg_key, len(operation.shapes))
+    pairs = zip(arg_keys, operation.shapes, strict=True)
     args = tuple(jax.random.normal(k, shape) for k, shape in pairs)
     out = jax.eval_shape(operation.function, key, *args)
     g = jnp.ones(out.shape)  # the gradient of the result, which the pull-back starts from

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from zoo import ch01_graphs as graphs
 from zoo.ch04_gpu import memory, models
-from zoo.common import bench, device
+from zoo.common import bench, device, keys
 
 BOOK = {"Xeon Phi": (2400.0, 88.0), "Maxwell": (6100.0, 84.0)}
 """GFLOP/s and Gwords/s of the book's two processors."""
@@ -64,7 +64,7 @@ def peaks(size: int = 0, numbers: int = 0) -> dict[str, float | None]:
 
 
 def _product_peak(size: int, dtype: Any, precision: str) -> float:
-    a, b = jax.random.normal(jax.random.key(0), (2, size, size)).astype(dtype)
+    a, b = jax.random.normal(keys.derive(0, "matrices"), (2, size, size)).astype(dtype)
     with jax.default_matmul_precision(precision):
         return 2.0 * size**3 / bench.time_call(jnp.matmul, a, b, runs=10, warmup=2).median
 

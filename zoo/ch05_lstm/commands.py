@@ -30,7 +30,7 @@ def evaluate(which: cli.Trained) -> None:
 def _score_sentences(model: Trained, corpus: Corpus) -> dict[str, float]:
     config, count = model.config, len(corpus.train["first"])
     # All sentences in one batch, and a state that has a row for each of them.
-    state = TASK.stats(dataclasses.replace(config, batch_size=count), model.params)
+    state = TASK.carry(dataclasses.replace(config, batch_size=count), model.params)
     loss = TASK.losses(config, 1)[0]
     means = fit.make_evaluate(loss, count)({"params": model.params, "stats": state}, corpus.train)
     lowest = probes.place_entropy(corpus.train["target"])

@@ -12,7 +12,7 @@ import numpy as np
 
 from zoo.ch05_lstm import model
 from zoo.ch05_lstm.text import BLANK, START, Vocabulary
-from zoo.common import device
+from zoo.common import device, keys
 from zoo.common.data import DataError
 
 PIECE = 64
@@ -67,9 +67,9 @@ def write(
     noise = jnp.zeros((count, 1, 1))
     if temperature:
         # A key for each place: a text written in pieces is the same as in one go.
-        keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(begin + jnp.arange(count))
         shape = (len(ids), len(table))
-        noise = jax.vmap(lambda key: jax.random.gumbel(key, shape))(keys)
+        places = begin + jnp.arange(count)
+        noise = jax.vmap(lambda n: jax.random.gumbel(jax.random.fold_in(key, n), shape))(places)
 
     def one(carry, noise):
         state, ids = carry
@@ -118,7 +118,7 @@ def stream(
             state = device.jit(model.apply)(params, jnp.asarray(ids[:-1])[None]).state
         piece = device.jit(functools.partial(write, count=PIECE, **options))
         for begin in range(0, length, PIECE):
-            written, state = piece(params, state, last, jax.random.key(seed), begin)
+            written, state = piece(params, state, last, keys.derive(seed, "text"), begin)
             last = written[-1]
             yield vocabulary.decode(written[: length - begin, 0])
 

@@ -16,9 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.common import ops
-
-from . import cells  # the chapter's own, which imports JAX alone
+from zoo.ch05_lstm import cells
+from zoo.common import ops, settings
 
 Params = dict[str, Any]
 State = list[Any]
@@ -78,6 +77,9 @@ class Config:
     """streams, or sentences, per update"""
     seed: int = 0
     """of the weights, dropout and the order of the sentences"""
+
+    def __post_init__(self) -> None:
+        settings.check(self)
 
 
 RECIPES = {
@@ -273,7 +275,12 @@ def loss(
       The loss, its metrics (bits per character, and the share of characters that the likeliest
       guess hits), and the state behind the batch.
     """
-    size, steps = batch["target"].shape
+    ops.check_choice("feedback", feedback, ("true", "expected"))
+    ops.check_choice("reduction", reduction, ("mean", "sum"))
+    ops.check_shape("inputs", batch["input"], ("batch", "steps"))
+    size, steps = batch["input"].shape
+    ops.check_shape("targets", batch["target"], (size, steps), "the character behind each input")
+    ops.check_shape("first", batch["first"], (size,), "whether each text begins")
     if state is not None:
         keep = 1.0 - batch["first"][:, None].astype(jnp.float32)  # 0 where a text begins
         state = jax.tree.map(lambda a: keep * a, state)
@@ -301,9 +308,16 @@ def score(
     """As `loss` for texts of any length L, with the state carried through.
 
     `batch` has `input`, `target` and `weight` [B, L]; what has weight 0 is read but not counted.
+    The metrics hold their `weight` in a mean over several batches, how many characters count.
     L is a multiple of `steps`, the characters read at a time, which bound the memory.
+
+    Raises:
+      ValueError: L is no such multiple, or an array has another shape.
     """
+    ops.check_shape("inputs", batch["input"], ("batch", "characters"))
     size, length = batch["input"].shape
+    for name in ("target", "weight"):
+        ops.check_shape(f"{name}s", batch[name], (size, length), "one for each input")
     if length % steps:
         raise ValueError(f"got {length} characters, expected a multiple of {steps}: pad them")
 
@@ -316,6 +330,7 @@ def score(
     parts = jax.tree.map(lambda a: a.reshape(size, -1, steps).swapaxes(0, 1), dict(batch))
     state = init_state(params, size) if state is None else state
     state, sums = jax.lax.scan(chunk, state, parts)
-    nats, right, count = (a.sum() for a in sums)
-    metrics = {"bits": nats / count / jnp.log(2.0), "accuracy": right / count}
+    nats, right, weight = (a.sum() for a in sums)
+    count = jnp.where(weight > 0, weight, 1.0)  # where nothing counts, all means are 0
+    metrics = {"bits": nats / count / jnp.log(2.0), "accuracy": right / count, "weight": weight}
     return nats / count, (metrics, state)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from zoo.ch05_lstm import generate, model, probes, text
-from zoo.common import fit, run, solvers
+from zoo.common import fit, keys, run, solvers
 from zoo.common.data.text import Text
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
@@ -109,7 +109,7 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
 @functools.cache  # the same functions for the same configuration, so that each is compiled once
 def predictions(config: model.Config) -> dict[str, Prediction]:
     """Logits of the next character, one at a time with the state, or for a chunk of text."""
-    params = jax.eval_shape(lambda: model.init(jax.random.key(0), config))
+    params = jax.eval_shape(lambda: model.init(keys.derive(0, "weights"), config))
     leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: model.init_state(params, 1)))
     ends = np.cumsum([leaf.shape[1] for leaf in leaves])  # callers see the state as one vector
 
@@ -183,10 +183,10 @@ def _gradients_of_cells(config: model.Config, params: model.Params, corpus: Corp
     # From all over the text: one place alone would show its own words.
     starts = np.linspace(0, len(ids) - steps, GRADIENT_SEQUENCES).astype(int)
     ids = ids[starts[:, None] + np.arange(steps)]
-    networks = {}
+    networks, key = {}, keys.derive(config.seed, "weights")
     for cell in ("rnn", "gru", "lstm"):
         fresh = dataclasses.replace(config, cell=cell, chrono=0)
-        networks[f"{cell}, before training"] = model.init(jax.random.key(config.seed), fresh)
+        networks[f"{cell}, before training"] = model.init(key, fresh)
     networks[f"{config.cell}, trained"] = params
     measure = jax.jit(probes.gradient_norms)
     return {name: np.asarray(measure(network, ids)) for name, network in networks.items()}
@@ -199,7 +199,7 @@ def _writing(config: model.Config, weights: Weights) -> dict[str, tuple]:
     def write(params, key):
         return generate.write(params, before, last, key, 0, count)[0]
 
-    return {"writing": (write, (weights["params"], jax.random.key(0)), count)}
+    return {"writing": (write, (weights["params"], keys.derive(0, "text")), count)}
 
 
 TASK = Task(
@@ -212,9 +212,8 @@ TASK = Task(
     optimizer=optimizer,
     losses=losses,
     metrics=("bits", "accuracy"),
-    # The state that is carried from batch to batch, so that a run can stop and go on anywhere.
-    stats=lambda config, params: model.init_state(params, config.batch_size),
-    weights=lambda state: {"params": state.params},
+    # With the state in a checkpoint a run can stop and go on anywhere in the text.
+    carry=lambda config, params: model.init_state(params, config.batch_size),
     # Sentences are alone; chunks must come in the text's order for their state to be true.
     shuffle=lambda config: config.feedback == "expected",
     predictions=predictions,

@@ -26,7 +26,7 @@ def make_params(
     rewards = jnp.where(maze.exits.reshape(-1) == 0, WALL, floor)
     rewards = rewards.at[maze.start].set(WALL).at[maze.goal].set(GOAL, mode="drop")
     starts = environment.starts(maze, spread)
-    return environment.Params(maze, rewards, jnp.float32(WALL), starts, jnp.int32(limit))
+    return environment.Params(maze, rewards, jnp.float32(WALL), *starts, jnp.int32(limit))
 
 
 def transpose(maze: Maze) -> Maze:

@@ -4,7 +4,7 @@ A step against a wall stays where it is and costs `bump`; entering a site gives 
 Reaching the goal terminates; after `limit` steps an episode is cut off (truncated), which says
 nothing about the value of the last site.
 
-Axes: S sites, A = 4 actions, K sites where an episode may start.
+Axes: S sites, A = 4 actions, K places in the list of starts, 1 or S.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,8 @@ class Params(NamedTuple):
     maze: Maze
     rewards: jax.Array  # float32 [S], for entering each site
     bump: jax.Array  # float32 [], for walking against a wall
-    starts: jax.Array  # int32 [K], one of them is drawn
+    starts: jax.Array  # int32 [K], sites where an episode may start, and then what is never read
+    choices: jax.Array  # int32 [], how many of them there are; one is drawn
     limit: jax.Array  # int32 [], steps
 
 
@@ -52,24 +53,27 @@ def modern(maze: Maze, limit: int = 500, spread: bool = False) -> Params:
     Episodes are cut off after `limit` steps; `spread`, they start all over the maze.
     """
     rewards = jnp.full(maze.exits.size, -1.0)
-    return Params(maze, rewards, jnp.float32(-1.0), starts(maze, spread), jnp.int32(limit))
+    return Params(maze, rewards, jnp.float32(-1.0), *starts(maze, spread), jnp.int32(limit))
 
 
-def starts(maze: Maze, spread: bool) -> jax.Array:
-    """The sites where an episode may start, int32 [K]: the entrance, or all but the goal."""
+def starts(maze: Maze, spread: bool) -> tuple[jax.Array, jax.Array]:
+    """Where an episode may start, the entrance or all floor but the goal: int32 [K] and int32 [].
+
+    The number says how many of the sites count, since the size of an array must not depend on the
+    maze.
+    """
     if not spread:
-        return maze.start[None]
-    size = maze.exits.size
+        return maze.start[None], jnp.int32(1)
     floor = (maze.exits.reshape(-1) != 0).at[maze.goal].set(False)
-    places = jnp.flatnonzero(floor, size=size, fill_value=maze.start)
-    # Repeated, since the size of an array must not depend on the maze.
-    return places[jnp.arange(size) % jnp.maximum(floor.sum(), 1)].astype(jnp.int32)
+    places = jnp.flatnonzero(floor, size=floor.size, fill_value=maze.start)
+    return places.astype(jnp.int32), jnp.maximum(floor.sum(), 1).astype(jnp.int32)
 
 
 def reset(key: jax.Array, params: Params) -> tuple[jax.Array, State]:
     """A new episode: the observation, which is the number of the site, and the state."""
     starts = params.starts
-    site = starts[0] if len(starts) == 1 else jax.random.choice(key, starts)  # only if it must
+    one = len(starts) == 1  # then nothing need be drawn, which every step would pay for
+    site = starts[0] if one else starts[jax.random.randint(key, (), 0, params.choices)]
     return site, State(site, jnp.int32(0))
 
 

@@ -35,7 +35,7 @@ class MazeEnv(gymnasium.Env):
         self.maze = jax.tree.map(np.asarray, params.maze)
         self.rewards = np.asarray(params.rewards).tolist()
         self.bump, self.limit = float(params.bump), int(params.limit)
-        self.starts = np.asarray(params.starts).tolist()
+        self.starts = np.asarray(params.starts)[: int(params.choices)].tolist()
         self.to = np.asarray(mazes.neighbours(params.maze.exits)).tolist()
         self.legal = np.asarray(mazes.legal(params.maze.exits.reshape(-1)))
         self.goal = int(params.maze.goal)

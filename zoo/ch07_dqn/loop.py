@@ -24,8 +24,10 @@ def iterate(
     `epoch` may overwrite its argument. `advice` ends the message if the loss isn't finite.
 
     Raises:
+      FinishedError: the state has all epochs behind it.
       NonFiniteError: the loss is infinite or not a number.
     """
+    fit.check_unfinished(state, config.epochs, config.epoch_steps)
     for number in range(int(state.step) // config.epoch_steps + 1, config.epochs + 1):
         began = time.perf_counter()
         state, metrics = epoch(jax.tree.map(jnp.copy, state))

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from zoo.common import device, fit
+from zoo.common import device, fit, keys
 from zoo.common.task import Task
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "optax", "torch", "zoo")
@@ -166,6 +166,7 @@ def endless(
         task.prepare(config, data),
         epochs=10**6,  # more than anyone waits for
         batch_size=batch_size,
+        average=task.average(config),
         shuffle=task.shuffle(config),
         mesh=mesh,
         call_seconds=call_seconds,
@@ -191,7 +192,7 @@ def matmul_peak(size: int = 2048, runs: int = 5) -> float:
 
     In true float32: a GPU's tensor cores would round the operands.
     """
-    a, b = jax.random.normal(jax.random.key(0), (2, size, size))
+    a, b = jax.random.normal(keys.derive(0, "matrices"), (2, size, size))
     with jax.default_matmul_precision("float32"):
         return 2.0 * size**3 / time_call(jnp.matmul, a, b, runs=runs).median
 

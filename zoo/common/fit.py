@@ -16,12 +16,14 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from zoo.common import device
+from zoo.common import device, keys
 
 Batch = dict[str, Any]
 Loss = Callable[..., tuple[jax.Array, Any]]
 Weights = dict[str, Any]
 """What evaluation and prediction need of a state: `params` and, where there are any, `stats`."""
+Average = Callable[[Any, Any, jax.Array], Any]
+"""(average, parameters after a step, steps made before it) -> the average after it."""
 Form = Literal["loop", "step"]
 
 
@@ -31,7 +33,9 @@ class State(NamedTuple):
     params: Any
     opt_state: Any
     stats: Any  # running statistics that no gradient teaches (batch norm); None if there are none
-    key: jax.Array  # of the whole run; a step's own key is folded from it and the step's number
+    carry: Any  # what a batch hands on to the next one (a recurrent state); None for nothing
+    average: Any  # of the parameters over the steps; None if none is kept
+    key: jax.Array  # of the whole run; those of steps and orders are derived from it
     step: jax.Array  # int32 [], updates made so far
     totals: dict[str, jax.Array]  # sums of the metrics since the epoch began
 
@@ -48,9 +52,9 @@ class Progress(NamedTuple):
 
 
 def weights_of(state: State) -> Weights:
-    """The parameters and running statistics of a state as they are."""
+    """The parameters of a state, averaged if an average is kept, and its running statistics."""
     stats = {} if state.stats is None else {"stats": state.stats}
-    return {"params": state.params, **stats}
+    return {"params": state.params if state.average is None else state.average, **stats}
 
 
 class BatchError(ValueError):
@@ -69,32 +73,53 @@ def start(
     params: Any,
     optimizer: optax.GradientTransformation,
     key: jax.Array,
-    stats: Any = None,
     metrics: tuple[str, ...] = (),
+    *,
+    stats: Any = None,
+    carry: Any = None,
+    averaged: bool = False,
 ) -> State:
-    """The state before the first step; `metrics` names what the loss returns beside its value."""
+    """The state before the first step; `metrics` names what the loss returns beside its value.
+
+    `stats` and `carry` are those before the first batch; `averaged`, an average of the parameters
+    is kept, which `make_step` updates.
+    """
     totals = {name: jnp.float32(0) for name in ("loss", *metrics, "bad_step")}
-    return State(params, optimizer.init(params), stats, key, jnp.int32(0), totals)
+    average = jax.tree.map(jnp.copy, params) if averaged else None
+    opt_state = optimizer.init(params)
+    return State(params, opt_state, stats, carry, average, key, jnp.int32(0), totals)
+
+
+def kept(state: State) -> tuple[Any, ...]:
+    """What a loss takes behind the key and returns updated: statistics, carry, or neither."""
+    return tuple(part for part in (state.stats, state.carry) if part is not None)
 
 
 def make_step(
-    loss: Loss, optimizer: optax.GradientTransformation
+    loss: Loss, optimizer: optax.GradientTransformation, average: Average | None = None
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
     """One update as a pure function: (state, batch) -> (state, metrics).
 
-    `loss(params, batch, key)` returns (value, metrics); for a state with running statistics it is
-    `loss(params, batch, key, stats)` and returns (value, (metrics, stats)).
+    `loss(params, batch, key)` returns (value, metrics); where a state has running statistics or a
+    carry, it is `loss(params, batch, key, *kept)` and returns (value, (metrics, *kept)), see
+    `kept`. `average` makes the average that a state keeps follow the updated parameters.
     """
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-        key = jax.random.fold_in(state.key, state.step)  # so a resumed run draws the same numbers
-        rest = () if state.stats is None else (state.stats,)
+        key = keys.derive(state.key, "step", state.step)  # a resumed run draws the same numbers
         gradient = jax.value_and_grad(loss, has_aux=True)
-        (value, aux), grads = gradient(state.params, batch, key, *rest)
-        metrics, stats = (aux, None) if state.stats is None else aux
+        (value, aux), grads = gradient(state.params, batch, key, *kept(state))
+        metrics, *after = aux if kept(state) else (aux,)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        state = state._replace(params=params, opt_state=opt_state, stats=stats, step=state.step + 1)
+        state = state._replace(
+            params=params,
+            opt_state=opt_state,
+            stats=None if state.stats is None else after[0],
+            carry=None if state.carry is None else after[-1],
+            average=None if state.average is None else average(state.average, params, state.step),
+            step=state.step + 1,
+        )
         return state, {"loss": value, **metrics}
 
     return step
@@ -125,8 +150,7 @@ def order(state: State, epoch: int, examples: int, shuffle: bool = True) -> jax.
     """The order of the examples in `epoch` (from 0), int32 [examples]: a function of state.key."""
     if not shuffle:
         return jnp.arange(examples, dtype=jnp.int32)
-    # Steps count up from 0, epochs down from the top: no key is used twice.
-    key = jax.random.fold_in(state.key, np.uint32(2**32 - 1 - epoch))
+    key = keys.derive(state.key, "order", epoch)
     return jax.random.permutation(key, examples).astype(jnp.int32)
 
 
@@ -166,6 +190,7 @@ def iterate(
     *,
     epochs: int,
     batch_size: int,
+    average: Average | None = None,
     test: Batch | None = None,
     test_loss: Loss | None = None,
     tested: Callable[[State], Weights] = weights_of,
@@ -184,9 +209,10 @@ def iterate(
         of each epoch (another rest each time if shuffled).
       epochs: where to stop, counted from the very beginning of the run.
       batch_size: examples per update.
+      average: as `make_step` takes it; needed if the state keeps an average.
       test: measured at the end of each epoch, if given.
-      test_loss: as `loss`, called without a key; `loss` itself if not given.
-      tested: the weights that the test measures, averaged ones for example.
+      test_loss: as `make_evaluate` takes it; `loss` itself if not given.
+      tested: the weights that the test measures.
       shuffle: whether each epoch has its own random order.
       form: `loop` makes many steps in one compiled call, `step` one per call; equal results.
       mesh: splits each batch over several devices.
@@ -198,12 +224,12 @@ def iterate(
       NonFiniteError: the loss is infinite or not a number; says at which step.
     """
     per_epoch, last_metrics = steps_per_epoch(data, batch_size, mesh), None
-    _check_unfinished(state, epochs, per_epoch)
+    check_unfinished(state, epochs, per_epoch)
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
     data, state = device.place((data, jax.tree.map(jnp.copy, state)), everywhere)
     test = None if test is None else device.place(test, everywhere)
     evaluate = make_evaluate(test_loss or loss, batch_size)
-    step, target = make_step(loss, optimizer), call_seconds if form == "loop" else None
+    step, target = make_step(loss, optimizer, average), call_seconds if form == "loop" else None
     call, compile_seconds = _compile(step, state, data, batch_size, form, mesh)
     for made in _calls(call, state, data, epochs, per_epoch, shuffle, target, everywhere):
         _check_finite(made.totals, last_metrics)
@@ -285,14 +311,21 @@ def _means(
 def make_evaluate(loss: Loss, batch_size: int) -> Callable[[Weights, Batch], dict[str, float]]:
     """A function (weights, data) -> means over all examples of the loss and its metrics.
 
-    `loss` is called without a key. A rest smaller than a batch counts by its size.
+    `loss(params, batch, None)`, or `loss(params, batch, None, stats)` for weights with statistics,
+    returns means over a batch as it does in training. A batch counts by its examples; where a mean
+    is over something else, as the characters that are scored, the loss returns how many there are
+    as the metric `weight`. So the result depends on `batch_size` by rounding alone.
     """
 
-    def measure(params: Any, stats: Any, batch: Batch) -> dict[str, jax.Array]:
+    def measure(params: Any, stats: Any, batch: Batch) -> tuple[dict[str, jax.Array], jax.Array]:
+        """Means times the share of the weight in the examples, and this share."""
         value, aux = loss(params, batch, None, *(() if stats is None else (stats,)))
-        return {"loss": value, **(aux if stats is None else aux[0])}
+        means = {"loss": value, **(aux if stats is None else aux[0])}
+        examples = jax.tree.leaves(batch)[0].shape[0]
+        share = jnp.float32(means.pop("weight", examples) / examples)
+        return {name: share * mean for name, mean in means.items()}, share
 
-    def whole(params: Any, stats: Any, data: Batch, count: int) -> dict[str, jax.Array]:
+    def whole(params: Any, stats: Any, data: Batch, count: int) -> Any:
         def one(i, totals):
             cut = functools.partial(
                 jax.lax.dynamic_slice_in_dim, start_index=i * batch_size, slice_size=batch_size
@@ -307,45 +340,46 @@ def make_evaluate(loss: Loss, batch_size: int) -> Callable[[Weights, Batch], dic
 
     def evaluate(weights: Weights, data: Batch) -> dict[str, float]:
         given = weights["params"], weights.get("stats")
-        examples = jax.tree.leaves(data)[0].shape[0]
-        count, left = divmod(examples, batch_size)
-        totals = {}
+        count, left = divmod(jax.tree.leaves(data)[0].shape[0], batch_size)
+        parts = []
         if count:
-            means = whole(*given, data, count)
-            totals = {name: float(value) * batch_size for name, value in means.items()}
+            parts.append((batch_size, whole(*given, data, count)))
         if left:
-            means = rest(*given, jax.tree.map(lambda a: a[-left:], data))
-            totals = {k: totals.get(k, 0.0) + float(value) * left for k, value in means.items()}
-        return {name: total / examples for name, total in totals.items()}
+            parts.append((left, rest(*given, jax.tree.map(lambda a: a[-left:], data))))
+        weight = sum(size * float(share) for size, (_, share) in parts)
+        if not weight:
+            raise ValueError("there is nothing to measure: no example has any weight")
+        names = parts[0][1][0]
+        sums = {n: sum(size * float(total[n]) for size, (total, _) in parts) for n in names}
+        return {name: total / weight for name, total in sums.items()}
 
     return evaluate
 
 
 def predict(function: Callable[[Any, Any], Any], weights: Any, inputs: Any, batch_size: int) -> Any:
-    """`function(weights, inputs)` of any number of examples, batch by batch in one compiled call.
+    """`function(weights, inputs)` of any number of examples, in batches of one compiled shape.
 
     The inputs are a tree of arrays [N, ...], the result is one of NumPy arrays [N, ...]; between
     them the function takes and gives [B, ...]. It is compiled once for each function object and
-    shapes, so hand the same object again.
+    size of a batch, so hand the same object again; a few examples make a batch of a power of two,
+    so that calls with other numbers of them seldom compile.
     """
     examples = jax.tree.leaves(inputs)[0].shape[0]
-    batch_size = max(1, min(batch_size, examples))
-    batches = -(-examples // batch_size)
-    # The last batch is filled up with the last example, so that all are of one shape.
-    index = np.arange(batches * batch_size).reshape(batches, batch_size).clip(max=examples - 1)
-    mapped = jax.device_get(_mapped(function)(weights, inputs, index))
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:examples], mapped)
+    if not examples:
+        raise ValueError("there is nothing to predict: the inputs hold no example")
+    size = min(batch_size, 1 << (examples - 1).bit_length())
+    compiled, weights, parts = _compiled(function), jax.device_put(weights), []
+    for first in range(0, examples, size):
+        # The last batch is filled up with the last example.
+        rows = np.arange(first, first + size).clip(max=examples - 1)
+        batch = jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], inputs)
+        parts.append(jax.device_get(compiled(weights, batch)))
+    return jax.tree.map(lambda *a: np.concatenate(a)[:examples], *parts)
 
 
 @functools.lru_cache(maxsize=64)  # a server calls the same few functions again and again
-def _mapped(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    def whole(weights: Any, inputs: Any, index: jax.Array) -> Any:
-        def one(rows: jax.Array) -> Any:
-            return function(weights, jax.tree.map(lambda a: a[rows], inputs))
-
-        return jax.lax.map(one, index)
-
-    return device.jit(whole)
+def _compiled(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return device.jit(function)
 
 
 def _check_metrics(metrics: dict[str, jax.Array], totals: dict[str, jax.Array]) -> None:
@@ -357,7 +391,12 @@ def _check_metrics(metrics: dict[str, jax.Array], totals: dict[str, jax.Array]) 
         )
 
 
-def _check_unfinished(state: State, epochs: int, per_epoch: int) -> None:
+def check_unfinished(state: Any, epochs: int, per_epoch: int) -> None:
+    """Refuses a state that leaves nothing to train up to the end of epoch `epochs`.
+
+    Raises:
+      FinishedError: says at which step it is.
+    """
     if int(state.step) >= epochs * per_epoch:
         raise FinishedError(
             f"the state is at step {int(state.step)}, and {epochs} epochs of {per_epoch} steps end "
@@ -375,7 +414,14 @@ def _check_finite(totals: dict[str, jax.Array], last_metrics: dict[str, float] |
 
 
 def last(reports: Iterator[Progress]) -> State:
-    """The state at the end of `iterate`."""
+    """The state at the end of `iterate`.
+
+    Raises:
+      FinishedError: there was nothing left to train.
+    """
+    state = None
     for progress in reports:
         state = progress.state
+    if state is None:
+        raise FinishedError("the reports came to an end at once: there was nothing left to train")
     return state

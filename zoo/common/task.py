@@ -17,7 +17,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from zoo.common import fit
+from zoo.common import fit, keys
 from zoo.common.fit import Batch, Loss, Progress, State, Weights
 
 Arrays = dict[str, jax.Array]
@@ -82,7 +82,11 @@ class Task:
     init: Callable[[jax.Array, Any, Batch], Any] | None = None
     """(key, config, data) -> parameters, where they depend on the data; else `model.init`."""
     stats: Callable[[Any, Any], Any] = lambda config, params: None
-    """(config, parameters) -> what training carries beside them: running moments, memory."""
+    """(config, parameters) -> running statistics before the first step, such as batch norm's."""
+    carry: Callable[[Any, Any], Any] = lambda config, params: None
+    """(config, parameters) -> what the first batch takes from none before it: a recurrent state."""
+    average: Callable[[Any], fit.Average | None] = lambda config: None
+    """config -> how the average of the parameters is kept that evaluation then uses."""
     weights: Callable[[State], Weights] = fit.weights_of
     """State -> what evaluation, prediction and publication need of it."""
     shuffle: Callable[[Any], bool] = lambda config: getattr(config, "shuffle", True)
@@ -154,15 +158,28 @@ class Task:
 
     def begin(self, config: Any, data: Batch) -> State:
         """The state before the first update of a loop that trains by gradients."""
-        # In another order every seed would give another run.
-        init_key, fit_key = jax.random.split(jax.random.key(config.seed))
+        init_key = keys.derive(config.seed, "weights")
         if self.init is None:
             params = self.model.init(init_key, config)
         else:
             params = self.init(init_key, config, data)
         steps = fit.steps_per_epoch(data, getattr(config, "batch_size", 1))
         optimizer = self.optimizer(config, self.updates(config, steps))
-        return fit.start(params, optimizer, fit_key, self.stats(config, params), self.metrics)
+        return self.first(config, params, optimizer, keys.derive(config.seed, "training"))
+
+    def first(
+        self, config: Any, params: Any, optimizer: optax.GradientTransformation, key: jax.Array
+    ) -> State:
+        """The state of a loop that begins with these parameters."""
+        return fit.start(
+            params,
+            optimizer,
+            key,
+            self.metrics,
+            stats=self.stats(config, params),
+            carry=self.carry(config, params),
+            averaged=self.average(config) is not None,
+        )
 
     def like(self, config: Any) -> Any:
         """The shapes and dtypes of a state; nothing is computed."""
@@ -190,6 +207,7 @@ class Task:
             self.prepare(config, data),
             epochs=config.epochs,
             batch_size=config.batch_size,
+            average=self.average(config),
             test=None if test is None else self.prepare(config, test),
             test_loss=testing,
             tested=self.weights,

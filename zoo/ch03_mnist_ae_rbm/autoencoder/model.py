@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from zoo.common import ops, settings
+
 Params = dict[str, list[dict[str, jax.Array]]]
 Batch = Metrics = dict[str, jax.Array]
 
@@ -59,6 +61,9 @@ class Config:
     """images per update"""
     seed: int = 0
     """of the weights, the order of the images and the noise"""
+
+    def __post_init__(self) -> None:
+        settings.check(self)
 
 
 RECIPES = {
@@ -110,6 +115,7 @@ def init(key: jax.Array, config: Config) -> Params:
 
 def _dense(layers: list[dict[str, jax.Array]], x: jax.Array, activation: str) -> jax.Array:
     """The layers with an activation between them, and none behind the last."""
+    ops.check_choice("activation", activation, ("elu", "relu", "sigmoid"))
     *hidden, last = layers
     for layer in hidden:
         x = _ACTIVATIONS[activation](x @ layer["kernel"] + layer.get("bias", 0.0))
@@ -121,8 +127,8 @@ def encode(
 ) -> jax.Array:
     """Codes [B, Z] of scaled images [B, D]."""
     pixels = params["encoder"][0]["kernel"].shape[0]
-    if x.ndim != 2 or x.shape[1] != pixels:
-        raise ValueError(f"images have shape {x.shape}, expected (batch, {pixels}): flatten them")
+    ops.check_shape("images", x, ("batch", pixels), "flatten them")
+    ops.check_choice("code activation", code_activation, ("linear", "sigmoid"))
     return _ACTIVATIONS[code_activation](_dense(params["encoder"], x, activation))
 
 
@@ -172,8 +178,7 @@ def loss(
     Returns:
       The loss and, beside it, the mean squared error `mse`.
     """
-    if objective not in ("mse", "bce"):
-        raise ValueError(f"objective is {objective!r}, expected 'mse' or 'bce'")
+    ops.check_choice("objective", objective, ("mse", "bce"))
     x = batch["image"]
     logits = apply(params, x, key, **how).logits
     mse = jnp.square(x - jax.nn.sigmoid(logits)).mean()

@@ -12,7 +12,7 @@ import numpy as np
 
 from zoo.ch03_mnist_ae_rbm import digits
 from zoo.ch03_mnist_ae_rbm.autoencoder import model
-from zoo.common import device, fit, run
+from zoo.common import device, fit, keys, run
 from zoo.common.data import Dataset, files
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
@@ -46,8 +46,15 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
         return value, {"mse": metrics["mse"] / unit}
 
     def testing(params, batch, key):
-        # One draw of noise, the same in each batch and epoch; without `noise` it is not drawn.
-        return training(params, batch, jax.random.key(config.seed))
+        # An image has the same noise in each epoch; without `noise` it is not drawn.
+        if not config.noise:
+            return training(params, batch, None)
+
+        def one(image, key):
+            return training(params, {"image": image[None]}, key)
+
+        drawn = keys.of_content(keys.derive(config.seed, "test"), batch["image"])
+        return jax.tree.map(jnp.mean, jax.vmap(one)(batch["image"], drawn))
 
     return training, testing
 
@@ -164,7 +171,7 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
         rows = {"input": images} | {_moment(step, steps): kept[step] for step in sorted(kept)}
         drawings["epochs"] = figures.strips(rows, "what comes out while it learns", caption)
     if config.noise:
-        noisy, back = denoise(config, trained.params, first, jax.random.key(config.seed))
+        noisy, back = denoise(config, trained.params, first, keys.derive(config.seed, "pictures"))
         rows = {"clean": first, "input": noisy, "output": back}
         title = f"noise of deviation {config.noise:g} taken away"
         drawings["denoising"] = figures.strips(rows, title, caption)

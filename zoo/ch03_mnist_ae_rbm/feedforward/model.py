@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zoo.common import ops
+from zoo.common import ops, settings
 
 Params = list[dict[str, jax.Array]]
 Batch = Metrics = dict[str, jax.Array]
@@ -61,6 +61,9 @@ class Config:
     """images per update"""
     seed: int = 0
     """of the weights, the order of the images, augmentation and dropout"""
+
+    def __post_init__(self) -> None:
+        settings.check(self)
 
 
 RECIPES = {
@@ -113,8 +116,7 @@ def apply(
 ) -> jax.Array:
     """Logits [B, K] of scaled images [B, D]; without a key nothing is dropped."""
     pixels = params[0]["kernel"].shape[0]
-    if x.ndim != 2 or x.shape[1] != pixels:
-        raise ValueError(f"images have shape {x.shape}, expected (batch, {pixels}): flatten them")
+    ops.check_shape("images", x, ("batch", pixels), "flatten them")
     *hidden, last = params
     keys = [None] * len(hidden) if key is None else jax.random.split(key, len(hidden))
     for layer, layer_key in zip(hidden, keys, strict=True):
@@ -150,8 +152,8 @@ def loss(
     Returns:
       The loss and, beside it, the accuracy in [0, 1].
     """
-    if objective not in ("cross-entropy", "product"):
-        raise ValueError(f"objective is {objective!r}, expected 'cross-entropy' or 'product'")
+    ops.check_choice("objective", objective, ("cross-entropy", "product"))
+    ops.check_shape("labels", batch["label"], batch["image"].shape[:1], "one for an image")
     logits = apply(params, batch["image"], key, dropout=dropout)
     right = jax.nn.one_hot(batch["label"], logits.shape[-1])
     targets = target_off + (target_on - target_off) * right

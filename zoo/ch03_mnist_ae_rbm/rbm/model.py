@@ -21,6 +21,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from zoo.common import ops, settings
+
 Params = dict[str, jax.Array]
 Batch = Metrics = dict[str, jax.Array]
 
@@ -68,6 +70,9 @@ class Config:
     """examples per update; all of them where there are fewer"""
     seed: int = 0
     """of the weights, the order of the examples and the Gibbs chains"""
+
+    def __post_init__(self) -> None:
+        settings.check(self)
 
 
 RECIPES = {
@@ -148,11 +153,7 @@ def free_energy(params: Params, visible: jax.Array, rated: jax.Array) -> jax.Arr
 def hidden_inputs(params: Params, visible: jax.Array, rated: jax.Array) -> jax.Array:
     """Log-odds c + v W + r D of the hidden units, [B, H]."""
     values, units, hidden = params["kernel"].shape
-    if visible.shape[1:] != (values, units):
-        raise ValueError(
-            f"visible units have shape {visible.shape}, expected (batch, {values}, {units}): "
-            "make them by `encode`"
-        )
+    ops.check_shape("visible units", visible, ("batch", values, units), "make them by `encode`")
     flat = visible.reshape(-1, values * units)  # one matrix product for all K values
     inputs = params["hidden_bias"] + flat @ params["kernel"].reshape(-1, hidden)
     return inputs + rated @ params["rated_kernel"] if "rated_kernel" in params else inputs
@@ -232,6 +233,7 @@ def loss(
     Returns:
       The loss and, beside it, `squared_error` between data and chain, per unit that takes part.
     """
+    ops.check_shape("ratings", batch["rating"], ("batch", params["kernel"].shape[1]))
     up_key, chain_key = (None, None) if key is None else jax.random.split(key)
     data, rated = encode(batch["rating"], params["kernel"].shape[0])
     fixed = jax.lax.stop_gradient(params)
@@ -252,6 +254,7 @@ def apply(params: Params, rating: jax.Array) -> jax.Array:
 
     By one step of mean field: all units' values given the probabilities of the hidden units.
     """
+    ops.check_shape("ratings", rating, ("batch", params["kernel"].shape[1]))
     visible, rated = encode(rating, params["kernel"].shape[0])
     hidden = hidden_given_visible(params, visible, rated)
     probabilities = visible_given_hidden(params, hidden, jnp.ones_like(rated))

@@ -62,10 +62,7 @@ def read(config: model.Config, data: movielens.MovieLens) -> Ratings:
     table = make_table(data)
     train, test = {"rating": examples(config, table.train)}, {}
     if config.units == "softmax" and data.test:
-        target = examples(config, table.test)
-        # How many there are in an example on average: means over batches then are over all targets.
-        targets = np.full(len(target), np.count_nonzero(target) / len(target), np.float32)
-        test = train | {"target": target, "targets": targets}
+        test = train | {"target": examples(config, table.test)}
     elif "negative" in data.test and config.example == "user":
         test = train | candidates(data, table)._asdict()
     return Ratings(data, table, train, test)

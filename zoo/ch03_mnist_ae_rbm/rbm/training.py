@@ -9,13 +9,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from zoo.ch03_mnist_ae_rbm.rbm import model
 from zoo.ch03_mnist_ae_rbm.rbm.ratings import TOP, prepare
-from zoo.common import fit
+from zoo.common import fit, ops
 
 
 def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
@@ -67,27 +66,26 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
 
 
 def held_out(
-    params: model.Params, batch: fit.Batch, key: Any = None, *, targets: float | None = None
+    params: model.Params, batch: fit.Batch, key: Any = None
 ) -> tuple[jax.Array, model.Metrics]:
     """What a test measures, by what is held out in it: `squared_error`, `hit_rate` or the loss."""
     if "target" in batch:
-        return squared_error(params, batch, targets)
+        return squared_error(params, batch)
     return hit_rate(params, batch) if "held" in batch else model.loss(params, batch)
 
 
-def squared_error(
-    params: model.Params, batch: fit.Batch, targets: float | None = None
-) -> tuple[jax.Array, model.Metrics]:
+def squared_error(params: model.Params, batch: fit.Batch) -> tuple[jax.Array, model.Metrics]:
     """Mean squared error of the predicted ratings `target` [B, V], 0 where there is none.
 
-    `targets`, by default the batch's own [B], all alike, is how many there are in an example on
-    average over the whole test, so that means over batches are means over all targets.
+    The metrics hold its `weight` in a mean over several batches, the number of these ratings.
     """
     predicted = model.apply(params, batch["rating"]).clip(1, 5)
-    error = jnp.where(batch["target"] > 0, predicted - batch["target"], 0.0)
-    count = len(error) * (batch["targets"][0] if targets is None else targets)
-    mean = (error**2).sum() / count
-    return mean, {"squared_error": mean}
+    ops.check_shape("targets", batch["target"], predicted.shape)
+    given = batch["target"] > 0
+    error = jnp.where(given, predicted - batch["target"], 0.0)
+    count = given.sum().astype(jnp.float32)
+    mean = (error**2).sum() / jnp.maximum(count, 1.0)
+    return mean, {"squared_error": mean, "weight": count}
 
 
 def hit_rate(
@@ -98,6 +96,8 @@ def hit_rate(
     The batch has `rating` [B, V], `held` [B], a movie held out, and `negative` [B, K], not seen.
     """
     scores = model.apply(params, batch["rating"])
+    ops.check_shape("held", batch["held"], scores.shape[:1], "one movie for an example")
+    ops.check_shape("negatives", batch["negative"], (len(scores), "negatives"))
     held, negative = batch["held"][:, None], batch["negative"]
     own = jnp.take_along_axis(scores, held, axis=1)
     others = jnp.take_along_axis(scores, negative, axis=1)
@@ -122,10 +122,7 @@ def iterate(
 
     Of `test`, measured by `held_out` at the end of each epoch, only `rating` reaches the machine.
     """
-    testing, steps = held_out, fit.steps_per_epoch(data, config.batch_size, mesh)
-    if test is not None and "target" in test:  # as a constant it is rounded once
-        targets = np.count_nonzero(test["target"]) / len(test["target"])
-        testing = functools.partial(held_out, targets=targets)
+    steps = fit.steps_per_epoch(data, config.batch_size, mesh)
     for k, last in stages(config):
         # Stages that lie behind are left out; the last one refuses a run that is at its end.
         if int(state.step) < last * steps or last == config.epochs:
@@ -137,7 +134,7 @@ def iterate(
                 epochs=last,
                 batch_size=config.batch_size,
                 test=None if test is None else prepare(config, test),
-                test_loss=testing,
+                test_loss=held_out,
                 mesh=mesh,
             ):
                 yield progress

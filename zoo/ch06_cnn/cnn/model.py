@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.common import ops
+from zoo.common import ops, settings
 
 Params = dict[str, Any]
 Stats = list[dict[str, jax.Array]]
@@ -75,6 +75,9 @@ class Config:
     seed: int = 0
     """of the weights, the order of the images, augmentation and dropout"""
 
+    def __post_init__(self) -> None:
+        settings.check(self)
+
 
 RECIPES = {
     "modern": Config(),
@@ -126,6 +129,7 @@ def example(config: Config, size: int = 2) -> Batch:
 
 def scale_pixels(images: jax.Array, pixels: str = "standard") -> jax.Array:
     """uint8 images as float32, in one of the ways that `Config.pixels` describes."""
+    ops.check_choice("pixels", pixels, ("standard", "book"))
     x = images.astype(jnp.float32) / 255.0
     if pixels == "book":
         return jnp.where(images == 255, 0.999, 0.9 * x + 0.1)
@@ -177,8 +181,7 @@ def apply(
     `init_stats` if there are none), so the result is exact. ReLU stands behind the pooling: they
     commute, and there are a quarter of the numbers.
     """
-    if x.ndim != 4 or x.shape[1:] != (32, 32, 3):
-        raise ValueError(f"images have shape {x.shape}, expected (batch, 32, 32, 3): resize them")
+    ops.check_shape("images", x, ("batch", 32, 32, 3), "resize them")
     keys = [None] * 4 if key is None else jax.random.split(key, 4)
     moments = iter(init_stats(params) if stats is None else stats)
     updated = []
@@ -222,6 +225,8 @@ def loss(
     Returns:
       The loss and, beside it, the accuracy in [0, 1] and the updated running moments.
     """
+    ops.check_choice("reduction", reduction, ("mean", "sum"))
+    ops.check_shape("labels", batch["label"], batch["image"].shape[:1], "one for an image")
     logits, stats = apply(params, batch["image"], key, stats, **rates)
     right = jax.nn.one_hot(batch["label"], logits.shape[-1])
     targets = target_off + (target_on - target_off) * right

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from zoo.ch06_cnn.cnn import model
-from zoo.common import fit, run, solvers
+from zoo.common import fit, keys, run, solvers
 from zoo.common.data import DataError, Dataset, cifar10, mnist
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
@@ -64,7 +64,7 @@ def _rates(config: model.Config) -> dict[str, Any]:
 
 def _test_key(config: model.Config) -> jax.Array | None:
     """None, except that the old Gorgonia went on dropping in the test pass."""
-    return jax.random.key(config.seed) if config.dropout_bug else None
+    return keys.derive(config.seed, "test") if config.dropout_bug else None
 
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
@@ -80,7 +80,9 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
 
     def testing(params, batch, key, stats):
         images = model.scale_pixels(batch["image"], config.pixels)
-        return loss(params, {**batch, "image": images}, _test_key(config), stats)
+        test_key = _test_key(config)
+        # A mean in any case: a sum over a batch would depend on how large the batches are.
+        return loss(params, {**batch, "image": images}, test_key, stats, reduction="mean")
 
     return training, testing
 

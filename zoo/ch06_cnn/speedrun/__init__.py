@@ -9,7 +9,6 @@ from zoo.ch06_cnn.speedrun.model import (
     apply_training,
     example,
     init,
-    init_stats,
     loss,
     loss_training,
 )

@@ -8,6 +8,8 @@ notes; Jordan (2024), "94 % on CIFAR-10 in 3.29 seconds on a single GPU", arXiv:
 import jax
 import jax.numpy as jnp
 
+from zoo.common import ops
+
 
 def whitening_kernel(images: jax.Array, patch: int = 2, epsilon: float = 5e-4) -> jax.Array:
     """Filters whose outputs over patches of scaled `images` [B, H, W, 3] are uncorrelated.
@@ -43,6 +45,7 @@ def views(images: jax.Array, which: str = "flips and shifts") -> tuple[jax.Array
     The image and its mirror image; half of the weight goes to both moved by a pixel up and left,
     and down and right (Jordan 2024).
     """
+    ops.check_choice("views", which, ("plain", "flips", "flips and shifts"))
     moved = [images]
     weights = [1.0]
     if which == "flips and shifts":

@@ -19,10 +19,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.common import ops
+from zoo.common import ops, settings
 
 Params = dict[str, Any]
-Stats = dict[str, Any]
 Moments = list[dict[str, jax.Array]]
 Batch = Metrics = dict[str, jax.Array]
 
@@ -78,6 +77,9 @@ class Config:
     seed: int = 0
     """of the weights, the order of the images and augmentation"""
 
+    def __post_init__(self) -> None:
+        settings.check(self)
+
 
 # Narrower and in smaller batches: some minutes on two cores.
 _CPU = Config("speedrun-cpu", width=32, bias_rate=10.0, head_rate=2.0, batch_size=500)
@@ -129,12 +131,6 @@ def init_moments(params: Params) -> Moments:
     return [{"mean": jnp.zeros_like(bias), "var": jnp.ones_like(bias)} for bias in biases]
 
 
-def init_stats(params: Params) -> Stats:
-    """What training carries beside the parameters: moments, averaged weights, steps made."""
-    average = jax.tree.map(jnp.copy, params)
-    return {"moments": init_moments(params), "average": average, "step": jnp.int32(0)}
-
-
 def example(config: Config, size: int = 2) -> Batch:
     """A small batch as `loss` takes it, always the same: `image` [B, 32, 32, 3], `label` [B]."""
     image = jax.random.normal(jax.random.key(0), (size, 32, 32, 3))
@@ -165,8 +161,8 @@ def apply_training(
 
 
 def _forward(params, x, moments, *, training, activation="gelu", dtype=jnp.float32) -> Output:
-    if x.ndim != 4 or x.shape[1:] != (32, 32, 3):
-        raise ValueError(f"images have shape {x.shape}, expected (batch, 32, 32, 3): resize them")
+    ops.check_shape("images", x, ("batch", 32, 32, 3), "resize them")
+    ops.check_choice("activation", activation, ("gelu", "silu", "relu"))
     activate = {"gelu": jax.nn.gelu, "silu": jax.nn.silu, "relu": jax.nn.relu}[activation]
     before = init_moments(params) if moments is None else moments
     first, updated = params["whiten"], []
@@ -188,12 +184,11 @@ def _forward(params, x, moments, *, training, activation="gelu", dtype=jnp.float
 def running_average(average: Params, params: Params, step: jax.Array, decay: float) -> Params:
     """The weights averaged over about the last 1 / (1 - decay) steps, which generalise better.
 
-    Polyak & Juditsky (1992); shorter at the beginning: a twentieth of the steps made.
+    Polyak & Juditsky (1992); shorter at the beginning: a twentieth of the steps made. `params` are
+    those after a step, `step` counts the steps before it, and `decay` 0 keeps no average.
     """
     share = jnp.maximum(1.0 - decay, 20.0 / (20.0 + step))
-    return jax.tree.map(
-        lambda old, new: old + share * (jax.lax.stop_gradient(new) - old), average, params
-    )
+    return optax.incremental_update(params, average, share)
 
 
 def loss(
@@ -222,28 +217,21 @@ def loss(
 def loss_training(
     params: Params,
     batch: Batch,
-    stats: Stats | None = None,
+    moments: Moments | None = None,
     *,
     label_smoothing: float = 0.0,
-    average: float = 0.0,
     **options: Any,
-) -> tuple[jax.Array, tuple[Metrics, Stats]]:
-    """As `loss`, with the batch's own moments; it returns updated `stats` in place of moments.
-
-    `stats` are those of `init_stats` or of the step before, `average` is the decay of
-    `running_average`.
-    """
-    stats = init_stats(params) if stats is None else stats
-    logits, moments = apply_training(params, batch["image"], stats["moments"], **options)
+) -> tuple[jax.Array, tuple[Metrics, Moments]]:
+    """As `loss`, with the batch's own moments; it returns the running `moments` updated."""
+    logits, moments = apply_training(params, batch["image"], moments, **options)
     value, metrics = _cross_entropy(logits, batch["label"], label_smoothing)
-    averaged = running_average(stats["average"], params, stats["step"], average)
-    stats = {"moments": moments, "average": averaged, "step": stats["step"] + 1}
-    return value, (metrics, stats)
+    return value, (metrics, moments)
 
 
 def _cross_entropy(
     logits: jax.Array, labels: jax.Array, label_smoothing: float
 ) -> tuple[jax.Array, Metrics]:
+    ops.check_shape("labels", labels, logits.shape[:1], "one for an image")
     targets = optax.smooth_labels(jax.nn.one_hot(labels, 10), label_smoothing)
     accuracy = (logits.argmax(-1) == labels).mean()
     return optax.softmax_cross_entropy(logits, targets).mean(), {"accuracy": accuracy}

@@ -118,20 +118,17 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
             shown = mirror(shown, jax.random.bernoulli(flip_key, 0.5, shown.shape[:1]))
         return scale_pixels(shown)
 
-    def training(params, batch, key, stats):
-        batch = {**batch, "image": augment(key, batch, stats["step"] // steps)}
-        return model.loss_training(params, batch, stats, average=config.average, **kept)
+    # Which images are mirrored depends on the epoch, so the steps are counted in the carry.
+    def training(params, batch, key, moments, step):
+        batch = {**batch, "image": augment(key, batch, step // steps)}
+        value, (metrics, moments) = model.loss_training(params, batch, moments, **kept)
+        return value, (metrics, moments, step + 1)
 
     def testing(params, batch, key, moments):
         batch = {**batch, "image": scale_pixels(batch["image"])}
         return model.loss(params, batch, None, moments, **kept)
 
     return training, testing
-
-
-def weights(state: fit.State) -> Weights:
-    """The averaged parameters, and the running moments."""
-    return {"params": state.stats["average"], "stats": state.stats["moments"]}
 
 
 def predictions(config: model.Config) -> dict[str, Prediction]:
@@ -169,7 +166,8 @@ TASK = Task(
     predictions=predictions,
     pictures=cnn.pictures,
     following=("predict cat.png",),
-    stats=lambda config, params: model.init_stats(params),
-    weights=weights,
+    stats=lambda config, params: model.init_moments(params),
+    carry=lambda config, params: jnp.int32(0),
+    average=lambda config: functools.partial(model.running_average, decay=config.average),
     epoch=50_000,
 )

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from zoo.common import ops, settings
+
 Params = dict[str, Any]
 Batch = Metrics = dict[str, jax.Array]
 ACTIONS = 4
@@ -105,6 +107,9 @@ class Config:
     seed: int = 0
     """of the weights, the exploration and the samples"""
 
+    def __post_init__(self) -> None:
+        settings.check(self)
+
 
 _MEANT = {"rewards": "book", "network": "coordinates", "hidden": (128, 128), "activation": "tanh"}
 _MEANT |= {"optimistic": False, "discount": 0.95, "loss": "squared"}
@@ -172,6 +177,7 @@ def apply(
     Observations that are integers [...] are sites, for a network with one input for each; floats
     [..., A, F] are `coordinates`, which the book's network values one by one (A may be any number).
     """
+    ops.check_choice("activation", activation, ("relu", "tanh"))
     first, *rest = params["dense"]
     inputs = len(first["kernel"])
     if jnp.issubdtype(obs.dtype, jnp.integer):
@@ -212,7 +218,10 @@ def loss(
     Returns:
       The loss and, beside it, the mean absolute error and the mean value.
     """
+    ops.check_choice("kind", kind, ("huber", "squared"))
     values = apply(params, batch["obs"], key, activation)
+    for name in ("action", "target"):  # another shape would compare every target with every value
+        ops.check_shape(f"{name}s", batch[name], values.shape[:-1], "one for an observation")
     value = pick(values, batch["action"])
     error = errors(value, batch["target"])
     costs = error**2 if kind == "squared" else optax.losses.huber_loss(error)

@@ -18,7 +18,7 @@ from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import model
 from zoo.ch07_dqn.agent.model import Config
 from zoo.ch07_dqn.environment import Params
-from zoo.common import device, fit, solvers
+from zoo.common import device, fit, keys, solvers
 from zoo.common.data import DataError
 
 
@@ -44,7 +44,7 @@ class State(NamedTuple):
     episodes: jax.Array  # int32 [], that ended
     reached: jax.Array  # int32 [], that ended at the goal
     visits: jax.Array  # int32 [S]
-    key: jax.Array  # of the whole run; a step's own key is folded from it and the step's number
+    key: jax.Array  # of the whole run; those of the steps are derived from it
     step: jax.Array  # int32 []
 
 
@@ -131,8 +131,7 @@ def make_agents(config: Config, count: int) -> tuple[State, Params]:
 
     def make(number: jax.Array) -> tuple[State, Params]:
         params = make_params(config, config.maze_seed + number // config.agents)
-        key = jax.random.fold_in(jax.random.key(config.seed), number)
-        return init(key, config, params), params
+        return init(keys.derive(config.seed, "agent", number), config, params), params
 
     return jax.vmap(make)(jnp.arange(count))
 
@@ -220,12 +219,12 @@ def step(state: State, config: Config, params: Params) -> tuple[State, dict[str,
       The state, and of this step the `reward`, the `loss`, and whether the goal was reached
       (`terminated`) or the episode `ended`.
     """
-    # Keys follow from the number of the step: a resumed run draws what the unbroken one would.
-    keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+    # They follow from the number of the step: a resumed run draws what the unbroken one would.
+    act_key, move_key, learn_key = jax.random.split(keys.derive(state.key, "step", state.step), 3)
     site = state.place.site
-    action = act(keys[0], state, config, params)
+    action = act(act_key, state, config, params)
     move = environment.step if config.endless else environment.step_and_reset
-    _, place, reward, terminated, truncated, info = move(keys[1], state.place, action, params)
+    _, place, reward, terminated, truncated, info = move(move_key, state.place, action, params)
     ended = terminated | truncated
     following = info.get("last", place.site)  # not where the next episode begins
     item = Transition(site, action, reward, following, terminated, ended)
@@ -240,7 +239,7 @@ def step(state: State, config: Config, params: Params) -> tuple[State, dict[str,
     info = {"reward": reward, "terminated": terminated, "ended": ended}
     if config.replay == "never":
         return state, info | {"loss": jnp.float32(0)}
-    net, opt_state, value = learn(keys[2], state, config, params)
+    net, opt_state, value = learn(learn_key, state, config, params)
     if config.n_step > 1:  # nothing is learnt before there are n transitions
         ready, before = state.memory.count >= config.n_step, (state.params, state.opt_state)
         net, opt_state = jax.tree.map(

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.common import ops
+from zoo.common import ops, settings
 
 Params = dict[str, Any]
 Batch = Metrics = dict[str, jax.Array]
@@ -71,6 +71,9 @@ class Config:
     seed: int = 0
     """of the weights, the mazes, the exploration and the samples"""
 
+    def __post_init__(self) -> None:
+        settings.check(self)
+
 
 RECIPES = {"modern": Config(), "large": Config("large", columns=10, rounds=51)}
 
@@ -98,11 +101,7 @@ def apply(
 
     Nothing is random, `key` is not used.
     """
-    if x.ndim != 4 or x.shape[-1] != PLANES:
-        raise ValueError(
-            f"mazes have shape {x.shape}, expected (batch, rows, columns, {PLANES}): make them by "
-            "`image`"
-        )
+    ops.check_shape("mazes", x, ("batch", "rows", "columns", PLANES), "make them by `image`")
     layer = params["round"]
     channels = layer["kernel"].shape[2] - PLANES
     barred = jnp.where(x[..., :ACTIONS, None] > 0, 0.0, -jnp.inf)
@@ -128,6 +127,12 @@ def loss(
     The batch has `exits` and `goal` as `image` takes them; `site` and `action`, integers [B, T];
     `target` and `weight`, float32 [B, T], of which the weight is 0 for what is no transition.
     """
+    size = len(batch["exits"])
+    ops.check_shape("exits", batch["exits"], (size, "rows", "columns"))
+    ops.check_shape("goals", batch["goal"], (size,), "one for a maze")
+    ops.check_shape("sites", batch["site"], (size, "transitions"))
+    for name in ("action", "target", "weight"):
+        ops.check_shape(f"{name}s", batch[name], batch["site"].shape, "one for a transition")
     values = apply(params, image(batch["exits"], batch["goal"]), key, rounds)
     values = read(values, batch["site"])
     value = jnp.take_along_axis(values, batch["action"][..., None], -1)[..., 0]

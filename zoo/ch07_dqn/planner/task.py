@@ -33,8 +33,13 @@ def random(config: model.Config, count: int) -> fit.Batch:
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     """The loss of walks with their mazes and targets."""
-    loss = functools.partial(model.loss, rounds=config.rounds)
-    return loss, loss
+    training = functools.partial(model.loss, rounds=config.rounds)
+
+    def testing(params, batch, key):
+        value, metrics = training(params, batch, key)
+        return value, metrics | {"weight": batch["weight"].sum()}  # a mean over transitions
+
+    return training, testing
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from zoo.ch07_dqn import environment, kinds, loop, replay
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent.model import choose
 from zoo.ch07_dqn.planner import model
-from zoo.common import device, fit
+from zoo.common import device, fit, keys
 from zoo.common.data import DataError
 
 HELD_OUT = 16  # one of so many mazes is never trained on
@@ -42,7 +42,7 @@ class State(NamedTuple):
     target: model.Params  # the frozen copy
     opt_state: Any
     memory: replay.Memory
-    key: jax.Array  # of the whole run; a step's own key is folded from it and the step's number
+    key: jax.Array  # of the whole run; those of the steps are derived from it
     step: jax.Array  # int32 [], updates made so far
 
 
@@ -149,9 +149,9 @@ def explore(key: jax.Array, state: State, config: model.Config) -> Walk:
     values = model.apply(state.params, model.image(maze.exits, maze.goal), rounds=config.rounds)
     progress = state.step / (0.5 * config.epochs * config.epoch_steps)
     epsilon = config.epsilon + (config.epsilon_min - config.epsilon) * jnp.minimum(progress, 1.0)
-    keys = jax.random.split(walk_key, config.walkers)
+    walk_keys = jax.random.split(walk_key, config.walkers)
     move = functools.partial(walk, epsilon=epsilon, steps=config.walk_steps)
-    return jax.vmap(move)(keys, maze, values)
+    return jax.vmap(move)(walk_keys, maze, values)
 
 
 def make_batch(walks: Walk, state: State, config: model.Config) -> model.Batch:
@@ -174,7 +174,7 @@ def make_batch(walks: Walk, state: State, config: model.Config) -> model.Batch:
 
 def step(state: State, config: model.Config) -> tuple[State, model.Metrics]:
     """Walk, remember, replay: the walkers' steps in new mazes, then one update."""
-    explore_key, sample_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+    explore_key, sample_key = jax.random.split(keys.derive(state.key, "step", state.step))
     walks = explore(explore_key, state, config)
     with kinds.refused():
         memory = replay.remember_all(state.memory, walks)
@@ -215,7 +215,7 @@ def solve(params: model.Params, maze: mazes.Maze, rounds: int) -> environment.Wa
 
 def start(config: model.Config, *_: Any) -> State:
     """The state before the first step of a run; each step draws its mazes, so no data are used."""
-    return jax.jit(lambda: init(jax.random.key(config.seed), config))()
+    return jax.jit(lambda: init(keys.derive(config.seed, "planner"), config))()
 
 
 def iterate(config: model.Config, state: State, *_: Any) -> Iterator[fit.Progress]:

@@ -19,9 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.common import ops
-
-from ..vae.model import kl_to_standard_normal, reparameterise  # JAX alone
+from zoo.ch08_vae.vae.model import kl_to_standard_normal, reparameterise
+from zoo.common import ops, settings
 
 Params = dict[str, Any]
 Batch = Metrics = dict[str, jax.Array]
@@ -53,6 +52,9 @@ class Config:
     """images per update"""
     seed: int = 0
     """of the weights, the order of the images and the codes"""
+
+    def __post_init__(self) -> None:
+        settings.check(self)
 
 
 RECIPES = {"modern": Config(), "dense": Config(recipe="dense")}
@@ -120,8 +122,7 @@ def channels_to_pixels(x: jax.Array) -> jax.Array:
 
 def encode(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and log-variance, each [B, Z], of q(z | x) for scaled images [B, 32, 32, 3]."""
-    if x.ndim != 4 or x.shape[1:] != SHAPE:
-        raise ValueError(f"images have shape {x.shape}, expected (batch, 32, 32, 3): resize them")
+    ops.check_shape("images", x, ("batch", *SHAPE), "resize them")
     x = x - 0.5  # about 0 on average, as the initialisation expects
     for layer in params["encoder"]:
         x = jax.nn.relu(_layer(layer, x, stride=2))

@@ -4,14 +4,13 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from zoo.ch08_vae.conv import model
-from zoo.ch08_vae.vae.task import code_predictions, content_key, first_pictures, make_schedule
-from zoo.common import fit
+from zoo.ch08_vae.vae.task import code_predictions, first_pictures, make_schedule, repeatable
+from zoo.common import fit, keys
 from zoo.common.data import Dataset, cifar10
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
@@ -38,10 +37,7 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     def training(params, batch, key):
         return model.loss(params, {"image": model.scale_pixels(batch["image"])}, key)
 
-    def testing(params, batch, key):
-        return training(params, batch, content_key(config.seed, batch["image"]))
-
-    return training, testing
+    return training, repeatable(training, config.seed)
 
 
 @functools.cache
@@ -60,7 +56,8 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
 
 def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     """Curves, reconstructions and samples."""
-    drawn = np.asarray(model.sample(trained.params, jax.random.key(trained.config.seed), 100))
+    key = keys.derive(trained.config.seed, "samples")
+    drawn = np.asarray(model.sample(trained.params, key, 100))
     images, panels = dataset.test["image"][:10], {"bits_per_dim": "bits per dimension"}
     return first_pictures(trained, images, drawn, panels, dataset.description)
 

@@ -5,13 +5,12 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import tyro
 
 from zoo.ch08_vae.vae import latent, likelihood
 from zoo.ch08_vae.vae.task import TASK
-from zoo.common import cli, commands, images, trained
+from zoo.common import cli, commands, images, keys, trained
 from zoo.common.data import DataError
 from zoo.common.trained import Trained
 
@@ -93,7 +92,7 @@ def sample(trained_model: cli.TrainedModel, count: int = 100, seed: int = 0) -> 
     if count < 1:
         raise DataError(f"got {count} digits to draw, expected at least 1: use --count 100")
     model = trained.choose(TASK, trained_model)
-    drawn = latent.sample(model.config, model.params, jax.random.key(seed), count)
+    drawn = latent.sample(model.config, model.params, keys.derive(seed, "samples"), count)
     columns, title = max(1, round(np.sqrt(count))), "drawn from the prior"
     commands.save(model, "sample", figures.mosaic(drawn, columns, title, _data(model)))
 

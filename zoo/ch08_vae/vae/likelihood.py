@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.ch08_vae.vae import latent, model
-from zoo.ch08_vae.vae.task import binarise, losses, options
-from zoo.common import device, fit
+from zoo.ch08_vae.vae.task import binarise, of_images, options, repeatable
+from zoo.common import device, fit, keys
 from zoo.common.trained import Trained
 
 BATCH, CHUNK = 100, 50  # images and codes that are in memory at a time
@@ -17,12 +17,19 @@ ACTIVE = 0.01  # variance over the images of a unit's mean code (IWAE paper, sec
 
 def bounds(trained: Trained, images: np.ndarray) -> dict[str, float]:
     """Means over images: `reconstruction`, `kl`, `elbo`, and the book's `printed_kl`; nats."""
-    evaluate = fit.make_evaluate(losses(trained.config, 1)[1], BATCH)
-    means = evaluate(trained.weights, {"image": images})
-    mean, logvar = latent.encode(trained.config, trained.params, images)
-    printed = float(model.kl_to_standard_normal(mean, 0.5 * logvar).mean())
-    parts = {name: means[name] for name in ("reconstruction", "kl")}
-    return {**parts, "printed_kl": printed, "elbo": -means["loss"]}
+    config = trained.config
+    elbo, slip = of_images(config), of_images(config, kl_as_printed=True)
+
+    def loss(params, batch, key):
+        value, metrics = elbo(params, batch, key)
+        printed = slip(params, batch, key)[0]  # by the same pixels and codes
+        return value, metrics | {"printed_kl": printed - metrics["reconstruction"]}
+
+    means = fit.make_evaluate(repeatable(loss, config.seed), BATCH)(
+        trained.weights, {"image": images}
+    )
+    parts = {name: means[name] for name in ("reconstruction", "kl", "printed_kl")}
+    return {**parts, "elbo": -means["loss"]}
 
 
 def active_units(trained: Trained, images: np.ndarray) -> np.ndarray:
@@ -53,10 +60,11 @@ def log_likelihoods(
 
     compiled = device.jit(one)  # once for all batches
     size = min(BATCH, len(images))
-    keys = jax.random.split(jax.random.key(config.seed), -(-len(images) // size))
+    batches = -(-len(images) // size)
+    batch_keys = jax.random.split(keys.derive(config.seed, "likelihood"), batches)
     parts = []
-    for number in track(range(len(keys))):
+    for number in track(range(batches)):
         first = min(number * size, len(images) - size)  # the last batch reaches back: one shape
-        values = compiled(jnp.asarray(images[first : first + size]), keys[number])
+        values = compiled(jnp.asarray(images[first : first + size]), batch_keys[number])
         parts.append(np.asarray(values)[number * size - first :])
     return np.concatenate(parts)

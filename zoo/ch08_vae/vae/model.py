@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zoo.common import ops, settings
+
 Params = dict[str, Any]
 Batch = Metrics = dict[str, jax.Array]
 Function = Callable[..., jax.Array]
@@ -77,6 +79,9 @@ class Config:
     """images per update"""
     seed: int = 0
     """of the weights, the order of the images and the codes"""
+
+    def __post_init__(self) -> None:
+        settings.check(self)
 
 
 RECIPES = {
@@ -143,6 +148,7 @@ def example(config: Config, size: int = 2) -> Batch:
 
 def scale_pixels(images: jax.Array, pixels: str = "unit") -> jax.Array:
     """uint8 images [B, 28, 28] as float32 [B, D], in one of the ways of `Config.pixels`."""
+    ops.check_choice("pixels", pixels, ("unit", "book"))
     x = images.reshape(images.shape[0], -1)  # len() would fail on an export's symbolic batch
     grey = x.astype(jnp.float32) / 255.0
     # The book's program keeps clear of 0 and 1, as a sigmoid does.
@@ -163,8 +169,7 @@ def encode(
       ValueError: the images are not flat, or have another number of pixels than the weights.
     """
     pixels = params["decoder"][-1]["kernel"].shape[1]
-    if x.ndim != 2 or x.shape[1] != pixels:
-        raise ValueError(f"images have shape {x.shape}, expected (batch, {pixels}): flatten them")
+    ops.check_shape("images", x, ("batch", pixels), "flatten them")
     for layer in params["encoder"]:
         x = activation(_dense(layer, x))
     return _dense(params["mean"], x), _dense(params["logvar"], x)
@@ -315,6 +320,7 @@ def loss(
     Returns:
       The loss and, beside it, means over the batch of -log p(x | z) and of the true KL.
     """
+    ops.check_choice("reduction", reduction, ("mean", "sum"))
     mean, logvar, z, log_px = _one_pass(params, batch["image"], key, samples, **options)
     reconstruction, kl = -log_px.mean(0), kl_to_standard_normal(mean, logvar)
     if importance_weighted and samples > 1 and key is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from zoo.ch08_vae.vae import latent, model
-from zoo.common import fit, run, solvers
+from zoo.common import fit, keys, run, solvers
 from zoo.common.data import Dataset, mnist
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
@@ -74,10 +74,17 @@ def binarise(config: model.Config, images: jax.Array, key: jax.Array) -> jax.Arr
     return jax.random.bernoulli(key, x).astype(x.dtype) if config.binarise else x
 
 
-def content_key(seed: int, images: jax.Array) -> jax.Array:
-    """A key made of the seed and the images: a test's noise, the same whenever it is repeated."""
-    content = images.astype(jnp.uint32).sum()  # wraps around; it only has to differ
-    return jax.random.fold_in(jax.random.key(seed), content)
+def repeatable(loss: fit.Loss, seed: int) -> fit.Loss:
+    """A loss of uint8 images whose noise is the same for an image in each test and any batch."""
+
+    def testing(params, batch, key):
+        def one(image, key):
+            return loss(params, {"image": image[None]}, key)
+
+        drawn = keys.of_content(keys.derive(seed, "test"), batch["image"])
+        return jax.tree.map(jnp.mean, jax.vmap(one)(batch["image"], drawn))
+
+    return testing
 
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
@@ -85,18 +92,18 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     names = ("importance_weighted", "samples", "beta", "kl_as_printed", "reduction")
     own = {name: getattr(config, name) for name in names}
 
-    def loss(params, batch, key, **how):
+    return of_images(config, **own), repeatable(of_images(config), config.seed)
+
+
+def of_images(config: model.Config, **how: Any) -> fit.Loss:
+    """`model.loss` with the keywords `how`, of uint8 images, which it binarises if need be."""
+
+    def loss(params, batch, key):
         pixel_key, code_key = jax.random.split(key)  # grey pixels have the codes of drawn ones
         image = binarise(config, batch["image"], pixel_key)
         return model.loss(params, {"image": image}, code_key, **how, **options(config))
 
-    def training(params, batch, key):
-        return loss(params, batch, key, **own)
-
-    def testing(params, batch, key):  # the key is None: a test must come out the same again
-        return loss(params, batch, content_key(config.seed, batch["image"]))
-
-    return training, testing
+    return loss
 
 
 @functools.cache  # the same functions for the same configuration, so that each is compiled once
@@ -152,7 +159,7 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     rows = {f"unit {unit}": row for unit, row in zip(busiest, turns, strict=True)}
     turned = "a 3, one unit of its code at a time from −2.5 to 2.5"
     walks = {f"{i} to {j}": latent.interpolate(config, params, digits[[i, j]]) for i, j in PAIRS}
-    drawn = latent.sample(config, params, jax.random.key(config.seed), 100)
+    drawn = latent.sample(config, params, keys.derive(config.seed, "samples"), 100)
     drawings = first_pictures(trained, digits, drawn, PANELS, caption)
     drawings["interpolations"] = figures.strips(walks, "from digit to digit", caption)
     drawings["traversals"] = figures.strips(rows, turned, caption)
@@ -179,7 +186,7 @@ def first_pictures(
 
 def _drawing(config: model.Config, weights: Weights) -> dict[str, tuple]:
     draw = functools.partial(model.sample, count=10_000, **latent.layers(config))
-    return {"10,000 digits drawn": (draw, (weights["params"], jax.random.key(0)), 10_000)}
+    return {"10,000 digits drawn": (draw, (weights["params"], keys.derive(0, "samples")), 10_000)}
 
 
 TASK = Task(
