@@ -17,15 +17,14 @@ help:  ## show these lines
 train: $(VENV)/train.stamp  ## train chapter 6; flags go in ARGS='--epochs 5'
 	$(BIN)/python -m zoo.ch06_cnn train $(ARGS)
 
-test: $(VENV)/test.stamp  ## check style, run all tests and the notebooks
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+test: lint  ## check style and types, run all tests and the notebooks
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --nbmake --nbmake-timeout=300 notebooks
 
-lint: $(VENV)/test.stamp  ## check style alone
+lint: $(VENV)/test.stamp  ## check style and types alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/test.stamp  ## put sources and imports in order
 	$(BIN)/ruff check --fix .
@@ -41,7 +40,7 @@ lock: $(VENV)/test.stamp  ## renew requirements.lock; ARGS=--upgrade takes the n
 	    --custom-compile-command 'make lock' pyproject.toml -o requirements.lock $(ARGS)
 
 clean:  ## remove .venv and caches; runs/ stays
-	rm -rf $(VENV) dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

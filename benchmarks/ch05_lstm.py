@@ -18,7 +18,7 @@ from benchmarks import harness
 from benchmarks.harness import ZOO, Run, repeat
 from zoo.ch05_lstm import generate, model, text
 from zoo.ch05_lstm.task import TASK, fill, load
-from zoo.common import bench
+from zoo.common import bench, ops
 
 BATCH, CHUNK, WRITTEN, RATE = 32, 64, 256, 2e-3
 CONFIG = dataclasses.replace(model.RECIPES["modern"], hidden=256, embedding=64)
@@ -182,6 +182,8 @@ def torch_contender(name: str, task: str) -> tuple[Run, float]:
 
 def contend(name: str, task: str) -> tuple[Run, float]:
     """A contender's work on a task, and the seconds that compilation took."""
+    ops.check_choice("contender", name, (ZOO, *TORCH))
+    ops.check_choice("task", task, TASKS)
     return zoo_contender(task) if name == ZOO else torch_contender(name, task)
 
 

@@ -15,7 +15,7 @@ from benchmarks import harness
 from benchmarks.harness import ZOO, Run, repeat
 from zoo.ch06_cnn.cnn import model
 from zoo.ch06_cnn.cnn.task import TASK
-from zoo.common import bench
+from zoo.common import bench, ops
 
 EXAMPLES, BATCH = 5_000, 100
 CONFIG = dataclasses.replace(model.RECIPES["book"], shuffle=True)
@@ -159,6 +159,8 @@ def torch_contender(task: str, channels_last: bool, compiled: bool) -> tuple[Run
 
 def contend(name: str, task: str) -> tuple[Run, float]:
     """A contender's work on a task, and the seconds that compilation took."""
+    ops.check_choice("contender", name, (ZOO, *TORCH))
+    ops.check_choice("task", task, TASKS)
     if name == ZOO:
         return zoo_contender(task)
     return torch_contender(task, "channels-last" in name, "compiled" in name)

@@ -16,7 +16,7 @@ from benchmarks.harness import ZOO, Run, repeat
 from zoo.ch06_cnn.cnn.model import scale_pixels
 from zoo.ch06_cnn.speedrun import model
 from zoo.ch06_cnn.speedrun.task import TASK, options
-from zoo.common import bench
+from zoo.common import bench, ops
 
 EXAMPLES = 5_000
 CONFIG = model.RECIPES["speedrun-cpu"]
@@ -80,6 +80,8 @@ def zoo_contender(task: str) -> tuple[Run, float]:
 
 def contend(name: str, task: str) -> tuple[Run, float]:
     """A contender's work on a task, and the seconds that compilation took."""
+    ops.check_choice("contender", name, (ZOO, *TORCH))
+    ops.check_choice("task", task, TASKS)
     if name == ZOO:
         return zoo_contender(task)
     import torch

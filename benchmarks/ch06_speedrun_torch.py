@@ -121,7 +121,6 @@ class Trainer:
         for n, (w, m, peak) in enumerate(
             zip(self.learnt, self.momentum, [*peaks, c.head_rate], strict=True)
         ):
-            self.average[n].lerp_(w, share)
             if n < len(self.kernels):
                 m.lerp_(w.grad, 0.4)
                 w.sub_(orthogonal(w.grad.lerp(m, 0.6)), alpha=rate * peak)
@@ -129,6 +128,7 @@ class Trainer:
             else:
                 m.mul_(0.85).add_(w.grad)
                 w.sub_(w.grad + 0.85 * m, alpha=rate * peak)
+            self.average[n].lerp_(w, share)
 
     def train(self) -> int:
         """One update."""

@@ -74,6 +74,24 @@ def test_loss_is_a_float32_scalar_with_gradients_like_the_parameters(chapter, ge
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
+def test_a_loss_refuses_every_array_of_another_shape(chapter, getkey):
+    """By broadcasting, most of them would give a wrong loss without a word."""
+    model, config, batch = chapter
+    params = jax.eval_shape(lambda key: model.init(key, config), getkey())
+    for name, array in batch.items():
+        changed = {"longer": array[..., None], "flat": array.reshape(-1)}
+        if array.ndim == 1:
+            changed["flat"] = array[0]
+        if len(batch) > 1:
+            changed["fewer"] = array[:-1]
+        for kind, other in changed.items():
+            if other.shape == array.shape:
+                continue
+            print(f"{name} {kind}: {other.shape} for {array.shape}")
+            with pytest.raises(ValueError, match="shape"):
+                jax.eval_shape(model.loss, params, {**batch, name: other})
+
+
 def test_the_same_key_gives_the_same_parameters_and_another_key_others(chapter, getkey):
     model, config, _ = chapter
     key = getkey()
@@ -116,16 +134,51 @@ def test_a_jitted_loss_is_traced_once(chapter, getkey):
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_model_imports_nothing_of_zoo_but_operations_and_settings(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def imports(path):
+    """The modules of zoo that a file imports, by their full names."""
+    package = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts[:-1])
     found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{a.name}" for a in node.names if "zoo" in (node.module or "")}
-        elif isinstance(node, ast.Import):
-            found |= {a.name for a in node.names if "zoo" in a.name}
-    assert found <= {"zoo.common.ops", "zoo.common.settings"}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            home = node.module or ""
+            if node.level:  # a relative import
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                home = ".".join([*parents, home]).rstrip(".")
+            for alias in node.names:  # a module of a package, or a name of a module
+                name = f"{home}.{alias.name}"
+                within = ROOT.parent.joinpath(*name.split("."))
+                is_module = within.is_dir() or within.with_suffix(".py").exists()
+                found.add(name if is_module else home)
+    return {name for name in found if name.partition(".")[0] == "zoo"}
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_model_imports_nothing_of_zoo_but_operations_settings_and_its_like(path):
+    """Its chapter's own modules may be imported, if they in turn import nothing else."""
+    chapter = f"zoo.{path.relative_to(ROOT).parts[0]}."
+    seen, left = set(), imports(path)
+    while left:
+        name = left.pop()
+        seen.add(name)
+        if name.startswith(chapter):
+            left |= imports(ROOT.parent.joinpath(*name.split(".")).with_suffix(".py")) - seen
+    others = {name for name in seen if not name.startswith(chapter)}
+    assert others <= {"zoo.common.ops", "zoo.common.settings"}
+
+
+def test_imports_are_seen_in_every_form(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path / "zoo")
+    path = tmp_path / "zoo/ch99/model.py"
+    path.parent.mkdir(parents=True)
+    for name in ("common", "cells", "other"):
+        (path.parent / f"{name}.py").touch()
+    path.write_text(
+        "import zoo.a\nfrom zoo import b\nfrom . import cells\nfrom .other import name\n"
+        "from ..ch98.model import c\nimport jax\n"
+    )
+    assert imports(path) == {"zoo.a", "zoo", "zoo.ch99.cells", "zoo.ch99.other", "zoo.ch98.model"}
 
 
 @pytest.mark.parametrize(

@@ -39,15 +39,12 @@ def publish(run: Positional[Path]) -> None:
     print(trained.publish(run))
 
 
-COMMANDS = {
-    "chapters": chapters,
-    "data": {
-        "list": commands.list_data,
-        "fetch": commands.fetch_data,
-        "verify": commands.verify_data,
-    },
-    "publish": publish,
+DATA: dict[str, cli.Command] = {
+    "list": commands.list_data,
+    "fetch": commands.fetch_data,
+    "verify": commands.verify_data,
 }
+COMMANDS: cli.Commands = {"chapters": chapters, "data": DATA, "publish": publish}
 
 
 def overview() -> None:
@@ -55,10 +52,11 @@ def overview() -> None:
     print(f"{__doc__}\n")
     chapters()
     print()
-    named = {f"data {name}": command for name, command in COMMANDS["data"].items()}
+    named = {f"data {name}": command for name, command in DATA.items()}
     for name, command in {**COMMANDS, **named}.items():
         if callable(command):
-            print(f"{f'python -m zoo {name}':<40}  {inspect.getdoc(command).splitlines()[0]}")
+            about = (inspect.getdoc(command) or "").partition("\n")[0]
+            print(f"{f'python -m zoo {name}':<40}  {about}")
     print("\n--help after a command describes its options; --version prints zoo's version.")
 
 

@@ -85,6 +85,12 @@ def test_small_batches_step_on_each_point_once_an_epoch_in_another_order(getkey,
         assert not np.allclose(steps[: 24 // size], steps[24 // size :], rtol=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(24, 1), (1, 24), (23,), (1,), ()])
+def test_targets_that_do_not_fit_the_points_are_named(shape, line):
+    with pytest.raises(ValueError, match=r"targets have shape .*, expected \(24,\)"):
+        descent.line_loss(jnp.ones(2), line[0], jnp.zeros(shape))
+
+
 def test_points_of_the_line_lie_about_it(getkey):
     x, y = descent.noisy_line(getkey(), 4_000)
     slope, intercept = np.polyfit(x, y, 1)

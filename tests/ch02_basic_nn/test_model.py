@@ -107,10 +107,17 @@ def test_wrong_shapes_and_costs_are_named(getkey):
         nn.apply(params, data["input"][:, :2])
     with pytest.raises(ValueError, match=r"inputs have shape \(3,\), expected \(batch, 3\)"):
         nn.apply(params, data["input"][0])
-    with pytest.raises(ValueError, match=r"labels have shape \(4, 1\), expected \(4,\)"):
-        nn.loss(params, data | {"label": data["label"][:, None]})
-    with pytest.raises(ValueError, match="got the cost 'hinge', expected one of cross-entropy"):
-        nn.loss(params, data, cost="hinge")
+    with pytest.raises(ValueError, match=r"inputs have shape \(4, 1, 3\), expected \(batch, 3\)"):
+        nn.loss(params, data | {"input": data["input"][:, None]})
+    for cost in COSTS:
+        for shape in ((4, 1), (1, 4), (3,), (1,), ()):
+            with pytest.raises(ValueError, match=r"labels have shape .*, expected \(4,\)"):
+                nn.loss(params, data | {"label": jnp.zeros(shape)}, cost=cost)
+    for cost in ("hinge", "Mean-Square", ""):
+        with pytest.raises(ValueError, match=f"the cost '{cost}', expected one of cross-entropy"):
+            nn.loss(params, data, cost=cost)
+        with pytest.raises(ValueError, match=f"the cost '{cost}', expected one of cross-entropy"):
+            nn.Config(cost=cost)
 
 
 def test_recipes_differ_from_one_another_in_more_than_their_names():

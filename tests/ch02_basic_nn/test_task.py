@@ -9,7 +9,7 @@ import pytest
 
 from zoo import ch02_basic_nn as nn
 from zoo.ch02_basic_nn import program, task
-from zoo.common import checkpoint, run, trained
+from zoo.common import checkpoint, fit, run, trained
 from zoo.common.data import digest
 
 CONFIG = dataclasses.replace(nn.RECIPES["numpy"], steps=100)
@@ -26,6 +26,13 @@ def test_training_is_the_program_s_in_float32():
     (report,) = nn.TASK.iterate(CONFIG, nn.TASK.start(CONFIG, rows), rows)
     assert report.metrics["train_loss"] == history["loss"][-1]
     assert report.metrics["train_accuracy"] == history["accuracy"][-1]
+
+
+def test_a_finished_run_is_refused():
+    rows = task.load(CONFIG).train
+    state = nn.train(CONFIG, rows)
+    with pytest.raises(fit.FinishedError, match="is at step 100"):
+        nn.train(CONFIG, rows, state=state)
 
 
 def test_the_losses_are_the_recipe_s():

@@ -1,5 +1,7 @@
 """What both networks on MNIST share, and picture files of digits, a user's own and written ones."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +63,47 @@ def test_sgd_is_plain_and_adamw_decays_kernels_alone():
     np.testing.assert_allclose([change[0], max(change)], [0, 0.5 * rate], rtol=1e-5)
     assert int(np.argmax(change)) == 5  # the rate has risen after a twentieth of the run
     assert change[-1] < 0.01 * max(change)
+
+
+def test_adamws_rate_and_moments_are_its_formula_in_float64():
+    """It rises for a twentieth of the run, then falls as a cosine; b2 is 0.99; biases stay."""
+    config = Config(learning_rate=0.3, weight_decay=0.5)
+    optimizer, rng = digits.optimizer(config, 105), np.random.default_rng(0)
+    w = {"kernel": rng.normal(size=(2, 3)), "bias": rng.normal(size=3)}
+    params = jax.tree.map(jnp.float32, w)
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    m, v = (jax.tree.map(np.zeros_like, w) for _ in range(2))
+    for t in range(106):
+        share = t / 5 if t < 5 else 0.5 * (1 + np.cos(np.pi * (t - 5) / 100))
+        g = jax.tree.map(lambda a: rng.normal(size=a.shape), w)
+        updates, state = update(jax.tree.map(jnp.float32, g), state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        for name in w:
+            m[name] = 0.9 * m[name] + 0.1 * g[name]
+            v[name] = 0.99 * v[name] + 0.01 * g[name] ** 2
+            mean, square = m[name] / (1 - 0.9 ** (t + 1)), v[name] / (1 - 0.99 ** (t + 1))
+            decay = 0.5 * w[name] * (name == "kernel")
+            w[name] = w[name] - 0.3 * share * (mean / (np.sqrt(square) + 1e-8) + decay)
+            np.testing.assert_allclose(params[name], w[name], rtol=1e-3, atol=1e-3)
+
+
+def test_a_run_of_one_step_has_a_schedule():
+    optimizer, params = digits.optimizer(Config(), 1), jnp.ones((1, 1))
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    assert np.isfinite(updates).all()
+
+
+def test_unknown_pixels_and_solvers_are_refused():
+    for function, shape in ((digits.scale_pixels, (1, 28, 28)), (digits.unscale_pixels, (1, 784))):
+        for name in ("Book", "units", ""):
+            with pytest.raises(ValueError, match=f"pixels '{name}', expected one of unit, book"):
+                function(jnp.zeros(shape), name)
+    for name in ("Adam", "AdamW", "nesterov"):
+        config = types.SimpleNamespace(solver=name, learning_rate=0.1, batch_size=1)
+        with pytest.raises(ValueError, match=f"'{name}', expected one of adamw, adam, rmsprop"):
+            digits.optimizer(config, 10)
+        with pytest.raises(ValueError, match=f"'{name}', expected one of adamw, adam, rmsprop"):
+            Config(solver=name)
 
 
 def draw_digit(path, paper, ink, box=(70, 40, 90, 160), size=(200, 200)):

@@ -11,9 +11,9 @@ from zoo.common.device import DeviceError
 def test_every_backend_has_a_line_and_what_is_absent_says_why():
     lines = {line.name: line for line in machine.backends()}
     assert list(lines) == ["cpu", "gpu", "tpu"]
-    assert lines["cpu"].count == 8
+    assert lines["cpu"].number == 8
     assert "several devices" in lines["cpu"].note
-    assert all(line.note for line in lines.values() if not line.count)
+    assert all(line.note for line in lines.values() if not line.number)
 
 
 @pytest.mark.parametrize(

@@ -186,3 +186,5 @@ def test_bfloat16_rounds_what_goes_in():
     assert plain == params
     assert low == 1.0  # bfloat16 has steps of 1/128 above 1
     assert low.dtype == jnp.float32
+    with pytest.raises(ValueError, match="got the precision 'float16', expected one of float32"):
+        precision.rounded(loss, "float16")

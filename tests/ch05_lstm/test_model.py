@@ -165,6 +165,104 @@ def test_dropout_needs_a_key_and_drops_weights_for_a_whole_chunk(params, ids, ge
     assert not np.allclose(one[:, 1], other[:, 1], atol=1e-4)
 
 
+def test_dropout_of_everything_leaves_the_decoders_bias(params, ids, getkey):
+    noisy = jax.tree.map(lambda a: a + 0.1, params)
+    dropped = model.apply(noisy, ids, getkey(), dropout=1.0).logits
+    bias = np.asarray(noisy["decoder"]["bias"])
+    np.testing.assert_array_equal(dropped, np.broadcast_to(bias, dropped.shape))
+    # Between the layers, too: then the second one reads zeros.
+    apart = jax.tree.map(jnp.copy, noisy)
+    apart["cells"][1]["input"]["kernel"] *= 0.0
+    state = model.apply(noisy, ids, getkey(), dropout=1.0).state[1]
+    for a, b in zip(state, APPLY(apart, ids).state[1], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_weight_dropout_of_everything_leaves_no_recurrent_weight(params, ids, getkey):
+    apart = jax.tree.map(jnp.copy, params)
+    for layer in apart["cells"]:
+        layer["hidden"]["kernel"] *= 0.0
+    dropped = model.apply(params, ids, getkey(), weight_dropout=1.0).logits
+    np.testing.assert_allclose(dropped, APPLY(apart, ids).logits, atol=1e-6)
+
+
+def test_biases_and_kernels_begin_as_the_configuration_says():
+    def layer(**changes):
+        config = dataclasses.replace(model.RECIPES["modern"], hidden=200, embedding=8, **changes)
+        return init(jax.random.key(5), config)["cells"][0]
+
+    into, forget, *rest = np.split(np.asarray(layer(forget_bias=2.5)["input"]["bias"]), 4)
+    assert (forget == 2.5).all()
+    assert not any(part.any() for part in (into, *rest))
+    into, forget, *rest = np.split(np.asarray(layer(chrono=50)["input"]["bias"]), 4)
+    np.testing.assert_array_equal(into, -forget)
+    assert 1.0 <= np.exp(forget).min() < 10 < 40 < np.exp(forget).max() <= 49.0
+    assert not any(part.any() for part in rest)
+    for glorot, expected in ((False, np.sqrt(1 / 8)), (True, np.sqrt(2 / 208))):
+        kernels = layer(glorot=glorot)
+        np.testing.assert_allclose(np.std(kernels["input"]["kernel"]), expected, rtol=0.05)
+        square = np.asarray(kernels["hidden"]["kernel"])[:, :200]
+        assert np.allclose(square @ square.T, np.eye(200), atol=1e-4) != glorot
+    assert model.RECIPES["modern"].forget_bias == 1.0
+    assert model.RECIPES["book"].forget_bias == 0.0
+
+
+WRONG = {
+    "input": (
+        (np.zeros(8, np.int32), r"inputs have shape \(8,\), expected \(batch, steps\)"),
+        (np.zeros((4, 8), np.int32), r"targets have shape \(3, 8\), expected \(4, 8\)"),
+    ),
+    "target": (
+        (np.zeros((3, 8, 1), np.int32), r"targets have shape \(3, 8, 1\), expected \(3, 8\)"),
+        (np.zeros((3, 1), np.int32), r"targets have shape \(3, 1\), expected \(3, 8\)"),
+        (np.zeros((1, 8), np.int32), r"targets have shape \(1, 8\), expected \(3, 8\)"),
+    ),
+    "first": (
+        (np.ones((3, 1), bool), r"first have shape \(3, 1\), expected \(3,\)"),
+        (np.ones(1, bool), r"first have shape \(1,\), expected \(3,\)"),
+        (np.ones((), bool), r"first have shape \(\), expected \(3,\)"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_loss_names_an_array_of_a_wrong_shape(name, params, ids):
+    state = model.init_state(params, 3)
+    batch = {"input": ids, "target": ids, "first": np.ones(3, bool)}
+    for array, message in WRONG[name]:
+        with pytest.raises(ValueError, match=message):
+            model.loss(params, batch | {name: array}, None, state)
+
+
+def test_score_names_an_array_of_a_wrong_shape(params, ids):
+    right = {"input": ids, "target": ids, "weight": np.ones(ids.shape, np.float32)}
+    for name, array in (
+        *((name, right[name][:1]) for name in ("target", "weight")),
+        *((name, right[name][..., None]) for name in ("target", "weight")),
+        ("weight", np.ones(3, np.float32)),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}s have shape .*, expected \(3, 8\)"):
+            model.score(params, right | {name: array}, steps=4)
+    with pytest.raises(ValueError, match=r"inputs have shape \(8,\)"):
+        model.score(params, right | {"input": ids[0]}, steps=4)
+
+
+def test_score_of_rows_without_weight_is_0_and_says_so(params, ids):
+    batch = {"input": ids, "target": ids, "weight": np.zeros(ids.shape, np.float32)}
+    value, (metrics, _) = model.score(params, batch, steps=4)
+    assert value == metrics["weight"] == metrics["bits"] == metrics["accuracy"] == 0
+
+
+def test_an_unknown_keyword_is_refused(params, ids):
+    batch = {"input": ids, "target": ids, "first": np.ones(3, bool)}
+    for changed in ({"feedback": "True"}, {"feedback": "none"}, {"reduction": "SUM"}):
+        with pytest.raises(ValueError, match=f"got the {next(iter(changed))} .*expected one of"):
+            model.loss(params, batch, **changed)
+    for name in ("cell", "feedback", "reduction", "solver", "dataset"):
+        with pytest.raises(ValueError, match=f"got the {name} 'other', expected one of"):
+            dataclasses.replace(SMALL, **{name: "other"})
+
+
 def test_characters_of_a_wrong_shape_or_type_are_named(params):
     with pytest.raises(ValueError, match=r"shape \(5,\) and type int32.*\(batch, steps\)"):
         model.apply(params, np.zeros(5, np.int32))

@@ -37,17 +37,20 @@ def test_streams_go_on_from_batch_to_batch():
     np.testing.assert_array_equal(rows["first"], [True] * 3 + [False] * 6)
 
 
-@pytest.mark.parametrize(("length", "count"), [(1_000, 3), (1_025, 4), (300, 7)])
+@pytest.mark.parametrize(("length", "count"), [(1_000, 3), (1_025, 4), (300, 7), (20, 15)])
 def test_windows_score_every_character_once(length, count):
     ids = np.arange(length)
     rows = text.windows(ids, count, warm_up=20)
     assert rows["input"].shape[1] % text.ROUND == 0
+    assert set(np.unique(rows["weight"])) == {0, 1}
     np.testing.assert_array_equal(rows["target"], rows["input"] + 1)
     scored = np.sort(rows["target"][rows["weight"] > 0])
     np.testing.assert_array_equal(scored, np.arange(1, length))
     # Whatever is scored has at least the warm-up in front of it, or the text's beginning.
     for row, weight in zip(rows["target"], rows["weight"], strict=True):
         assert row[np.argmax(weight > 0)] - row[0] >= min(20, row[np.argmax(weight > 0)] - 1)
+    # No row begins with a letter again and again.
+    assert (np.diff(rows["input"][:, :2]) == 1).all()
 
 
 def test_sentences_are_the_books():

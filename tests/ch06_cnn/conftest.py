@@ -4,6 +4,7 @@ import runpy
 import sys
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 SMALL = ["--data", "sample", "--filters", "4", "4", "4", "--hidden", "8", "--device", "cpu"]
@@ -11,6 +12,63 @@ FAST = [
     *("--recipe", "speedrun-cpu", "--data", "sample", "--device", "cpu", "--width", "2"),
     *("--epochs", "2", "--batch-size", "100", "--views", "flips"),
 ]
+
+
+MEAN, DEVIATION = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]  # of the scaled colours
+
+
+@pytest.fixture(scope="session")
+def coordinates():
+    """2,000 equal images whose pixels tell their row and column, with labels."""
+    row, column = np.mgrid[:32, :32]
+    one = np.stack([7 * row, 7 * column, 3 * row + 4 * column], axis=-1).astype(np.uint8)
+    images = np.ascontiguousarray(np.broadcast_to(one, (2_000, 32, 32, 3)))
+    return {"image": images, "label": np.zeros(2_000, np.uint8)}
+
+
+@pytest.fixture(scope="session")
+def places(coordinates):
+    """How `coordinates`, augmented and scaled, were moved and mirrored: [N, 3] down, right, turned.
+
+    All pixels are compared with those of NumPy's mirrored edges.
+    """
+    one = coordinates["image"][0]
+
+    def find(scaled, shift):
+        shown = np.asarray(scaled, np.float64) * DEVIATION + MEAN
+        shown = (255 * shown).round().astype(np.uint8)
+        left, right = shown[:, 15, 15, 1].astype(int), shown[:, 15, 16, 1].astype(int)
+        turned = (right < left).astype(int)
+        down, across = shown[:, 15, 15, 0].astype(int) // 7 - 15, left // 7 - 15 - turned
+        padded = np.pad(one, ((shift, shift), (shift, shift), (0, 0)), mode="reflect")
+        steps = range(2 * shift + 1)
+        patches = np.array([[padded[i : i + 32, j : j + 32] for j in steps] for i in steps])
+        both = np.stack([patches, patches[..., ::-1, :]], axis=2)
+        np.testing.assert_array_equal(shown, both[down + shift, across + shift, turned])
+        return np.stack([down, across, turned], axis=1)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def assert_even():
+    """Checks that places [N, 3] are uniform in all shifts, each on its own; half turned or not."""
+
+    def check(found, shift, turned):
+        count, values = len(found), 2 * shift + 1
+        for column in found[:, :2].T:
+            times = np.bincount(column + shift, minlength=values)
+            assert len(times) == values
+            assert np.abs(times - count / values).max() < 5 * np.sqrt(count / values)
+        pairs = set(map(tuple, found[:, :2].tolist()))
+        assert len(pairs) == values**2
+        varied = found if turned else found[:, :2]
+        if turned:
+            assert abs(found[:, 2].sum() - count / 2) < 2.5 * np.sqrt(count)
+        related = np.corrcoef(varied.T) - np.eye(varied.shape[1])
+        assert np.abs(related).max() < 5 / np.sqrt(count)
+
+    return check
 
 
 class Done(NamedTuple):

@@ -154,7 +154,7 @@ def test_a_finished_speed_run_is_resumed_drawn_and_published(command, room, fast
     assert card["command"].startswith("python -m zoo.ch06_cnn speedrun train --recipe speedrun-cpu")
     assert str(room) not in path.with_suffix(".json").read_text()
     state = models.load(folder).state
-    like = {"params": state.stats["average"], "stats": state.stats["moments"]}
+    like = {"params": state.average, "stats": state.stats}
     halves = jax.tree.map(lambda a: a.astype("float16"), like)
     loaded = checkpoint.load_weights(path, halves)
     jax.tree.map(np.testing.assert_array_equal, loaded, halves)

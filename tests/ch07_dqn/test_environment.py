@@ -1,5 +1,7 @@
 """The environment against a table, value iteration, and Gymnasium's checker."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,12 +58,63 @@ def test_an_ended_episode_begins_anew(bend):
     assert state == environment.State(0, 0)
 
 
-def test_spread_episodes_start_everywhere_but_at_the_goal(getkey):
-    maze = generate(getkey(), rows=2, columns=2)
-    params = environment.modern(maze, spread=True)
-    sites, _ = jax.vmap(environment.reset, (0, None))(jax.random.split(getkey(), 500), params)
-    floor = np.flatnonzero(np.asarray(maze.exits).ravel())
-    assert set(sites.tolist()) == set(floor.tolist()) - {int(maze.goal)}
+def check_uniform(sites, maze):
+    """All floor but the goal is equally likely: chi-square, five standard deviations."""
+    exits = np.asarray(maze.exits).ravel()
+    floor = set(np.flatnonzero(exits).tolist()) - {int(maze.goal)}
+    counts = np.bincount(sites, minlength=exits.size)
+    assert set(np.flatnonzero(counts).tolist()) == floor
+    expected, free = len(sites) / len(floor), len(floor) - 1
+    square = ((counts[sorted(floor)] - expected) ** 2 / expected).sum()
+    assert abs(square - free) < 5 * np.sqrt(2 * free)
+
+
+@pytest.mark.parametrize("rewards", ["modern", "book"])
+def test_spread_episodes_start_anywhere_alike_but_at_the_goal(rewards, getkey):
+    reset = jax.jit(jax.vmap(jax.vmap(environment.reset, (0, None))))
+    draw = functools.partial(generate, rows=2, columns=3, extra=0.4)  # floors of several sizes
+    maze = jax.vmap(draw)(jax.random.split(getkey(), 3))
+    key = getkey()
+    make = {"modern": environment.modern, "book": functools.partial(book.make_params, key)}
+    params = jax.vmap(functools.partial(make[rewards], spread=True))(maze)
+    sites, state = reset(jax.random.split(getkey(), (3, 4000)), params)
+    assert np.array_equal(sites, state.site)
+    assert not state.time.any()
+    for n in range(3):
+        check_uniform(sites[n], jax.tree.map(lambda a, n=n: a[n], maze))
+
+
+def test_new_episodes_of_a_walk_start_anywhere_alike(getkey):
+    params = environment.modern(generate(getkey(), rows=1, columns=2), limit=1, spread=True)
+    maze, key = params.maze, getkey()
+
+    def move(state, number):
+        step = environment.step_and_reset(
+            jax.random.fold_in(key, number), state, number % 4, params
+        )
+        return step[1], step[1].site
+
+    first = environment.State(maze.start, jnp.int32(0))
+    check_uniform(jax.lax.scan(move, first, jnp.arange(4000))[1], maze)
+
+
+def test_otherwise_they_start_at_the_entrance(getkey):
+    maze = generate(getkey(), rows=2, columns=3)
+    for params in (environment.modern(maze), book.make_params(getkey(), maze)):
+        sites, _ = jax.vmap(environment.reset, (0, None))(jax.random.split(getkey(), 20), params)
+        assert (sites == maze.start).all()
+
+
+def test_gymnasiums_episodes_start_anywhere_alike_but_at_the_goal(getkey):
+    pytest.importorskip("gymnasium")
+    from zoo.ch07_dqn.gym import MazeEnv
+
+    maze = generate(getkey(), rows=2, columns=3)
+    env = MazeEnv(environment.modern(maze, spread=True))
+    env.reset(seed=0)
+    check_uniform([env.reset()[0] for _ in range(4000)], maze)
+    env = MazeEnv(environment.modern(maze))
+    assert {env.reset()[0] for _ in range(20)} == {int(maze.start)}
 
 
 def test_value_iteration_gives_what_distances_say(getkey):

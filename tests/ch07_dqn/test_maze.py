@@ -141,5 +141,7 @@ def test_a_walk_through_cells_becomes_one_over_tiles(cells):
 def test_what_is_no_maze_is_named(getkey):
     with pytest.raises(ValueError, match="1x1 cells, expected at least 2"):
         mazes.generate(getkey(), 1, 1)
-    with pytest.raises(ValueError, match="method 'kruskal'"):
+    with pytest.raises(ValueError, match=r"method 'kruskal'.* depth-first, prim"):
         mazes.generate(getkey(), method="kruskal")
+    with pytest.raises(ValueError, match=r"grid 'hexagons'.* tiles or cells"):
+        mazes.generate(getkey(), grid="hexagons")

@@ -206,3 +206,273 @@ def test_a_finished_state_is_refused(data):
     done = list(reports(data))[-1].state
     with pytest.raises(fit.FinishedError, match="the state is at step 12, and 2 epochs of 6 steps"):
         list(reports(data, state=done))
+
+
+def test_reports_without_an_end_are_refused():
+    with pytest.raises(fit.FinishedError, match="there was nothing left to train"):
+        fit.last(iter(()))
+
+
+# ---- evaluation with weights
+
+
+def weighted(params, batch, key=None):
+    """The weighted mean error, and the weight; 0 without any weight."""
+    error, weight = jnp.abs(batch["x"] @ params["w"] - batch["y"]), batch["weight"]
+    mean = (weight * error).sum() / jnp.maximum(weight.sum(), 1e-9)
+    return mean, {"double": 2 * mean, "weight": weight.sum()}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8, EXAMPLES, 100])
+def test_evaluation_is_the_exact_weighted_mean_whatever_the_batch_size(data, batch_size):
+    weight = np.random.default_rng(1).integers(0, 5, EXAMPLES).astype(np.float32)
+    weight[:8] = 0.0  # the whole first batch
+    params = {"w": jnp.array([0.3, 0.1, -0.2])}
+    evaluate = fit.make_evaluate(weighted, batch_size)
+    found = evaluate({"params": params}, {**data, "weight": weight})
+    error = np.abs(data["x"].astype(float) @ np.array([0.3, 0.1, -0.2]) - data["y"])
+    expected = (weight * error).sum() / weight.sum()
+    assert set(found) == {"loss", "double"}
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["double"], 2 * expected, rtol=1e-5)
+    assert abs(expected / error.mean() - 1) > 0.01
+    with pytest.raises(ValueError, match="no example has any weight"):
+        evaluate({"params": params}, {**data, "weight": 0 * weight})
+
+
+# ---- what a state carries on
+
+
+RATE, KINDS = 0.1, ["stats", "carry", "stats and carry", "average", "all"]
+
+
+def parts_of(kind):
+    """Whether there are statistics, a carry, an average."""
+    return tuple(name in kind or kind == "all" for name in ("stats", "carry", "average"))
+
+
+def make_loss(kind):
+    """Regression on inputs less their running mean, with a carry beside the bias."""
+    has_stats, has_carry, _ = parts_of(kind)
+
+    def kept_loss(params, batch, key, *kept):
+        shift = kept[0] if has_stats else 0.0
+        carried = kept[-1] if has_carry else 0.0
+        error = (batch["x"] - shift) @ params["w"] - batch["y"] + carried
+        after = [0.9 * shift + 0.1 * batch["x"].mean(0)] if has_stats else []
+        after += [0.5 * carried + batch["y"].mean()] if has_carry else []
+        metrics = {"largest": jnp.abs(error).max()}
+        return (error**2).mean(), (metrics, *after) if after else metrics
+
+    def test_loss(params, batch, key, stats=0.0):
+        value = ((batch["x"] - stats) @ params["w"] - batch["y"]) ** 2
+        return value.mean(), ({}, stats) if has_stats else {}
+
+    return kept_loss, test_loss
+
+
+def follow(average, params, step):
+    """The plain mean of all parameters since the start."""
+    return jax.tree.map(lambda a, p: a + (p - a) / (step + 2), average, params)
+
+
+def begin(kind):
+    has_stats, has_carry, averaged = parts_of(kind)
+    return fit.start(
+        {"w": jnp.array([0.5, 0.0, 0.0])},
+        optax.sgd(RATE),
+        jax.random.key(3),
+        ("largest",),
+        stats=jnp.zeros(3) if has_stats else None,
+        carry=jnp.float32(1.0) if has_carry else None,
+        averaged=averaged,
+    )
+
+
+def by_hand(kind, data, epochs):
+    """(loss, w, statistics, carry, average) after each step, in float64."""
+    has_stats, has_carry, averaged = parts_of(kind)
+    x, y = data["x"].astype(float), data["y"].astype(float)
+    w, shift, carried = np.array([0.5, 0.0, 0.0]), np.zeros(3), 1.0 if has_carry else 0.0
+    every, found = [w], []
+    for epoch in range(epochs):
+        order = np.asarray(fit.order(begin(kind), epoch, EXAMPLES))
+        for i in range(EXAMPLES // BATCH):
+            rows = order[i * BATCH : (i + 1) * BATCH]
+            inputs, error = x[rows] - shift, (x[rows] - shift) @ w - y[rows] + carried
+            w = w - RATE * 2 * inputs.T @ error / BATCH
+            if has_stats:
+                shift = 0.9 * shift + 0.1 * x[rows].mean(0)
+            if has_carry:
+                carried = 0.5 * carried + y[rows].mean()
+            every.append(w)
+            average = np.mean(every, axis=0) if averaged else w
+            found.append(((error**2).mean(), w, shift, carried, average))
+    return found
+
+
+def close(state, expected, kind):
+    has_stats, has_carry, averaged = parts_of(kind)
+    _, w, shift, carried, average = expected
+    np.testing.assert_allclose(state.params["w"], w, rtol=1e-4, atol=1e-5)
+    for part, there, value in (
+        (state.stats, has_stats, shift),
+        (state.carry, has_carry, carried),
+        (state.average and state.average["w"], averaged, average),
+    ):
+        assert (part is not None) == there
+        if there:
+            np.testing.assert_allclose(part, value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_statistics_carry_and_average_are_those_of_the_steps_by_hand(data, kind):
+    expected, (training, testing) = by_hand(kind, data, 2), make_loss(kind)
+    average = follow if parts_of(kind)[2] else None
+    step = jax.jit(fit.make_step(training, optax.sgd(RATE), average))
+    state, order = begin(kind), fit.order(begin(kind), 0, EXAMPLES)
+    for i in range(3):
+        index = order[i * BATCH : (i + 1) * BATCH]
+        state, metrics = step(state, {name: a[index] for name, a in data.items()})
+        np.testing.assert_allclose(metrics["loss"], expected[i][0], rtol=1e-4)
+        close(state, expected[i], kind)
+    options = {"epochs": 2, "batch_size": BATCH, "average": average, "call_seconds": 100.0}
+    run = fit.iterate(
+        training, optax.sgd(RATE), begin(kind), data, test=data, test_loss=testing, **options
+    )
+    made = [progress for progress in run if progress.metrics]
+    close(made[-1].state, expected[-1], kind)
+    # An epoch's metrics are means over its steps, though a call made several of them.
+    losses = [step[0] for step in expected]
+    for epoch, progress in enumerate(made):
+        mean = np.mean(losses[6 * epoch : 6 * epoch + 6])
+        np.testing.assert_allclose(progress.metrics["train_loss"], mean, rtol=1e-4)
+    assert made[0].steps > 1
+    # The test takes the average and the statistics of the last step.
+    _, _, shift, _, w = expected[-1]
+    error = (data["x"].astype(float) - shift) @ w - data["y"]
+    np.testing.assert_allclose(made[-1].metrics["test_loss"], (error**2).mean(), rtol=1e-4)
+    weights = fit.weights_of(made[-1].state)
+    assert set(weights) == ({"params", "stats"} if parts_of(kind)[0] else {"params"})
+    np.testing.assert_allclose(weights["params"]["w"], w, rtol=1e-4, atol=1e-5)
+
+
+def test_the_average_begins_as_a_copy_and_what_there_is_is_kept_in_order():
+    state = begin("all")
+    assert same(state.average, state.params)
+    assert state.average["w"] is not state.params["w"]
+    assert same(fit.kept(state), (state.stats, state.carry))
+    assert same(fit.kept(begin("carry")), (state.carry,))
+    assert same(fit.kept(begin("stats")), (state.stats,))
+    assert fit.kept(begin("average")) == ()
+
+
+@pytest.mark.parametrize(("kind", "rule"), [("average", None), ("stats", follow)])
+def test_an_average_needs_its_rule_and_a_rule_its_average(data, kind, rule):
+    step = fit.make_step(make_loss(kind)[0], optax.sgd(RATE), rule)
+    with pytest.raises(ValueError, match="an average without a rule"):
+        step(begin(kind), data)
+
+
+@pytest.mark.parametrize("stop", [1, 6, 8])
+def test_going_on_with_statistics_carry_and_average_equals_an_unbroken_run(data, stop):
+    options = {"epochs": 2, "batch_size": BATCH, "average": follow, "form": "step"}
+    training, _ = make_loss("all")
+
+    def states(state):
+        for progress in fit.iterate(training, optax.sgd(RATE), state, data, **options):
+            copied = jax.tree.map(jnp.copy, progress.state)
+            yield copied._replace(key=jax.random.key_data(copied.key)), progress.metrics
+
+    unbroken = list(states(begin("all")))
+    half, _ = unbroken[stop - 1]
+    resumed = list(states(half._replace(key=jax.random.wrap_key_data(half.key))))
+    assert len(resumed) == 12 - stop
+    assert same(resumed[-1], unbroken[-1])
+
+
+# ---- randomness
+
+
+def test_the_order_follows_from_the_epoch_and_the_key():
+    orders = [
+        tuple(np.asarray(fit.order(fresh(seed), epoch, EXAMPLES)))
+        for seed in range(3)
+        for epoch in range(4)
+    ]
+    assert len(set(orders)) == 12
+    assert orders[0] == tuple(np.asarray(fit.order(fresh(0), 0, EXAMPLES)))
+    later = fresh()._replace(step=jnp.int32(7))
+    assert orders[0] == tuple(np.asarray(fit.order(later, 0, EXAMPLES)))
+
+
+def test_each_step_of_each_run_has_a_key_of_its_own(data):
+    def draw(params, batch, key):
+        return loss(params, batch)[0], {"largest": jax.random.uniform(key)}
+
+    step, drawn = jax.jit(fit.make_step(draw, OPTIMIZER)), []
+    for seed in range(2):
+        state = fresh(seed)
+        for _ in range(20):
+            state, metrics = step(state, data)
+            drawn.append(float(metrics["largest"]))
+    assert len(set(drawn)) == 40
+    _, metrics = step(fresh()._replace(step=jnp.int32(7)), data)
+    assert float(metrics["largest"]) == drawn[7]
+
+
+# ---- several devices
+
+
+def test_each_of_several_devices_computes_its_share_of_a_batch():
+    def wide(params, batch, key):
+        return (jnp.tanh(batch["x"] @ params["a"]) @ params["b"]).mean(), {}
+
+    rng = np.random.default_rng(0)
+    data = {"x": rng.normal(size=(64, 32)).astype(np.float32)}
+    shapes = {"a": (32, 128), "b": (128, 32)}
+    params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
+    state, step = fit.start(params, OPTIMIZER, jax.random.key(0)), fit.make_step(wide, OPTIMIZER)
+
+    def operations(mesh, form):
+        everywhere = None
+        if mesh is not None:
+            everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        placed = device.place((state, data), everywhere)
+        call, _ = fit._compile(step, *placed, 32, form, mesh)
+        return call.cost_analysis()["flops"]  # of one device
+
+    # Two layers, forwards and backwards, without the gradient for the inputs.
+    alone = operations(None, "step")
+    assert alone > 5 * 2 * 32 * 32 * 128
+    for form in ("step", "loop"):
+        share = operations(device.mesh(4), form) / operations(None, form)
+        assert 0.2 < share < 0.4, form  # the solver's operations are made on each
+
+
+# ---- prediction
+
+
+def test_prediction_compiles_once_for_sizes_up_to_a_power_of_two():
+    traces = []
+
+    def function(weights, inputs):
+        traces.append(inputs["x"].shape)
+        return {"y": weights * inputs["x"].sum(-1), "n": inputs["n"] + 1}
+
+    def check(count, weight, batch_size=16):
+        rng = np.random.default_rng(count)
+        inputs = {"x": rng.normal(size=(count, 2)).astype(np.float32), "n": np.arange(count)}
+        found = fit.predict(function, weight, inputs, batch_size)
+        assert isinstance(found["y"], np.ndarray)
+        np.testing.assert_allclose(found["y"], weight * inputs["x"].sum(-1), rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(found["n"], inputs["n"] + 1)
+
+    for count, compiled in [(5, 1), (8, 1), (6, 1), (9, 2), (16, 2), (100, 2), (1, 3), (1, 3)]:
+        check(count, 2.0 + count)
+        assert len(traces) == compiled, count
+    assert traces == [(8, 2), (16, 2), (1, 2)]
+    check(100, 1.0, batch_size=24)  # no power of two, but what the caller wants
+    assert traces[3:] == [(24, 2)]
+    with pytest.raises(ValueError, match="the inputs hold no example"):
+        check(0, 1.0)

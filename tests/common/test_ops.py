@@ -166,6 +166,21 @@ def test_dropout_without_a_key_changes_nothing():
     assert ops.dropout(None, x, 0.5) is x
 
 
+def test_dropout_of_everything_gives_zeros_with_a_gradient_of_zeros(getkey):
+    x = jnp.arange(1.0, 6.0)
+    y, grads = jax.value_and_grad(lambda x, key: (ops.dropout(key, x, 1.0) ** 2).sum())(x, getkey())
+    assert y == 0
+    assert not np.asarray(grads).any()
+    assert ops.dropout(getkey(), x, 0.0) is x
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+def test_a_dropout_rate_that_is_no_share_is_refused(rate, getkey):
+    for key in (getkey(), None):
+        with pytest.raises(ValueError, match=f"the dropout rate {rate}, expected a share from 0"):
+            ops.dropout(key, jnp.ones(3), rate)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_batch_norm_and_its_gradients_equal_flax(training, getkey):
     x = 3 + 2 * jax.random.normal(getkey(), (6, 5, 4, 3))
@@ -211,3 +226,88 @@ def test_cpu_formulation_and_plain_xla_agree(operation, getkey, monkeypatch):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), here, elsewhere
     )
+
+
+def normed(x, scale, bias):
+    """Batch norm by definition, in float64; the moments beside it."""
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    return (x - mean) / np.sqrt(var + 1e-5) * scale + bias, mean, var
+
+
+def test_batch_norm_keeps_its_digits_far_from_zero(getkey):
+    """Means of 1000, 0 and -300 with deviations of 1, 1 and 0.1."""
+    x = jax.random.normal(getkey(), (6, 5, 4, 3)) * jnp.array([1.0, 1.0, 0.1])
+    x += jnp.array([1000.0, 0.0, -300.0])
+    scale, bias = np.array([2.0, 0.5, -1.0]), np.array([0.0, 1.0, 3.0])
+    params = {"scale": jnp.float32(scale), "bias": jnp.float32(bias)}
+    stats = {"mean": jnp.array([10.0, 20.0, 30.0]), "var": jnp.array([1.0, 2.0, 3.0])}
+    y, after = ops.batch_norm(params, stats, x, training=True, momentum=0.75)
+    exact = np.asarray(x, np.float64)
+    expected, mean, var = normed(exact, scale, bias)
+    np.testing.assert_allclose(y, expected, rtol=1e-3, atol=2e-3)
+    variance = (np.asarray(after["var"], np.float64) - 0.75 * np.array([1.0, 2.0, 3.0])) / 0.25
+    np.testing.assert_allclose(variance, var, rtol=1e-3, atol=1e-6)
+    means = 0.75 * np.array([10.0, 20.0, 30.0]) + 0.25 * mean
+    np.testing.assert_allclose(after["mean"], means, rtol=1e-6)
+
+    # The gradient by central differences of the definition.
+    g = np.asarray(jax.random.normal(getkey(), x.shape), np.float64)
+
+    def value(x):
+        return (ops.batch_norm(params, stats, x, training=True)[0] * jnp.float32(g)).sum()
+
+    found = jax.grad(value)(x)
+    for index in [(0, 0, 0, 0), (5, 4, 3, 0), (2, 1, 3, 1), (0, 0, 0, 2), (3, 3, 3, 2)]:
+        moved = np.zeros_like(exact)
+        moved[index] = 1e-4
+        above, below = (normed(exact + sign * moved, scale, bias)[0] for sign in (1, -1))
+        slope = ((above - below) * g).sum() / 2e-4
+        np.testing.assert_allclose(found[index], slope, rtol=5e-3, atol=5e-3)
+
+
+def test_batch_norm_of_a_constant_channel_is_its_bias():
+    params = {"scale": jnp.array([3.0]), "bias": jnp.array([0.5])}
+    stats = {"mean": jnp.zeros(1), "var": jnp.ones(1)}
+    x = jnp.full((4, 1), 1234.567)
+    y, after = ops.batch_norm(params, stats, x, training=True)
+    np.testing.assert_allclose(y, 0.5)
+    np.testing.assert_allclose(after["var"], 0.9)
+    grads = jax.grad(lambda x: ops.batch_norm(params, stats, x, training=True)[0].sum())(x)
+    assert np.isfinite(grads).all()
+
+
+# ---- what losses refuse
+
+
+def test_an_array_of_another_shape_is_named_with_what_is_expected():
+    ops.check_shape("labels", np.zeros((2, 3)), (2, 3))
+    ops.check_shape("labels", np.zeros((2, 3)), ("batch", 3), "flatten them")
+    ops.check_shape("a rate", 1.0, ())
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        ops.check_shape("labels", np.zeros((2, 1)), (2,), "one for an image")
+    assert str(caught.value) == "labels have shape (2, 1), expected (2,): one for an image"
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        ops.check_shape("images", np.zeros((2, 5, 3)), ("batch", "height", 4))
+    assert str(caught.value) == "images have shape (2, 5, 3), expected (batch, height, 4)"
+    for shape in [(3, 3), (2, 4), (1, 3), ("batch", 2), (2,), (2, 3, 1), (3, 2), ("batch",), ()]:
+        with pytest.raises(ValueError, match=r"labels have shape \(2, 3\), expected \("):
+            ops.check_shape("labels", np.zeros((2, 3)), shape)
+
+
+def test_shapes_are_checked_when_a_function_is_traced():
+    @jax.jit
+    def function(x):
+        ops.check_shape("x", x, (3,))
+        return x
+
+    function(jnp.zeros(3))
+    with pytest.raises(ValueError, match=r"x have shape \(3, 1\), expected \(3,\)"):
+        function(jnp.zeros((3, 1)))
+
+
+def test_an_unknown_choice_is_named_with_the_known_ones():
+    ops.check_choice("reduction", "sum", ("mean", "sum"))
+    for value in ("Sum", "", "mean, sum"):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            ops.check_choice("reduction", value, ("mean", "sum"))
+        assert str(caught.value) == f"got the reduction {value!r}, expected one of mean, sum"

@@ -83,7 +83,7 @@ def test_the_program_of_a_whole_run_equals_training_step_by_step():
     config = dataclasses.replace(
         model.RECIPES["speedrun-cpu"], width=4, batch_size=16, epochs=3, rise=0.2, shift=0
     )
-    config = dataclasses.replace(config, flip="none", views="plain", average=0.5, bias_rate=1.0)
+    config = dataclasses.replace(config, views="plain", average=0.5, bias_rate=1.0)
 
     def follow(reports):
         for report in reports:

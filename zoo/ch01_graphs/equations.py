@@ -142,10 +142,10 @@ def flops(equation: core.JaxprEqn) -> int:
     results = sum(_size(atom) for atom in equation.outvars)
     if name == "dot_general":
         ((contracted, _), _) = params["dimension_numbers"]
-        shape = equation.invars[0].aval.shape
+        shape = _shape(equation.invars[0])
         return 2 * results * math.prod(shape[axis] for axis in contracted)
     if name == "conv_general_dilated":
-        kernel = equation.invars[1].aval.shape
+        kernel = _shape(equation.invars[1])
         filters = kernel[params["dimension_numbers"].rhs_spec[0]]
         return 2 * results * math.prod(kernel) // filters
     if name.startswith("reduce_window"):
@@ -175,5 +175,9 @@ def moved_bytes(equation: core.JaxprEqn) -> int:
     return sum(_size(a) * getattr(getattr(a.aval, "dtype", None), "itemsize", 0) for a in atoms)
 
 
+def _shape(atom: core.Var | core.Literal) -> tuple[int, ...]:
+    return getattr(atom.aval, "shape", ())
+
+
 def _size(atom: core.Var | core.Literal) -> int:
-    return math.prod(getattr(atom.aval, "shape", ()))
+    return math.prod(_shape(atom))

@@ -135,7 +135,8 @@ def fold(graph: Graph, depth: int) -> Graph:
     for i, node in enumerate(graph.nodes):
         members[around[node.cluster]].append(i)
 
-    costs, nodes = _costs(graph), []
+    costs = _costs(graph)
+    nodes: list[Node] = []
     new_node: dict[int, int] = {}
     new_place: dict[Place, Place] = {}
     for i, node in enumerate(graph.nodes):

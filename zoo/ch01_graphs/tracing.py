@@ -74,7 +74,7 @@ def _path(path: Any) -> str:
 def _input_names(fn: Callable[..., Any], args: Sequence[Any]) -> list[str]:
     """The path of each input, such as `params['kernel']`, in the order of the tree's leaves."""
     try:
-        named = inspect.signature(fn).bind(*args).arguments
+        named: dict[str, Any] = inspect.signature(fn).bind(*args).arguments
     except (TypeError, ValueError):  # a built-in function has no signature
         named = {f"argument {i}": value for i, value in enumerate(args)}
     return [
@@ -203,7 +203,7 @@ class _Walk:
         functions = equations.functions(equation)
         name, avals = equation.primitive.name, [var.aval for var in equation.outvars]
         if not functions:
-            about = {
+            about: dict[str, Any] = {
                 "detail": equations.detail(equation),
                 "flops": equations.flops(equation),
                 "bytes": equations.moved_bytes(equation),
@@ -260,7 +260,8 @@ class _Walk:
             cluster = number
             if len(functions) > 1:
                 cluster = self.open(equations.inner_title(function), number)
-            inputs, inside = [], "values" if function is taken else "nothing"
+            inputs: list[_Wire] = []
+            inside: Known = "values" if function is taken else "nothing"
             wiring = equations.inputs(equation, function)
             if any(operand is None for _, operand in wiring):
                 sources = [operands for _ in sources]  # so that no path through it is lost
@@ -272,7 +273,8 @@ class _Walk:
             if equations.returns_results(equation, function):
                 sources = [[*before, wire] for before, wire in zip(sources, wires, strict=True)]
         values = self.compute(equation, operands, known)
-        results, about = [], {"cluster": number, "known": known}
+        results: list[_Wire] = []
+        about: dict[str, Any] = {"cluster": number, "known": known}
         for i, (var, value) in enumerate(zip(equation.outvars, values, strict=True)):
             label, source = equations.result_name(equation, i), sources[i] or operands
             results += self.add("port", label, [var.aval], [value], source, **about)

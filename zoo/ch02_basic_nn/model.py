@@ -12,7 +12,7 @@ from the book.
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,14 @@ import optax
 from zoo.common import ops, settings
 
 Params = dict[str, Any]
-Batch = Metrics = dict[str, jax.Array]
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 Cost = Literal["cross-entropy", "mean-square", "half-sum-square", "mean-signed"]
 
 INPUTS = ((0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 1))
 LABELS = (0, 0, 1, 1)
+GO_WEIGHTS = (-0.19097864664496583, 0.5795821878299412, -1.366007618242934)
+"""The standard normals of Go's math/rand after rand.Seed(31337), which `repo` begins with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +75,10 @@ RECIPES = {
         learning_rate=0.001,
         dtype="float64",
     ),
-    # The standard normals of Go's math/rand after rand.Seed(31337), which the program begins with.
     "repo": Config(
         recipe="repo",
         cost="mean-square",
-        weights=(-0.19097864664496583, 0.5795821878299412, -1.366007618242934),
+        weights=GO_WEIGHTS,
         dtype="float64",
     ),
     # 2 * numpy.random.random(3) - 1 after numpy.random.seed(1).
@@ -115,8 +117,8 @@ def apply(params: Params, x: jax.Array, key: jax.Array | None = None) -> jax.Arr
     Raises:
       ValueError: `x` has another shape.
     """
-    features = params.get("hidden", params["output"])["kernel"].shape[0]
-    ops.check_shape("inputs", x, ("batch", features), "a row each")
+    first = params["hidden"] if "hidden" in params else params["output"]
+    ops.check_shape("inputs", x, ("batch", first["kernel"].shape[0]), "a row each")
     if "hidden" in params:
         x = jnp.tanh(x @ params["hidden"]["kernel"])
     return (x @ params["output"]["kernel"])[:, 0]
@@ -136,7 +138,7 @@ def loss(
     Raises:
       ValueError: an array has another shape, or there is no such cost.
     """
-    ops.check_choice("cost", cost, Cost.__args__)
+    ops.check_choice("cost", cost, get_args(Cost))
     logits, label = apply(params, batch["input"]), batch["label"]
     ops.check_shape("labels", label, logits.shape, "one for a row")
     error = label - jax.nn.sigmoid(logits)

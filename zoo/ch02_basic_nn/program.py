@@ -25,7 +25,7 @@ def cast(config: model.Config, tree: Any) -> Any:
     return jax.tree.map(lambda a: np.asarray(a, config.dtype), tree)
 
 
-def run_program(config: model.Config, batch: model.Batch) -> tuple[model.Params, History]:
+def run_program(config: model.Config, batch: fit.Batch) -> tuple[model.Params, History]:
     """Gradient descent on one batch for `config.steps` steps.
 
     Args:

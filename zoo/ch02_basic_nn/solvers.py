@@ -18,7 +18,7 @@ import optax
 from zoo.ch02_basic_nn import model
 from zoo.common import solvers as gorgonia
 
-Rule = Callable[[float], optax.GradientTransformation]
+Rule = Callable[..., optax.GradientTransformation]  # of a learning rate, a number or traced
 
 SOLVERS: Mapping[str, Rule] = {
     "SGD": optax.sgd,
@@ -64,7 +64,7 @@ def first_network(weights: jax.Array) -> jax.Array:
 
 
 PROBLEMS: Mapping[str, Problem] = {
-    "first network": Problem(first_network, model.RECIPES["repo"].weights, None, None),
+    "first network": Problem(first_network, model.GO_WEIGHTS, None, None),
     "bowl": Problem(bowl, (-4.0, 1.0), (0.0, 0.0), (-4.6, 1.6, -1.5, 1.5)),
     "Rosenbrock": Problem(rosenbrock, (-1.2, 1.0), (1.0, 1.0), (-1.8, 1.8, -0.7, 2.0)),
     "Beale": Problem(beale, (1.0, 1.5), (3.0, 0.5), (-1.5, 4.5, -2.2, 2.0)),
@@ -125,6 +125,7 @@ def best_rates(costs: np.ndarray) -> np.ndarray:
 
 def landscape(problem: Problem, size: int = 160) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A problem's two axes [size] and its values [size, size] in its window, rows upwards."""
+    assert problem.window is not None, "only a problem in the plane has a picture"
     left, right, bottom, top = problem.window
     x, y = np.linspace(left, right, size), np.linspace(bottom, top, size)
     grid = jnp.stack(jnp.meshgrid(jnp.asarray(x), jnp.asarray(y)), -1)

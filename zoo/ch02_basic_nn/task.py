@@ -50,7 +50,7 @@ def start(config: model.Config, data: fit.Batch) -> State:
 
 def iterate(
     config: model.Config, state: State, data: fit.Batch, test: Any = None, mesh: Any = None
-) -> Iterator[fit.Progress]:
+) -> Iterator[fit.Progress[State]]:
     """One report after the last step. All steps are made in one call, so it begins anew.
 
     Raises:

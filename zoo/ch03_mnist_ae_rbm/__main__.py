@@ -14,4 +14,4 @@ from zoo.common import cli
 
 if __name__ == "__main__":
     others = {"autoencoder": autoencoder.COMMANDS, "rbm": rbm.COMMANDS}
-    cli.main(__doc__, feedforward.COMMANDS | others, TASKS)
+    cli.main(__doc__, {**feedforward.COMMANDS, **others}, TASKS)

@@ -42,6 +42,7 @@ def unscale_pixels(x: jax.Array, pixels: str = "unit") -> jax.Array:
 
 def optimizer(config: Any, steps: int) -> optax.GradientTransformation:
     """The solver that `config.solver` names, for a run of `steps` updates."""
+    ops.check_choice("solver", config.solver, ("adamw", "adam", "rmsprop", "sgd"))
     if config.solver == "sgd":
         return optax.sgd(config.learning_rate)
     if config.solver == "rmsprop":

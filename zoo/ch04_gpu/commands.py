@@ -99,7 +99,7 @@ def devices() -> None:
     """List every backend of JAX with its devices and memory, and what is missing for the others."""
     print(f"JAX {jax.__version__}; the default device is {describe(current())}")
     for b in machine.backends():
-        parts = [f"{b.count} x {b.kind}, {b.memory}" if b.count else b.kind, b.note]
+        parts = [f"{b.number} x {b.kind}, {b.memory}" if b.number else b.kind, b.note]
         print(f"{b.name:<5}{': '.join(part for part in parts if part)}")
 
 

@@ -117,8 +117,9 @@ def _name_points(axes: Axes, rows: list[Record], column: float = 60.0) -> None:
             middle = moved[len(moved) // 2]["gflops"] / 3
             place = (column, middle * 1.5 ** (moved.index(row) - len(moved) / 2))
             line = {"arrowstyle": "-", "color": PALE, "linewidth": 0.6, "relpos": (0, 0.5)}
-        options = {"size": SMALL, "color": INK, "va": "center", "arrowprops": line}
-        axes.annotate(row["model"], (x, y), place, **options)
+        axes.annotate(
+            row["model"], (x, y), place, size=SMALL, color=INK, va="center", arrowprops=line
+        )
 
 
 def ops(record: Record) -> Figure:

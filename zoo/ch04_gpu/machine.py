@@ -22,14 +22,14 @@ class Backend(NamedTuple):
 
     name: str  # as --devices takes it
     kind: str = "not here"
-    count: int = 0
+    number: int = 0  # of devices
     memory: str = ""
     note: str = ""  # what is missing, or what to do with it
 
 
 def present() -> tuple[device.Name, ...]:
     """The kinds of devices that compute here, the CPU first."""
-    found = []
+    found: list[device.Name] = []
     for name in ("cpu", "gpu", "tpu"):
         try:
             device.devices(name)
@@ -57,8 +57,8 @@ def driver() -> str | None:
     if shutil.which("nvidia-smi"):
         asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         try:
-            quiet = {"stderr": subprocess.DEVNULL, "text": True, "timeout": 20}
-            return subprocess.check_output(asked, **quiet).split()[0]
+            said = subprocess.check_output(asked, stderr=subprocess.DEVNULL, text=True, timeout=20)
+            return said.split()[0]
         except (OSError, subprocess.SubprocessError, IndexError):
             pass  # a driver that hangs or fails still has its version in /proc
     try:

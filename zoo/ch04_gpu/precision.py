@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from zoo.ch04_gpu import agreement, models
-from zoo.common import bench, device
+from zoo.common import bench, device, ops
 
 DEFAULT = ("feedforward", "autoencoder", "cnn")
 
@@ -26,6 +26,7 @@ def available() -> tuple[str, ...]:
 
 def rounded(loss: Callable[..., Any], precision: str) -> Callable[..., Any]:
     """The loss with its floating-point inputs in `precision`; its value is float32 again."""
+    ops.check_choice("precision", precision, ("float32", "tf32", "bfloat16"))
     if precision != "bfloat16":
         return loss
 

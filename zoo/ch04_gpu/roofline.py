@@ -40,13 +40,19 @@ def count(function: Callable[..., Any], *args: Any) -> Count:
     which it takes for nothing on a CPU (padding zeros are left out); the bytes afterwards, when
     operations are fused. But it counts the body of a loop once: where there is a scan, chapter 1's
     graph counts both, by the scan's length and as if nothing was fused.
+
+    Raises:
+      DeviceError: XLA does not count for this kind of device.
     """
     graph = graphs.trace(function, *args)
     if any(c.primitive == "scan" and c.repeats > 1 for c in graph.clusters):
-        return Count(*map(float, graphs.cost(graph)), "graph")
+        flops, moved = graphs.cost(graph)
+        return Count(float(flops), float(moved), "graph")
     lowered = device.jit(function).lower(*args)
-    moved = lowered.compile().cost_analysis()["bytes accessed"]
-    return Count(lowered.cost_analysis()["flops"], moved, "xla")
+    before, after = lowered.cost_analysis(), lowered.compile().cost_analysis()
+    if before is None or after is None:
+        raise device.DeviceError("XLA counts nothing on this device: choose --devices cpu")
+    return Count(before["flops"], after["bytes accessed"], "xla")
 
 
 def peaks(size: int = 0, numbers: int = 0) -> dict[str, float | None]:
@@ -57,7 +63,10 @@ def peaks(size: int = 0, numbers: int = 0) -> dict[str, float | None]:
     """
     on_gpu = device.current().platform != "cpu"
     size, numbers = size or (8192 if on_gpu else 2048), numbers or 2 ** (28 if on_gpu else 25)
-    found = {"float32": bench.matmul_peak(size), "bandwidth": memory.copy_bandwidth(numbers)}
+    found: dict[str, float | None] = {
+        "float32": bench.matmul_peak(size),
+        "bandwidth": memory.copy_bandwidth(numbers),
+    }
     found["tf32"] = _product_peak(size, jnp.float32, "tensorfloat32") if on_gpu else None
     found["bfloat16"] = _product_peak(size, jnp.bfloat16, "default") if on_gpu else None
     return found

@@ -4,12 +4,13 @@ import dataclasses
 import functools
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 
 from zoo.ch05_lstm import generate as writing
 from zoo.ch05_lstm import probes, text
-from zoo.ch05_lstm.task import TASK, Corpus
+from zoo.ch05_lstm.task import TASK
 from zoo.common import cli, commands, fit, trained
 from zoo.common.data import DataError
 from zoo.common.trained import Trained
@@ -23,30 +24,33 @@ def evaluate(which: cli.Trained) -> None:
     """
     model = trained.choose(TASK, which)
     corpus = commands.dataset_of(model, which.data_dir)
-    score = _score_sentences if model.config.feedback == "expected" else _score_text
-    commands.keep(model, {"description": corpus.description, **score(model, corpus)})
+    if corpus.test is None:
+        scores = _score_sentences(model, corpus.train)
+    else:
+        scores = _score_text(model, corpus.test)
+    commands.keep(model, {"description": corpus.description, **scores})
 
 
-def _score_sentences(model: Trained, corpus: Corpus) -> dict[str, float]:
-    config, count = model.config, len(corpus.train["first"])
+def _score_sentences(model: Trained, sentences: dict[str, np.ndarray]) -> dict[str, float]:
+    config, count = model.config, len(sentences["first"])
     # All sentences in one batch, and a state that has a row for each of them.
     state = TASK.carry(dataclasses.replace(config, batch_size=count), model.params)
     loss = TASK.losses(config, 1)[0]
-    means = fit.make_evaluate(loss, count)({"params": model.params, "stats": state}, corpus.train)
-    lowest = probes.place_entropy(corpus.train["target"])
+    means = fit.make_evaluate(loss, count)({"params": model.params, "stats": state}, sentences)
+    lowest = probes.place_entropy(sentences["target"])
     print(f"sum of {config.chunk} log losses, nats per sentence: {means['loss']:.2f}")
     print(f"  uniform guess         {config.chunk * math.log(config.vocabulary):.2f}")
     print(f"  lowest possible       {lowest:.2f}  (characters by their place alone)")
     return means | {"lowest": lowest}
 
 
-def _score_text(model: Trained, corpus: Corpus) -> dict[str, float]:
+def _score_text(model: Trained, rows: dict[str, np.ndarray]) -> dict[str, float]:
     from rich.progress import track  # here, so that --help comes at once
 
     config, params = model.config, model.params
     # The rows count each character once, in the text's order; in front, the one before them all.
-    counted = corpus.test["weight"] > 0
-    ids = np.append(corpus.test["input"][counted][:1], corpus.test["target"][counted])
+    counted = rows["weight"] > 0
+    ids = np.append(rows["input"][counted][:1], rows["target"][counted])
     shown = functools.partial(track, description="reading the validation text", transient=True)
     carried, accuracy = probes.carried_loss(params, ids, shown)
     reset = probes.reset_loss(params, ids, config.chunk)
@@ -103,7 +107,7 @@ def generate(
         total = sum(p for _, p in found)
         print(f"{total:8.4f}  all {len(found):,} words that were found")
         return
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     written = writing.stream(params, vocabulary, prompt, length, seed, **options)
     for piece in itertools.chain([prompt], written, ["\n"]):
         print(piece, end="", flush=True)

@@ -4,10 +4,11 @@ Each takes arrays and gives a Figure that stands alone. Axes: V characters, H hi
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 
 from zoo.common.figures import COLOURS, GREY, INK, NORMAL, SMALL, draw_curves, page, plain
@@ -24,8 +25,10 @@ KINDS = {  # of characters; the first whose test is true counts
 
 
 def _heat_map(axes: Axes, values: np.ndarray, low: float, high: float, xlabel="", ylabel=""):
-    scale = {"cmap": "RdBu" if low < 0 else "Blues", "vmin": low, "vmax": high}
-    image = axes.imshow(values, aspect="auto", interpolation="nearest", **scale)
+    colours = "RdBu" if low < 0 else "Blues"
+    image = axes.imshow(
+        values, colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest"
+    )
     plain(axes, xlabel, ylabel).spines[:].set_visible(False)
     axes.tick_params(length=0)
     return image
@@ -41,7 +44,7 @@ def _name(axis: Axis, characters: Sequence[str], size: float) -> None:
     axis.set_ticks(range(len(characters)), [SHOWN.get(c, c) for c in characters], size=size)
     for label in axis.get_ticklabels():
         label.set_parse_math(False)  # a dollar sign would begin a formula
-        if axis.axis_name == "x" and len(label.get_text()) > 1:
+        if isinstance(axis, XAxis) and len(label.get_text()) > 1:
             label.set_rotation(90)  # START would cover its neighbours
 
 
@@ -71,11 +74,13 @@ def embedding_map(
     figure = page(6.5, 5.4, title, caption)
     labels = [f"axis {n} ({100 * share:.0f} %)" for n, share in enumerate(shares, 1)]
     axes = plain(figure.subplots(), *labels)
-    beside = {"xytext": (3, 3), "textcoords": "offset points", "size": NORMAL, "parse_math": False}
+    beside: dict[str, Any] = {"xytext": (3, 3), "textcoords": "offset points"}
+    beside |= {"size": NORMAL, "parse_math": False}
     for name, colour in zip(KINDS, COLOURS, strict=True):
         chosen = [n for n, k in enumerate(kind) if k == name]
         if chosen:  # else the legend would name what is not drawn
-            axes.scatter(*points[chosen].T, s=8, color=colour, label=name)
+            x, y = points[chosen].T
+            axes.scatter(x, y, s=8, color=colour, label=name)
         for n in chosen:
             shown = SHOWN.get(characters[n], characters[n])
             axes.annotate(shown, points[n], color=colour, **beside)

@@ -5,6 +5,7 @@ Axes: B sequences, V characters, N characters to write.
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +111,7 @@ def stream(
         )
     ids = vocabulary.encode(prompt or ("\n" if "\n" in vocabulary.characters else ""))
     ids = ids if len(ids) else np.array([START])
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
 
     def pieces() -> Iterator[str]:
         state, last = model.init_state(params, 1), jnp.asarray(ids[-1:])
@@ -163,7 +164,8 @@ def next_words(
     advance = device.jit(_advance)
     out = device.jit(model.apply)(params, jnp.asarray(ids)[None])
     state, logp = out.state, np.asarray(jax.nn.log_softmax(out.logits[:, -1]), np.float64)
-    live, total, found = [prefix[begun:]], np.zeros(1), {}
+    live, total = [prefix[begun:]], np.zeros(1)
+    found: dict[str, float] = {}
     for _ in range(longest):
         ends = np.exp(total + np.log(np.exp(logp[:, ~within]).sum(axis=1)))
         found |= {word: p for word, p in zip(live, ends.tolist(), strict=True) if word}

@@ -21,7 +21,8 @@ from zoo.common import ops, settings
 
 Params = dict[str, Any]
 State = list[Any]
-Batch = Metrics = dict[str, jax.Array]
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 START = 0  # number of the character that the book's sequences begin with
 
 
@@ -198,14 +199,15 @@ def apply(
         )
     state = init_state(params, ids.shape[0]) if state is None else state
     keys = [None] * 2 * len(state) if key is None else jax.random.split(key, 2 * len(state))
-    projected = lookup(character_gates(params), ids.T)  # V products in place of B T
-    last, xs = [], None
+    xs = lookup(character_gates(params), ids.T)  # V products in place of B T
+    last = []
     for n, (layer, before) in enumerate(zip(params["cells"], state, strict=True)):
         if "hidden" in layer:  # minGRU has no recurrent weights
             kernel = ops.dropout(keys[2 * n], layer["hidden"]["kernel"], weight_dropout)
             layer = {**layer, "hidden": {**layer["hidden"], "kernel": kernel}}
-        projected = projected if xs is None else cells.project(layer, xs)
-        after, xs = cells.of(layer).scan(layer, before, projected)
+        cell = cells.of(layer)
+        run = cell.unroll if n else cell.scan  # what goes into the first layer is projected
+        after, xs = run(layer, before, xs)
         xs = ops.dropout(keys[2 * n + 1], xs, dropout)
         last.append(after)
     return Output(decode(params, xs).swapaxes(0, 1), last)
@@ -218,12 +220,13 @@ def character_gates(params: Params) -> jax.Array:
 
 def advance(params: Params, state: State, projected: jax.Array) -> tuple[State, jax.Array]:
     """One character: what it adds to the first gates [B, G H] to logits [B, V], and the state."""
-    after, h = [], None
-    for layer, before in zip(params["cells"], state, strict=True):
-        projected = projected if h is None else cells.project(layer, h)
-        now, h = cells.of(layer).advance(layer, before, projected)
+    after, x = [], projected
+    for n, (layer, before) in enumerate(zip(params["cells"], state, strict=True)):
+        cell = cells.of(layer)
+        run = cell.step if n else cell.advance  # what goes into the first layer is projected
+        now, x = run(layer, before, x)
         after.append(now)
-    return after, decode(params, h)
+    return after, decode(params, x)
 
 
 def step(params: Params, state: State, x: jax.Array) -> tuple[State, jax.Array]:
@@ -251,8 +254,8 @@ def apply_expected(params: Params, batch: int, steps: int, state: State | None =
         return (state, jax.nn.softmax(logits) @ rows), logits
 
     first = jnp.broadcast_to(rows[START], (batch, rows.shape[1]))
-    (state, _), logits = jax.lax.scan(one, (state, first), length=steps)
-    return Output(logits.swapaxes(0, 1), state)
+    (last, _), logits = jax.lax.scan(one, (state, first), length=steps)
+    return Output(logits.swapaxes(0, 1), last)
 
 
 def loss(
@@ -329,8 +332,8 @@ def score(
 
     parts = jax.tree.map(lambda a: a.reshape(size, -1, steps).swapaxes(0, 1), dict(batch))
     state = init_state(params, size) if state is None else state
-    state, sums = jax.lax.scan(chunk, state, parts)
+    last, sums = jax.lax.scan(chunk, state, parts)
     nats, right, weight = (a.sum() for a in sums)
     count = jnp.where(weight > 0, weight, 1.0)  # where nothing counts, all means are 0
     metrics = {"bits": nats / count / jnp.log(2.0), "accuracy": right / count, "weight": weight}
-    return nats / count, (metrics, state)
+    return nats / count, (metrics, last)

@@ -183,10 +183,11 @@ def _gradients_of_cells(config: model.Config, params: model.Params, corpus: Corp
     # From all over the text: one place alone would show its own words.
     starts = np.linspace(0, len(ids) - steps, GRADIENT_SEQUENCES).astype(int)
     ids = ids[starts[:, None] + np.arange(steps)]
-    networks, key = {}, keys.derive(config.seed, "weights")
+    networks = {}
     for cell in ("rnn", "gru", "lstm"):
         fresh = dataclasses.replace(config, cell=cell, chrono=0)
-        networks[f"{cell}, before training"] = model.init(key, fresh)
+        network = model.init(keys.derive(config.seed, "weights"), fresh)
+        networks[f"{cell}, before training"] = network
     networks[f"{config.cell}, trained"] = params
     measure = jax.jit(probes.gradient_norms)
     return {name: np.asarray(measure(network, ids)) for name, network in networks.items()}

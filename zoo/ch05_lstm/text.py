@@ -117,16 +117,18 @@ def windows(ids: np.ndarray, count: int, warm_up: int = 256) -> dict:
     """A text as `count` long rows for evaluation: each character but the first is scored once.
 
     Each row begins with the `warm_up` characters before it, or a few more, which are read but not
-    scored, so that its state is about what it would be had all been read in one go.
+    scored, so that its state is about what it would be had all been read in one go. Where there are
+    not so many, it begins with the text, and is what it would be.
 
     Returns:
       `input` and `target`, int32 [count, L], and `weight`, float32 [count, L], 1 where it counts.
     """
     each = -(-(len(ids) - 1) // count)
     warm_up = -(-(each + warm_up) // ROUND) * ROUND - each
-    at = np.arange(count)[:, None] * each + np.arange(-warm_up, each)
-    scored = (np.arange(-warm_up, each) >= 0) & (at < len(ids) - 1)
-    at = at.clip(0, len(ids) - 2)  # what would lie outside has weight 0, or warms up on one letter
+    begin = np.arange(count)[:, None] * each
+    at = (begin - warm_up).clip(0) + np.arange(warm_up + each)
+    scored = (begin <= at) & (at < (begin + each).clip(max=len(ids) - 1))
+    at = at.clip(max=len(ids) - 2)  # what would lie behind the text has weight 0
     return {"input": ids[at], "target": ids[at + 1], "weight": scored.astype(np.float32)}
 
 

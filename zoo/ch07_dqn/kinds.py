@@ -20,6 +20,18 @@ def refused() -> Iterator[None]:
         raise DataError(str(error)) from error
 
 
+def check_counts(config: Any, *names: str) -> None:
+    """Refuses a configuration in which one of these fields is below 1.
+
+    Raises:
+      DataError: names the field and its value.
+    """
+    for name in names:
+        if (value := getattr(config, name)) < 1:
+            flag = name.replace("_", "-")
+            raise DataError(f"got --{flag} {value}, expected at least 1")
+
+
 @refused()
 def generate(key: jax.Array, config: Any, grid: str = "tiles") -> mazes.Maze:
     """A random maze of the configuration's kind.

@@ -10,24 +10,30 @@ import numpy as np
 
 from zoo.common import fit
 
+Epoch = Callable[[Any], tuple[Any, dict[str, jax.Array]]]
+"""state -> the state an epoch later, and arrays whose means are the epoch's metrics."""
+
 
 def iterate(
     config: Any,
     state: Any,
-    epoch: Callable[[Any], tuple[Any, dict[str, jax.Array]]],
-    compile_seconds: float,
+    prepare: Callable[[], Epoch],
     agents: int = 1,
     advice: str = "",
 ) -> Iterator[fit.Progress]:
     """Goes on from `state`, which stays valid, to the last epoch; reports means of the metrics.
 
-    `epoch` may overwrite its argument. `advice` ends the message if the loss isn't finite.
+    `prepare` compiles what makes an epoch, which may overwrite its argument. `advice` ends the
+    message if the loss isn't finite.
 
     Raises:
       FinishedError: the state has all epochs behind it.
       NonFiniteError: the loss is infinite or not a number.
     """
     fit.check_unfinished(state, config.epochs, config.epoch_steps)
+    began = time.perf_counter()
+    epoch = prepare()
+    compile_seconds = time.perf_counter() - began
     for number in range(int(state.step) // config.epoch_steps + 1, config.epochs + 1):
         began = time.perf_counter()
         state, metrics = epoch(jax.tree.map(jnp.copy, state))

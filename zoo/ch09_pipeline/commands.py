@@ -9,6 +9,7 @@ import tyro
 from zoo.ch09_pipeline import record, stages, trace, workspace
 from zoo.ch09_pipeline.params import Params
 from zoo.ch09_pipeline.stages import Folder
+from zoo.common import cli
 from zoo.common.data import DataError
 from zoo.common.run import RunError
 
@@ -57,8 +58,7 @@ def put(
     if bool(files) == (data != "none"):
         raise DataError("name either files to put, or --data real, sample or auto")
     if data == "none":
-        chosen = workspace.sort(files) if to == "auto" else {to: list(files)}
-        commit = workspace.put(folder, chosen)
+        commit = workspace.put(folder, workspace.sort(files) if to == "auto" else {to: list(files)})
     else:
         workspace.check(folder)
         with workspace.cifar_files(data, data_dir) as (chosen, classes):
@@ -157,7 +157,7 @@ def report(out: Path | None = None, folder: Folder = Path()) -> None:
     print(page.write(folder, out or folder / "report.html"))
 
 
-COMMANDS = {
+COMMANDS: cli.Commands = {
     "init": init,
     "put": put,
     "run": run,

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -31,7 +31,7 @@ class Params:
     """The content of params.yaml."""
 
     model: dict[str, Any]  # `recipe`, one of `VARIANTS`, and fields of Config that differ from it
-    device: str = "cpu"  # what computes: cpu or auto
+    device: Literal["cpu", "auto"] = "cpu"  # what computes
     classes: tuple[str, ...] = CLASSES  # the name of each label
 
     @property

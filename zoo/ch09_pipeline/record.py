@@ -94,7 +94,8 @@ def committed(commit: str) -> dict[str, bytes] | None:
         return None
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         members = [m for m in tar if m.isfile() and m.name.endswith(".py")]
-        return {m.name.removeprefix("zoo/"): tar.extractfile(m).read() for m in members}
+        opened = ((m.name.removeprefix("zoo/"), tar.extractfile(m)) for m in members)
+        return {name: file.read() for name, file in opened if file is not None}
 
 
 def _git(*arguments: str) -> bytes | None:
@@ -198,7 +199,7 @@ def _fault(found: Any, expected: Any, name: str = "") -> str:
     if isinstance(expected, dict):
         fits, what = False, ", ".join(map(str, expected))
     elif isinstance(expected, re.Pattern):
-        fits, what = isinstance(found, str) and expected.fullmatch(found), expected.pattern
+        fits, what = isinstance(found, str) and bool(expected.fullmatch(found)), expected.pattern
     elif isinstance(expected, type):
         fits, what = type(found) is expected, expected.__name__
     else:

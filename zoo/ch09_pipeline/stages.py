@@ -74,7 +74,7 @@ def prepare(folder: Folder = Path()) -> None:
             raise DataError(f"{folder / 'data' / which} has no files: add some by `put FILES`")
         arrays = _arrays(paths, named=which == "new")
         content = io.BytesIO()
-        np.savez(content, **arrays)
+        np.savez(content, **arrays)  # type: ignore[arg-type]  # none is named allow_pickle
         files.write_bytes(out / f"{which}.npz", content.getvalue())
         count = len(arrays["image"])
         manifest[which] = {"images": count, "sha256": record.file_sha256(out / f"{which}.npz")}
@@ -209,7 +209,7 @@ def predict(folder: Folder = Path()) -> None:
     """Stage: predict the pictures of prepared/new.npz, write predictions/ with its record."""
     chosen, data = params.read(folder), load(folder / "prepared/new.npz")
     probabilities = predictor(folder, chosen)(data["image"])
-    text = table(data["name"], probabilities, chosen.classes)
+    text = table(data["name"].tolist(), probabilities, chosen.classes)
     run.write(folder / record.FILES["predictions"], text)
     print(f"{len(probabilities):,} pictures predicted")
     command = "python -m zoo.ch09_pipeline predict"

@@ -157,8 +157,10 @@ def put(folder: Path, chosen: dict[str, list[Path]]) -> str | None:
         if stages.read_file(path)[1] is None and which != "new":
             raise DataError(f"{path} has no labels: pictures go to new, by --to new")
     # On the data's disk, so that a file is moved in at once when its copy is whole.
-    options = {"prefix": "put-", "dir": folder / ".dvc" / "tmp"}
-    with engine.locked(folder, "put"), tempfile.TemporaryDirectory(**options) as beside:
+    with (
+        engine.locked(folder, "put"),
+        tempfile.TemporaryDirectory(prefix="put-", dir=folder / ".dvc" / "tmp") as beside,
+    ):
         copies = [shutil.copyfile(path, Path(beside, path.name)) for _, path in pairs]
         for (which, _), copy in zip(pairs, copies, strict=True):
             _move(copy, folder / "data" / which)

@@ -101,7 +101,9 @@ def read_images(locations: list[str]) -> Images:
       ShardError: a file is of another type or damaged, or they differ in the images' shape.
     """
     # Of the bytes in order, so that shards cut from other files are never merged.
-    sha256, parts, labels = hashlib.sha256(), [], []
+    sha256 = hashlib.sha256()
+    parts: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
     for location in locations:
         content = store.read(location)
         sha256.update(content)
@@ -122,10 +124,10 @@ def read_images(locations: list[str]) -> Images:
                 f"{parts[0].shape[1:]}: put images of one shape together"
             )
         parts.append(pixels)
-        labels.append(label)
-    known = all(label is not None for label in labels)
-    together = np.concatenate(labels) if known else None
-    return Images(np.concatenate(parts), together, sha256.hexdigest())
+        if label is not None:
+            labels.append(label)
+    known = np.concatenate(labels) if len(labels) == len(parts) else None
+    return Images(np.concatenate(parts), known, sha256.hexdigest())
 
 
 def _parse(location: str, content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
@@ -208,8 +210,15 @@ def merge_shards(out: str, shards: int) -> tuple[int, int | None]:
     Raises:
       ShardError: a shard is missing, damaged, or of another model or other images than the first.
     """
-    found = [_read_shard(_location(out, shard, shards)) for shard in range(shards)]
-    missing = [str(shard) for shard, part in enumerate(found) if part is None]
+    if shards < 1:
+        raise ShardError(f"got --shards {shards}, expected at least 1")
+    found, missing = [], []
+    for shard in range(shards):
+        part = _read_shard(_location(out, shard, shards))
+        if part is None:
+            missing.append(str(shard))
+        else:
+            found.append(part)
     if missing:
         raise ShardError(
             f"{out} lacks shard {', '.join(missing)} of {shards}, or it is damaged: predict first"
@@ -245,7 +254,7 @@ def _location(out: str, shard: int, shards: int) -> str:
 
 def _npz(**arrays: np.ndarray) -> bytes:
     content = io.BytesIO()
-    np.savez(content, **arrays)
+    np.savez(content, **arrays)  # type: ignore[arg-type]  # none is named allow_pickle
     return content.getvalue()
 
 

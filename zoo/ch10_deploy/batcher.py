@@ -126,7 +126,7 @@ class Batcher:
                         lambda: len(self._waiting) >= self.largest or self._closed, left
                     )
                 size = self._best[min(len(self._waiting), self.largest) - 1]
-                batch = []
+                batch: list[_Waiting] = []
                 while self._waiting and len(batch) < size:
                     one = self._waiting.popleft()  # cancelled: its client has gone
                     if not one.future.cancelled():

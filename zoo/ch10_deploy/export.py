@@ -134,7 +134,8 @@ class Exported:
             raise ExportError(f"no prediction {name!r}, expected {', '.join(self.predictions)}")
         signature = self.predictions[name]
         try:
-            arrays = trained_models.check_inputs(signature, dict(inputs))
+            asked = Prediction(signature.about, signature.inputs, self.functions[name])
+            arrays = trained_models.check_inputs(asked, dict(inputs))
         except ValueError as error:
             raise ExportError(str(error)) from error
         count = len(next(iter(arrays.values())))
@@ -258,7 +259,9 @@ def _check_rows(name: str, prediction: Prediction, weights: Any) -> None:
         one = rng.integers(0, high, spec.shape) if values is None else values
         twice[n] = np.stack([one, one]).astype(spec.dtype)
     for output, rows in jax.device_get(device.jit(prediction.function)(weights, twice)).items():
-        if rows.shape[:1] != (2,) or not np.allclose(*rows, rtol=1e-4, atol=1e-6, equal_nan=True):
+        if rows.shape[:1] != (2,) or not np.allclose(
+            rows[0], rows[1], rtol=1e-4, atol=1e-6, equal_nan=True
+        ):
             raise ExportError(
                 f"{name} returns a {output} that depends on an example's place in the batch, "
                 "expected a row for each example, the same for equal ones"
@@ -334,16 +337,15 @@ def load(location: str | Path, digest: str | None = None) -> Exported:
             )
     try:
         functions, weights = _from_functions(contents, manifest)
-        source = "exported function"
     except Exception as error:  # whatever this JAX makes of a file of another version
         functions, weights = _from_code(location, contents, manifest, error)
-        source = "code"
         versions = manifest["versions"]
         print(
             f"{location}: this JAX {jax.__version__} can't read the exported function of JAX "
             f"{versions.get('jax')} ({_one_line(error)}); using its weights with zoo's code"
         )
-    return Exported(functions, jax.device_put(weights), manifest, source, found)
+        return Exported(functions, jax.device_put(weights), manifest, "code", found)
+    return Exported(functions, jax.device_put(weights), manifest, "exported function", found)
 
 
 def _limit(name: str) -> int:

@@ -60,8 +60,8 @@ def read(body: bytes, content_type: str, signature: Signature, max_pixels: int) 
     found = parse(body, content_type, signature)
     if isinstance(found, dict):
         return found
-    (name,) = signature.inputs
-    return {name: decode(found, signature.picture, max_pixels)}
+    ((name, spec),) = signature.inputs.items()  # the picture alone
+    return {name: decode(found, spec.shape, max_pixels)}
 
 
 def parse(body: bytes, content_type: str, signature: Signature) -> bytes | Arrays:
@@ -102,7 +102,7 @@ def _form_file(body: bytes, content_type: str) -> bytes:
 
     in_memory = {"MAX_MEMORY_FILE_SIZE": len(body)}  # else a large file would go to the disk
     try:
-        header = {"Content-Type": content_type}
+        header = {"Content-Type": content_type.encode("latin-1")}
         parser = multipart.create_form_parser(header, keep, keep, in_memory)
         parser.write(body)
         parser.finalize()

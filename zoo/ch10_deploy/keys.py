@@ -23,7 +23,14 @@ from zoo.common.data import DataError, files
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY = re.compile(r"zoo_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
-_FIELDS = {"name": str, "id": str, "salt": str, "sha256": str, "rate": (int, float), "made": str}
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "id": str,
+    "salt": str,
+    "sha256": str,
+    "rate": (int, float),
+    "made": str,
+}
 
 
 class KeyFileError(DataError):
@@ -150,7 +157,8 @@ class KeyRing:
     def __init__(self, path: Path):
         self.path = path
         self._keys: dict[str, Key] = {}
-        self._stamp, self._next = None, 0.0
+        self._stamp: tuple[int, int, int] | None = None
+        self._next = 0.0
         self._take(read(path))
 
     def find(self, given: str) -> Key | None:
@@ -181,11 +189,11 @@ class KeyRing:
             self._keys, self._stamp = {}, None
 
     def _take(self, entries: list[dict[str, Any]]) -> None:
-        old = self._keys
+        buckets = {identity: key.bucket for identity, key in self._keys.items()}
         self._keys = {}
         for entry in entries:
-            before = old.get(entry["id"])
             # A key keeps its bucket, else each change of the file would fill all of them.
-            same = before is not None and before.bucket.rate == entry["rate"]
-            bucket = before.bucket if same else Bucket(entry["rate"])
+            bucket = buckets.get(entry["id"])
+            if bucket is None or bucket.rate != entry["rate"]:
+                bucket = Bucket(entry["rate"])
             self._keys[entry["id"]] = Key(entry["name"], entry["salt"], entry["sha256"], bucket)

@@ -65,14 +65,14 @@ def run(
       RunError: the command is none of the zoo's, there is no cluster, or a process failed.
       SystemExit: the run was stopped by a signal and saved; the status is 130.
     """
-    command = _checked(command)
+    checked = _checked(command)
     if processes is None:
         _join_cluster()
-        _become(command)
+        _become(checked)
     elif processes < 1:
         raise RunError(f"got --processes {processes}, expected 1 or more")
     else:
-        _supervise([*_start(command, processes, heartbeat)], command)
+        _supervise([*_start(checked, processes, heartbeat)], checked)
 
 
 def _checked(command: Sequence[str]) -> list[str]:
@@ -143,10 +143,10 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
     """The arguments with --resume DIR for --out DIR where the first process sees a run there."""
     arguments, there = list(arguments), False
     for n, argument in enumerate(arguments):
-        name, equals, folder = argument.partition("=")
+        name, equals, value = argument.partition("=")
         if name != "--out" or not (equals or n + 1 < len(arguments)):
             continue
-        folder = Path(folder if equals else arguments[n + 1])
+        folder = Path(value if equals else arguments[n + 1])
         # Asked before any process goes on, so that all do the same.
         there = bool(device.everyone((folder / "config.json").exists())[0])
         if there:

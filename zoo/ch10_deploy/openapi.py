@@ -67,7 +67,8 @@ def _json(specs: Specs, picture: bool) -> dict[str, Any]:
     ways = [_object({"inputs": _object({n: _array(spec) for n, spec in specs.items()})})]
     if picture:
         base64 = {"type": "string", "description": "base64 of a picture file"}
-        ways += [_object({"image": base64}), _object({"pixels": _array(*specs.values())})]
+        (spec,) = specs.values()
+        ways += [_object({"image": base64}), _object({"pixels": _array(spec)})]
     described: dict[str, Any] = {"schema": ways[0] if len(ways) == 1 else {"oneOf": ways}}
     if sum(int(np.prod(spec.shape)) for spec in specs.values()) <= 64:  # else nobody would read it
         zeros = {n: np.zeros(spec.shape, spec.dtype).tolist() for n, spec in specs.items()}

@@ -6,6 +6,7 @@ what was accepted is answered, and the process ends with status 0.
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 import signal
@@ -20,6 +21,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from zoo.ch10_deploy import openapi
@@ -107,7 +109,7 @@ def _complete_schema(app: FastAPI, service: Service) -> None:
             made["paths"][path] = {"post": described}
         return made
 
-    app.openapi = schema
+    app.openapi = schema  # type: ignore[method-assign]  # as FastAPI's manual says
 
 
 def _add_api(app: FastAPI, service: Service) -> None:
@@ -178,7 +180,8 @@ class Front:
     def __init__(self, app: FastAPI, service: Service):
         self.app, self.service = app, service
         self.predictions = paths(service)
-        self.paths = {route.path for route in app.routes} | set(self.predictions)
+        routes = {route.path for route in app.routes if isinstance(route, Route)}
+        self.paths = routes | set(self.predictions)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answers a request, or passes it on."""
@@ -235,7 +238,9 @@ class LimitedProtocol(HttpToolsProtocol):
     _in_headers = False
     _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(  # type: ignore[override]  # as uvicorn's
+        self, transport: asyncio.Transport
+    ) -> None:
         """Refuses a connection beyond the limit, else waits for headers."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
@@ -338,14 +343,10 @@ class Server(uvicorn.Server):
         for server in getattr(self, "servers", ()):
             server.close()
         self.listener.close()
+        loop, state = asyncio.get_running_loop(), self.lifespan.state
+        protocol = functools.partial(LimitedProtocol, self.config, self.server_state, state)
         for connection in _accepted(last):
-            protocol = self.config.http_protocol_class(
-                config=self.config,
-                server_state=self.server_state,
-                app_state=self.lifespan.state,
-            )
-            loop = asyncio.get_running_loop()
-            entering = loop.connect_accepted_socket(lambda p=protocol: p, connection)
+            entering = loop.connect_accepted_socket(protocol, connection)
             self._entering.append(loop.create_task(entering))
         # Answers now close their connections; one that was just accepted gets time to send.
         until = time.monotonic() + 0.5

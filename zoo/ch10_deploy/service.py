@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import gc
 import io
 import json
@@ -151,10 +152,7 @@ class Service:
         for name in self.model.predictions:
             compiled, seconds = await asyncio.to_thread(self._compile, name)
             made[name] = batcher.Batcher(
-                # Sizes differ by the length of any input.
-                lambda arrays, compiled=compiled: compiled[len(next(iter(arrays.values())))](
-                    arrays
-                ),
+                functools.partial(_call, compiled),
                 seconds=seconds,
                 delay=self.limits.max_delay / 1000.0,
                 limit=self.limits.max_queue,
@@ -326,6 +324,11 @@ class Service:
         }
 
 
+def _call(compiled: Mapping[int, Callable[[Arrays], Arrays]], arrays: Arrays) -> Arrays:
+    """What is compiled for so many examples, on them; every input has that length."""
+    return compiled[len(next(iter(arrays.values())))](arrays)
+
+
 def _top(query: bytes) -> int:
     """The number in `top_k=3`; 5 if it is not given."""
     for part in query.split(b"&"):
@@ -348,5 +351,7 @@ def _png(pixels: np.ndarray) -> bytes:
 def _as_lists(array: np.ndarray) -> Any:
     """Nested lists; JSON has no infinity and no NaN, so these become null."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        array = np.where(np.isfinite(array), array.astype(object), None)
+        values = np.array(array, object)
+        values[~np.isfinite(array)] = None
+        return values.tolist()
     return array.tolist()

@@ -72,7 +72,7 @@ def read(location: str | Path, limit: int = files.MIB * 1024) -> bytes:
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror or error}") from error
     else:
-        with _remote(str(location)) as (system, path), system.open(path, "rb") as file:
+        with _remote(str(location)) as (system, name), system.open(name, "rb") as file:
             content = file.read(limit + 1)
     if len(content) > limit:
         raise StoreError(f"{location} has more than {limit:,} bytes, expected at most that")

@@ -20,12 +20,14 @@ from zoo.common.data import DataError, fetch
 from zoo.common.device import DeviceError
 from zoo.common.device import Name as DeviceName
 from zoo.common.fit import BatchError, FinishedError, NonFiniteError
+from zoo.common.settings import SettingError
 from zoo.common.task import Task
 
 Command = Callable[..., None]
 Commands = Mapping[str, "Command | Commands"]
 _TRAINING = (BatchError, FinishedError, NonFiniteError)
-EXPECTED = (DataError, OSError, DeviceError, CheckpointError, run.RunError, *_TRAINING)
+_ASKED = (SettingError, run.RunError, DeviceError)
+EXPECTED = (DataError, OSError, CheckpointError, *_ASKED, *_TRAINING)
 """What a user can mend."""
 
 
@@ -87,7 +89,8 @@ def main(doc: str | None, commands: Commands | Command, tasks: Sequence[Task] = 
       tasks: the chapter's models.
     """
     try:
-        if jax.config.jax_compilation_cache_dir is None:  # compiled programs stay from run to run
+        # Compiled programs stay from run to run.
+        if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
             jax.config.update("jax_compilation_cache_dir", str(Path(fetch.cache()) / "xla"))
         _dispatch(doc, commands, {task.config_type: task for task in tasks})
     except (run.Stopped, KeyboardInterrupt) as stopped:
@@ -100,14 +103,16 @@ def main(doc: str | None, commands: Commands | Command, tasks: Sequence[Task] = 
         sys.exit(1)
 
 
-def _dispatch(doc: str | None, commands: Commands, tasks: Mapping[type, Task]) -> None:
+def _dispatch(doc: str | None, commands: Commands | Command, tasks: Mapping[type, Task]) -> None:
     import tyro  # here, since a notebook needs none
 
     def app(commands: Commands) -> tyro.extras.SubcommandApp:
         made = tyro.extras.SubcommandApp()
         for name, command in commands.items():
-            inner = _with_flags(command, tasks) if callable(command) else app(command)
-            made.command(inner, name=name)
+            if callable(command):
+                made.command(name=name)(_with_flags(command, tasks))
+            else:
+                made.command(app(command), name=name)
         return made
 
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
@@ -142,7 +147,8 @@ def _with_flags(command: Command, tasks: Mapping[type, Task]) -> Command:
         for name, p in signature.parameters.items()
         if name != "config"
     ]
-    with_config.__signature__ = signature.replace(parameters=[*others, own])
+    changed = signature.replace(parameters=[*others, own])
+    with_config.__signature__ = changed  # type: ignore[attr-defined]  # `inspect` looks for it
     del with_config.__wrapped__  # tyro would read the flags of the function inside
     with_config.__annotations__ = {p.name: p.annotation for p in [*others, own]}
     return with_config
@@ -165,7 +171,7 @@ def flags(task: Task) -> type:
             metavar=f"{{{','.join(recipes)}}}" if named else None,
         )
         fields[field.name] = Annotated[str if named else field.type, about]
-    return TypedDict("Flags", fields, total=False)
+    return TypedDict("Flags", fields, total=False)  # type: ignore[operator]  # made at run time
 
 
 def _values(name: str, recipes: Mapping[str, Any]) -> str:
@@ -188,10 +194,12 @@ def _shown(value: Any) -> str:
 def documentation(config_type: type) -> dict[str, str]:
     """The docstrings of a dataclass's fields."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(config_type))).body
+    assert isinstance(node, ast.ClassDef)
     found = {}
-    for field, doc in itertools.pairwise(node.body):
-        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr):
-            found[field.target.id] = inspect.cleandoc(ast.literal_eval(doc.value))
+    for pair in itertools.pairwise(node.body):
+        match pair:
+            case ast.AnnAssign(ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                found[name] = inspect.cleandoc(text)
     return found
 
 

@@ -16,26 +16,21 @@ def make(task: Task) -> dict[str, cli.Command]:
 
     A chapter adds its own commands and replaces those of these that do more for its model.
     """
-    # The annotations are read by `cli.main`, which makes the flags of them.
-    options_type = cli.RunOptions if task.synthetic else cli.Options
-    which_type = cli.TrainedModel if task.synthetic else cli.Trained
 
-    def train_command(config: task.config_type, options: options_type) -> None:
+    def train_command(config: Any, options: cli.RunOptions) -> None:
         train(task, config, options)
 
-    def evaluate_command(model: which_type) -> None:
+    def evaluate_command(model: cli.TrainedModel) -> None:
         """Measure a trained model on its test data; write evaluation.json."""
         evaluate(trained.choose(task, model), getattr(model, "data_dir", None))
 
-    def figures_command(model: which_type) -> None:
+    def figures_command(model: cli.TrainedModel) -> None:
         """Draw the pictures of a trained model again."""
         found = trained.choose(task, model)
         for path in draw(found, dataset_of(found, getattr(model, "data_dir", None))):
             print(path)
 
-    def bench_command(
-        config: task.config_type, device: device.Name = "auto", seconds: float = 10.0
-    ) -> None:
+    def bench_command(config: Any, device: device.Name = "auto", seconds: float = 10.0) -> None:
         """Time training and inference of a recipe on random data; compilation apart.
 
         Args:
@@ -45,7 +40,7 @@ def make(task: Task) -> dict[str, cli.Command]:
         """
         time_model(task, config, device, seconds)
 
-    def export_command(model: which_type, out: str | None = None) -> None:
+    def export_command(model: cli.TrainedModel, out: str | None = None) -> None:
         """Write a trained model as files that can be served and that outlive the code.
 
         Args:
@@ -64,9 +59,18 @@ def make(task: Task) -> dict[str, cli.Command]:
         print(trained.publish(run, task, into))
 
     train_command.__doc__ = f"Train {task.about}; Ctrl-C saves, --resume DIR goes on."
-    made = [train_command, evaluate_command, *([figures_command] if task.pictures else [])]
-    made += [bench_command, export_command, publish_command]
-    return {command.__name__.removesuffix("_command"): command for command in made}
+    made: dict[str, cli.Command] = {"train": train_command, "evaluate": evaluate_command}
+    if task.pictures:
+        made["figures"] = figures_command
+    made |= {"bench": bench_command, "export": export_command, "publish": publish_command}
+    # `cli.main` makes the flags of the annotations.
+    types: dict[str, type] = {"config": task.config_type}
+    types["options"] = cli.RunOptions if task.synthetic else cli.Options
+    types["model"] = cli.TrainedModel if task.synthetic else cli.Trained
+    for command in made.values():
+        own = command.__annotations__
+        own |= {name: types[name] for name in own.keys() & types.keys()}
+    return made
 
 
 def train(task: Task, config: Any, options: cli.RunOptions) -> Trained:

@@ -66,7 +66,7 @@ def mesh(count: int, name: Name = "auto") -> jax.sharding.Mesh:
     Raises:
       DeviceError: there are fewer devices than that.
     """
-    of_process = {}
+    of_process: dict[int, list[jax.Device]] = {}
     for one in devices(name):
         of_process.setdefault(one.process_index, []).append(one)
     fewest = min(of_process.values(), key=len)
@@ -129,7 +129,7 @@ def compiler_options(platform: str) -> dict[str, str]:
     return _CPU_OPTIONS
 
 
-def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:
     """`jax.jit` with the compiler options for the default device; `options` go to `jax.jit`."""
     return jax.jit(function, compiler_options=compiler_options(current().platform), **options)
 
@@ -159,4 +159,5 @@ def threads() -> int:
 
 def current() -> jax.Device:
     """The device that computes when nothing else is said."""
-    return jax.config.jax_default_device or jax.devices()[0]
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]  # made at run time
+    return chosen or jax.devices()[0]

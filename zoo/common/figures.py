@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from zoo.common.data import files
 
@@ -32,15 +33,20 @@ _MARKERS, _LINES = "os^Dvp", ("-", "--", "-.", ":")
 _CAPTION_LINE, _TITLE, _MARGIN = 0.16, 0.3, 0.06  # inches
 
 
-def page(width: float, height: float, title: str = "", caption: str = "") -> Figure:
+def page(
+    width: float, height: float, title: str = "", caption: str = "", pad: float | None = None
+) -> Figure:
     """An empty white figure with `height` inches for a drawing, a title and a caption.
 
-    Texts are shown as they are: a `$` starts no formula. Long captions are wrapped.
+    Texts are shown as they are: a `$` starts no formula. Long captions are wrapped. With `pad`,
+    drawings have so many inches around each, and nothing else between them.
     """
     lines = textwrap.wrap(caption, int(width * 15.5))
     band = (len(lines) + 0.6) * _CAPTION_LINE if lines else 0.0
     whole = band + height + (_TITLE if title else _MARGIN)
     layout = ConstrainedLayoutEngine(rect=(0, band / whole, 1, height / whole), w_pad=0.06)
+    if pad is not None:
+        layout.set(w_pad=pad, h_pad=pad, wspace=0, hspace=0)
     figure = Figure((width, whole), dpi=DPI, facecolor="white", layout=layout)
     if title:
         y = 1 - _MARGIN / whole
@@ -77,25 +83,30 @@ def draw_image(
 
 
 def draw_curves(
-    axes: Axes, series: Mapping[str, Sequence[float]], x: Sequence[float], xlabel: str, ylabel: str
+    axes: Axes, series: Mapping[str, ArrayLike], x: ArrayLike, xlabel: str, ylabel: str
 ) -> None:
     """Named curves over `x`; markers as long as the points stay apart, so that one point shows."""
-    x = np.asarray(x)
+    points = np.asarray(x)
     for i, (name, y) in enumerate(series.items()):
-        line = _LINES[i % len(_LINES)] if x.size > 1 else ""
-        marker = _MARKERS[i % len(_MARKERS)] if x.size <= 40 else ""
-        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": line, "linewidth": 1.6}
-        style |= {"marker": marker, "markersize": 6 if x.size == 1 else 4}
-        axes.plot(x, np.asarray(y, float), label=name, **style)
-    if np.issubdtype(x.dtype, np.integer):
+        axes.plot(
+            points,
+            np.asarray(y, float),
+            label=name,
+            color=COLOURS[i % len(COLOURS)],
+            linestyle=_LINES[i % len(_LINES)] if points.size > 1 else "",
+            linewidth=1.6,
+            marker=_MARKERS[i % len(_MARKERS)] if points.size <= 40 else "",
+            markersize=6 if points.size == 1 else 4,
+        )
+    if np.issubdtype(points.dtype, np.integer):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    if x.size == 1:
-        axes.set_xlim(x[0] - 1, x[0] + 1)
-        axes.set_xticks(x)
+    if points.size == 1:
+        axes.set_xlim(points[0] - 1, points[0] + 1)
+        axes.set_xticks(points)
     plain(axes, xlabel, ylabel)
     axes.grid(axis="y", color=PALE, linewidth=0.5)
     # Among single points the legend's own markers would look like two more: it stands above.
-    above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2} if x.size == 1 else {}
+    above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2} if points.size == 1 else {}
     options = {"fontsize": NORMAL, "labelcolor": INK, "handlelength": 2.8, "facecolor": "white"}
     legend = axes.legend(**options, **above)
     legend.get_frame().set(edgecolor="none", alpha=0.9)
@@ -119,8 +130,7 @@ def image_grid(
     titles = [""] * len(images) if titles is None else titles
     lines = max(title.count("\n") + bool(title) for title in titles)
     tile = 0.95 * images.shape[1] / images.shape[2] + 0.16 * lines
-    figure = page(max(columns * 0.95, 3.0), rows * tile, caption=caption)
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
+    figure = page(max(columns * 0.95, 3.0), rows * tile, caption=caption, pad=0.03)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
@@ -130,8 +140,8 @@ def image_grid(
 
 
 def curves(
-    series: Mapping[str, Sequence[float]],
-    x: Sequence[float],
+    series: Mapping[str, ArrayLike],
+    x: ArrayLike,
     xlabel: str,
     ylabel: str,
     title: str = "",
@@ -213,8 +223,8 @@ def strips(
     if len(shapes) != 1:
         raise ValueError(f"rows have the shapes {sorted(shapes)}, expected at least 1, all alike")
     count, height, width = next(iter(shapes))[:3]
-    figure = page(max(0.62 * count + 1.1, 3.2), 0.62 * height / width * len(rows), title, caption)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    size = max(0.62 * count + 1.1, 3.2), 0.62 * height / width * len(rows)
+    figure = page(*size, title, caption, pad=0.02)
     grid = figure.subplots(len(rows), 2, squeeze=False, width_ratios=[1.1, 0.62 * count])
     for (left, right), (name, images) in zip(grid, checked.items(), strict=True):
         left.set_axis_off()
@@ -238,8 +248,7 @@ def mosaic(
         ValueError: When they are no images.
     """
     whole = tiled(check_images(images), columns)
-    figure = page(width, width * whole.shape[0] / whole.shape[1], title, caption)
-    figure.get_layout_engine().set(w_pad=0, h_pad=0)
+    figure = page(width, width * whole.shape[0] / whole.shape[1], title, caption, pad=0)
     draw_image(figure.subplots(), whole)
     return figure
 

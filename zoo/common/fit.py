@@ -8,7 +8,7 @@ nothing in the result, so progress can be shown and a run can be stopped within 
 import functools
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -40,10 +40,13 @@ class State(NamedTuple):
     totals: dict[str, jax.Array]  # sums of the metrics since the epoch began
 
 
-class Progress(NamedTuple):
+S = TypeVar("S")  # a loop's own state: `State`, or that of an algorithm that owns its loop
+
+
+class Progress(NamedTuple, Generic[S]):
     """What `iterate` reports after each compiled call."""
 
-    state: State  # its buffers are given to the next call: read or save it before asking for more
+    state: S  # its buffers are given to the next call: read or save it before asking for more
     epoch: int  # the epoch under way or just ended, from 1
     steps: int  # updates that this call made
     seconds: float  # that this call took, compilation apart
@@ -106,6 +109,8 @@ def make_step(
     """
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+        if (state.average is None) != (average is None):
+            raise ValueError("got an average without a rule for it, or the other way round")
         key = keys.derive(state.key, "step", state.step)  # a resumed run draws the same numbers
         gradient = jax.value_and_grad(loss, has_aux=True)
         (value, aux), grads = gradient(state.params, batch, key, *kept(state))
@@ -117,7 +122,7 @@ def make_step(
             opt_state=opt_state,
             stats=None if state.stats is None else after[0],
             carry=None if state.carry is None else after[-1],
-            average=None if state.average is None else average(state.average, params, state.step),
+            average=None if average is None else average(state.average, params, state.step),
             step=state.step + 1,
         )
         return state, {"loss": value, **metrics}
@@ -176,7 +181,7 @@ def _make_call(step, batch_size: int, form: Form, sharding: NamedSharding | None
     def single(state, data, order, first, last):
         return one(first, state, data, order)
 
-    options = {"donate_argnums": 0}  # else there would be two states in memory
+    options: dict[str, Any] = {"donate_argnums": 0}  # else there would be two states in memory
     if sharding is not None:  # else XLA would split what a state carries for each example
         options["out_shardings"] = NamedSharding(sharding.mesh, PartitionSpec())
     return device.jit(loop if form == "loop" else single, **options)
@@ -198,7 +203,7 @@ def iterate(
     form: Form = "loop",
     mesh: Mesh | None = None,
     call_seconds: float = 0.5,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[State]]:
     """Trains from `state` up to the end of epoch `epochs`, with a report after each compiled call.
 
     Args:
@@ -413,7 +418,7 @@ def _check_finite(totals: dict[str, jax.Array], last_metrics: dict[str, float] |
         )
 
 
-def last(reports: Iterator[Progress]) -> State:
+def last(reports: Iterator[Progress[S]]) -> S:
     """The state at the end of `iterate`.
 
     Raises:

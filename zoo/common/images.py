@@ -32,14 +32,15 @@ def read(source: Path | str | bytes, mode: Literal["L", "RGB"] = "RGB", name: st
     name = name or _name(source)
     opened = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with PIL.Image.open(opened) as image:
-            image.load()
+        with PIL.Image.open(opened) as file:
+            file.load()
             # Pillow opens 16-bit PNG and PGM files as 32-bit integers, too. Only the opened file
             # tells: a turned picture has forgotten its format.
-            bits = getattr(image, "tag_v2", {}).get(258)
-            sixteen = image.format in ("PNG", "PPM") or bits == (16,)
+            bits = getattr(file, "tag_v2", {}).get(258)
+            sixteen = file.format in ("PNG", "PPM") or bits == (16,)
+            image: PIL.Image.Image = file
             with suppress(Exception):  # a broken tag can raise anything; the pixels are fine
-                image = PIL.ImageOps.exif_transpose(image)
+                image = PIL.ImageOps.exif_transpose(file)
             return _eight_bits(image, name, sixteen).convert(mode)
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file") from error
@@ -63,7 +64,7 @@ def _eight_bits(image: Any, name: str, sixteen: bool) -> Any:
     if image.mode == "F" or image.mode.startswith("I"):
         return PIL.Image.fromarray(_scaled(image, name, sixteen))
     if image.mode == "LAB":
-        lab, srgb = (PIL.ImageCms.createProfile(kind) for kind in ("LAB", "sRGB"))
+        lab, srgb = PIL.ImageCms.createProfile("LAB"), PIL.ImageCms.createProfile("sRGB")
         return PIL.ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -88,7 +89,9 @@ def _scaled(image: Any, name: str, sixteen: bool) -> np.ndarray:
     return np.rint(values / 257.0).astype(np.uint8)
 
 
-def read_square(path: Path | str | bytes, size: int, mode: Literal["L", "RGB"] = "RGB"):
+def read_square(
+    path: Path | str | bytes, size: int, mode: Literal["L", "RGB"] = "RGB"
+) -> np.ndarray:
     """The middle square of a picture, shrunk: uint8 [size, size, 3], or [size, size] if grey.
 
     Raises:
@@ -139,9 +142,9 @@ def _centre(name: str, grey: np.ndarray) -> np.ndarray:
     share = 20 / max(ink.shape)
     height, width = (max(1, round(share * side)) for side in ink.shape)
     filters = PIL.Image.Resampling
-    digit = PIL.Image.fromarray(ink.astype(np.uint8))
-    digit = digit.resize((width, height), filters.LANCZOS if share < 1 else filters.BICUBIC)
-    digit = np.asarray(digit)
+    image = PIL.Image.fromarray(ink.astype(np.uint8))
+    image = image.resize((width, height), filters.LANCZOS if share < 1 else filters.BICUBIC)
+    digit = np.asarray(image)
     corner = []
     for axis, side in enumerate(digit.shape):
         centre = (digit.sum(1 - axis) * (np.arange(side) + 0.5)).sum() / digit.sum(dtype=np.float64)

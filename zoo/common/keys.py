@@ -31,6 +31,7 @@ def of_content(key: jax.Array, arrays: jax.Array) -> jax.Array:
     What is drawn for an example then is the same whenever and wherever in a batch it comes.
     """
     rows = arrays.reshape(arrays.shape[0], -1).astype(jnp.uint32)
-    # A sum with the multipliers of xxHash; it wraps around, and only has to differ.
-    factors = jnp.arange(rows.shape[1], dtype=jnp.uint32) * jnp.uint32(2654435761) + jnp.uint32(1)
+    # A sum with factors that are mixed as in xxHash; it wraps around, and only has to differ.
+    factors = (jnp.arange(rows.shape[1], dtype=jnp.uint32) + 1) * jnp.uint32(2654435761)
+    factors = (factors ^ factors >> 15) * jnp.uint32(2246822519)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, (rows * factors).sum(1, dtype=jnp.uint32))

@@ -102,8 +102,9 @@ def conv1d(
 ) -> jax.Array:
     """Cross-correlation of sequences [B, L, C] with `kernel` [taps, C, O]; gives [B, L', O]."""
     ends = (padding, padding) if isinstance(padding, int) else padding
-    options = {"stride": (1, stride), "padding": ((0, 0), ends), "dilation": (1, dilation)}
-    return conv2d(x[:, None], kernel[None], **options)[:, 0]
+    row, taps = x[:, None], kernel[None]  # an image of one row
+    pads, dilations = ((0, 0), ends), (1, dilation)
+    return conv2d(row, taps, stride=(1, stride), padding=pads, dilation=dilations)[:, 0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

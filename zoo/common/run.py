@@ -27,6 +27,7 @@ from jax.sharding import Mesh
 
 from zoo.common import checkpoint, device, fit
 from zoo.common.data import digest, files
+from zoo.common.settings import SettingError
 from zoo.common.task import Task
 
 PACKAGES = ("zoo", "jax", "jaxlib", "optax", "numpy")
@@ -49,22 +50,22 @@ def write(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes indented JSON whole or not at all."""
-    write(path, json.dumps(content, indent=2, default=str) + "\n")
+    write(path, _as_json(content))
+
+
+def _as_json(content: Any) -> str:
+    return json.dumps(content, indent=2, default=str) + "\n"
 
 
 def create(name: str, config: Any, data: dict[str, Any], out: Path | None = None) -> Path:
     """Makes the folder of a new run, by default runs/NAME/TIME, and writes its config.json.
 
-    `data` is what config.json says of the data set: name, split, description, hash.
+    `data` is what config.json says of the data set: name, split, description, hash. Of several
+    processes that are given the same `out` one makes the run there; the file decides which.
 
     Raises:
       RunError: there is a run in `out` already.
     """
-    folder = _claim(Path("runs") / name) if out is None else out
-    if (folder / "config.json").exists():
-        advice = f"go on with it by --resume {shlex.quote(str(folder))}, or choose another --out"
-        raise RunError(f"{folder} holds a run already: {advice}")
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
     content = {
         "chapter": name,
         "config": dataclasses.asdict(config),
@@ -75,19 +76,31 @@ def create(name: str, config: Any, data: dict[str, Any], out: Path | None = None
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    write_json(folder / "config.json", content)
+    text = _as_json(content)  # before the folder is made, since it may fail
+    folder = _claim(Path("runs") / name) if out is None else out
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    path = folder / "config.json"
+    try:
+        files.write_bytes(path, text.encode(), new=True)
+    except FileExistsError as error:
+        advice = f"go on with it by --resume {shlex.quote(str(folder))}, or choose another --out"
+        if not path.stat().st_size:  # only a file system without links shows it so, see `files`
+            advice = f"another process is just beginning it, or was killed there: delete {path}"
+        raise RunError(f"{folder} holds a run already: {advice}") from error
     return folder
 
 
 def _claim(parent: Path) -> Path:
     """A new folder named by the time, which no other process can get as well."""
-    stamp = time.strftime("%Y-%m-%d-%H%M%S")
+    stamp, numbers = time.strftime("%Y-%m-%d-%H%M%S"), itertools.count(2)
     parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(1):
-        folder = parent / (stamp if number == 1 else f"{stamp}-{number}")
-        with contextlib.suppress(FileExistsError):
+    folder = parent / stamp
+    while True:
+        try:
             folder.mkdir()
             return folder
+        except FileExistsError:
+            folder = parent / f"{stamp}-{next(numbers)}"
 
 
 def newest(name: str) -> Path | None:
@@ -144,7 +157,7 @@ def make_config(config_type: type, fields: Any, path: Path) -> Any:
     """A configuration from the JSON fields in `path`.
 
     Raises:
-      RunError: there are other fields than the class has.
+      RunError: there are other fields than the class has, or a value that a field can't have.
     """
     known = {field.name for field in dataclasses.fields(config_type)}
     if not isinstance(fields, dict):
@@ -154,7 +167,11 @@ def make_config(config_type: type, fields: Any, path: Path) -> Any:
             f"{path} has other fields than this version's Config: {', '.join(odd)}; train again"
         )
     # JSON knows no tuples, and a frozen configuration no lists.
-    return config_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    try:
+        return config_type(**values)
+    except SettingError as error:
+        raise RunError(f"{path} is damaged or of another version: {error}; train again") from error
 
 
 def check_same(folder: Path, saved: Any, asked: Any) -> None:
@@ -214,7 +231,8 @@ def train(
     about = {name: getattr(dataset, name) for name in ("name", "source", "split", "description")}
     about |= {"classes": list(getattr(dataset, "classes", ())), "sha256": digest(dataset)}
     _check_peers(config, about["sha256"])
-    notes, first_process = {}, jax.process_index() == 0
+    notes: dict[str, Any] = {}
+    first_process = jax.process_index() == 0
     steps = task.steps(config, dataset.train, mesh)
     if options.resume is None:  # first, so that what can't begin leaves no folder
         state, folder = task.start(config, dataset.train), options.out or Path("runs") / task.name
@@ -233,6 +251,9 @@ def train(
     first = int(state.step)
     if options.resume is not None and first == config.epochs * steps:
         print(f"all {config.epochs} epochs of this run are trained already")
+        rows = read_metrics(folder)
+        if first_process and rows and not (folder / "summary.json").exists():
+            _summarise(folder, rows, 0.0)  # it was killed behind the last checkpoint
     else:
         reports = task.iterate(config, state, dataset.train, dataset.test or None, mesh)
         if task.watch is not None:
@@ -322,7 +343,7 @@ def _follow(
             rate = steps * batch_size / max(seconds, 1e-9)
             step = int(progress.state.step)
             ended = progress.metrics is not None
-            if ended:
+            if progress.metrics is not None:
                 row = {"epoch": progress.epoch, "step": step, **progress.metrics}
                 row |= {"examples_per_second": round(rate, 1), "seconds": round(seconds, 3)}
                 rows.append(row)
@@ -342,10 +363,15 @@ def _follow(
                     f"go on with --resume {shlex.quote(str(folder))}"
                 )
     if writes:
-        total = round(sum(row["seconds"] for row in rows), 3)
-        summary = {**rows[-1], "train_seconds": total, "compile_seconds": round(compile_seconds, 3)}
-        write_json(folder / "summary.json", summary)
+        _summarise(folder, rows, compile_seconds)
     return progress.state
+
+
+def _summarise(folder: Path, rows: list[dict[str, Any]], compile_seconds: float) -> None:
+    """Writes summary.json: the last epoch, and the times of the whole run."""
+    total = round(sum(row["seconds"] for row in rows), 3)
+    summary = {**rows[-1], "train_seconds": total, "compile_seconds": round(compile_seconds, 3)}
+    write_json(folder / "summary.json", summary)
 
 
 def _check_shared(state: fit.State) -> None:

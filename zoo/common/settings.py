@@ -1,6 +1,5 @@
 """What a model's `Config` refuses: values that its annotations do not allow."""
 
-import functools
 import typing
 from typing import Any, Literal
 
@@ -9,7 +8,6 @@ class SettingError(ValueError):
     """A field of a configuration has a value that it cannot have; the message says which it can."""
 
 
-@functools.cache
 def choices(config_type: type) -> dict[str, tuple[Any, ...]]:
     """The values of each field that is annotated with a `Literal`."""
     hints = typing.get_type_hints(config_type).items()

@@ -18,7 +18,7 @@ class RMSPropState(NamedTuple):
 
 
 def rmsprop(
-    learning_rate: float = 1e-3, *, l2: float = 0.0, clip: float | None = None
+    learning_rate: jax.Array | float = 1e-3, *, l2: float = 0.0, clip: float | None = None
 ) -> optax.GradientTransformation:
     """RMSProp as Gorgonia has it, with its epsilon inside the root.
 
@@ -56,7 +56,7 @@ def rmsprop(
 
 
 def adam(
-    learning_rate: float = 1e-3, *, batch: int = 1, doubled: bool = False
+    learning_rate: jax.Array | float = 1e-3, *, batch: int = 1, doubled: bool = False
 ) -> optax.GradientTransformation:
     """Adam as Gorgonia has it: of the gradient divided by `batch`, with epsilon 1e-8.
 

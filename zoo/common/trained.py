@@ -194,7 +194,7 @@ def choose(task: Task, which: Any) -> Trained:
                 "first, or name a run folder by --run"
             )
         print(f"no run of {task.name} under runs/: using the published model")
-    if str(folder or PUBLISHED) == PUBLISHED:
+    if folder is None or str(folder) == PUBLISHED:
         return published(task)
     model = load(folder, task)
     steps = int(model.state.step)
@@ -249,7 +249,8 @@ def publish(folder: Path, task: Task | None = None, into: Path | None = None) ->
 def _path(task: Task) -> Path:
     """Of the published weights."""
     package = importlib.import_module(task.package)
-    folder = Path(package.__file__).parent / "pretrained"
+    (home,) = package.__path__
+    folder = Path(home) / "pretrained"
     return folder / f"{task.second or 'model'}.safetensors"
 
 

@@ -160,8 +160,3 @@ def test_a_wrong_shape_is_named(shape, getkey):
     params = model.init(getkey(), MODERN)
     with pytest.raises(ValueError, match=r"images have shape .*expected \(batch, 784\)"):
         model.apply(params, jnp.zeros(shape))
-
-
-def test_an_unknown_objective_is_named(x, getkey):
-    with pytest.raises(ValueError, match="'product', expected 'mse' or 'bce'"):
-        model.loss(model.init(getkey(), MODERN), {"image": x}, objective="product")

@@ -169,13 +169,30 @@ def test_augmentation_lets_paper_in_and_a_shift_of_0_leaves_the_images(getkey):
     assert model.augment(getkey(), images, shift=0) is images
 
 
+def test_each_hidden_layer_drops_units_of_its_own(getkey):
+    """Of units that are all 1, kept twice at a rate of a half, a quarter comes out as 4."""
+    size = 200
+    params = [
+        {"kernel": jnp.zeros((784, size)), "bias": jnp.ones(size)},
+        {"kernel": jnp.eye(size)},
+        {"kernel": jnp.eye(size)},
+    ]
+    found = np.asarray(model.apply(params, jnp.ones((50, 784)), getkey(), dropout=0.5))
+    assert set(np.unique(found)) == {0.0, 4.0}
+    np.testing.assert_allclose((found > 0).mean(), 0.25, atol=0.02)
+    assert len(np.unique(found, axis=0)) == 50  # each image by itself
+
+
+def test_augmentation_moves_equally_often_everywhere_in_both_axes(getkey):
+    images = jnp.zeros((2_500, 6, 7), jnp.uint8).at[:, 2, 3].set(1)
+    moved = np.asarray(model.augment(getkey(), images, shift=2))
+    counts = moved.sum(0, dtype=int)
+    assert counts[:5, 1:6].sum() == counts.sum() == 2_500
+    assert np.abs(counts[:5, 1:6] - 100).max() < 45  # 4.5 deviations
+
+
 @pytest.mark.parametrize("shape", [(2, 28, 28), (784,), (2, 783)])
 def test_a_wrong_shape_is_named(shape, getkey):
     params = model.init(getkey(), MODERN)
     with pytest.raises(ValueError, match=r"images have shape .*expected \(batch, 784\)"):
         model.apply(params, jnp.zeros(shape))
-
-
-def test_an_unknown_objective_is_named(batch, getkey):
-    with pytest.raises(ValueError, match="'mse', expected 'cross-entropy' or 'product'"):
-        model.loss(model.init(getkey(), MODERN), batch, objective="mse")

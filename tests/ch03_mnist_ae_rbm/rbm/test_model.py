@@ -190,6 +190,72 @@ def test_chains_come_to_the_stationary_distribution(table, far):
     assert np.abs(z).max() < 4
 
 
+def textbook_chain(params, rating, k):
+    """k steps of mean field from p(h | data): the end, in float64, [B, K, V]."""
+    p = {name: np.asarray(a, np.float64) for name, a in params.items()}
+    values = len(p["kernel"])
+    data, rated = (np.asarray(a, np.float64) for a in rbm.encode(rating, values))
+
+    def up(visible):
+        inputs = p["hidden_bias"] + np.einsum("bkv,kvh->bh", visible, p["kernel"])
+        inputs += rated @ p["rated_kernel"] if "rated_kernel" in p else 0.0
+        return 1 / (1 + np.exp(-inputs))
+
+    def down(hidden):
+        inputs = np.einsum("bh,kvh->bkv", hidden, p["kernel"]) + p["visible_bias"]
+        odds = np.exp(inputs)
+        return odds / ((1 + odds) if values == 1 else odds.sum(1, keepdims=True)) * rated[:, None]
+
+    visible = data
+    for _ in range(k):
+        visible = down(up(visible))
+    return data, rated, visible
+
+
+@pytest.fixture(scope="module")
+def slow(params):
+    """A machine whose chains take several steps to forget where they began."""
+    return {name: a * (1.5 if name == "kernel" else 0.75) for name, a in params.items()}
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_a_chain_makes_k_steps_and_the_loss_and_error_are_of_its_end(k, slow, ratings):
+    """Without a key it is mean field, so that a step more or less can be seen."""
+    params = slow
+    data, rated, end = textbook_chain(params, ratings, k)
+    assert np.abs(end - textbook_chain(params, ratings, k + 1)[2]).max() > 1e-2
+    value, metrics = rbm.loss(params, {"rating": jnp.asarray(ratings)}, k=k)
+    free = [rbm.free_energy(params, jnp.asarray(v, jnp.float32), rated) for v in (data, end)]
+    np.testing.assert_allclose(value, np.mean(free[0] - free[1]), rtol=1e-4, atol=1e-6)
+    values = np.arange(1.0, data.shape[1] + 1)[:, None]
+    error = ((((data - end) * values).sum(1)) ** 2).sum() / rated.sum()
+    np.testing.assert_allclose(metrics["squared_error"], error, rtol=1e-4)
+
+
+def test_sampled_chains_are_k_steps_from_their_start(table, slow, rated):
+    """The distribution k steps away from hidden units of 0, by powers of the exact transition."""
+    params = slow
+    distinct, _ = visible_states(table)
+    hidden = np.unique(table[1], axis=0)
+    up = np.asarray(rbm.hidden_given_visible(params, distinct, rows_of(rated, len(distinct))))
+    down = np.asarray(rbm.visible_given_hidden(params, hidden, rows_of(rated, len(hidden))))
+    to_hidden = np.prod(np.where(hidden == 1, up[:, None], 1 - up[:, None]), axis=-1)
+    absent = 1 - down[:, None] if distinct.shape[1] == 1 else 1.0
+    to_visible = np.prod(np.where(distinct == 1, down[:, None], absent), axis=(-2, -1))
+    after = [to_visible[0]]  # hidden[0] is all 0
+    for _ in range(4):
+        after.append(after[-1] @ to_hidden @ to_visible)
+    chain = jax.jit(rbm.gibbs, static_argnames="k")
+    start = jnp.zeros((CHAINS, params["hidden_bias"].size))
+    for k in (1, 2, 3):
+        end = chain(params, start, rows_of(rated, CHAINS), jax.random.key(k), k=k)
+        share = (np.asarray(end)[:, None] == distinct).all((2, 3)).mean(0)
+        distance = [np.abs(share - p).sum() for p in after]
+        assert int(np.argmin(distance)) == k - 1
+        deviation = np.sqrt(after[k - 1] * (1 - after[k - 1]) / CHAINS) + 1e-6
+        assert np.abs((share - after[k - 1]) / deviation).max() < 4.5
+
+
 def exact_gradient(table, params, data, rated, per_row):
     """Of the mean log-likelihood of data with the units `rated`: its expectations, enumerated."""
     visible, hidden, p, _ = table
@@ -371,4 +437,7 @@ def test_the_example_is_the_same_each_time_and_fits_the_machine(getkey):
 def test_a_wrong_shape_is_named(params):
     values, units, _ = params["kernel"].shape
     with pytest.raises(ValueError, match=rf"expected \(batch, {values}, {units}\)"):
-        rbm.loss(params, {"rating": jnp.ones((2, units + 1), int)})
+        rbm.hidden_inputs(params, jnp.ones((2, values, units + 1)), jnp.ones((2, units + 1)))
+    for function in (rbm.apply, lambda p, rating: rbm.loss(p, {"rating": rating})):
+        with pytest.raises(ValueError, match=rf"expected \(batch, {units}\)"):
+            function(params, jnp.ones((2, units + 1), int))

@@ -113,6 +113,14 @@ def test_hit_rate_and_ndcg_of_known_ranks():
     np.testing.assert_allclose(found["ndcg"], (1 + 0 + 1 / np.log2(4)) / 3)
 
 
+def test_the_tenth_place_is_the_last_that_counts():
+    scores = np.arange(20, 0, -1.0)[None]  # the movie n stands at place n, from 0
+    for held, hit, gain in ((0, 1, 1), (9, 1, 1 / np.log2(11)), (10, 0, 0)):
+        candidates = ratings.Candidates(np.array([held]), np.delete(np.arange(20), held)[None])
+        found = ratings.leave_one_out(scores, candidates)
+        np.testing.assert_allclose([found["hit_rate"], found["ndcg"]], [hit, gain])
+
+
 def test_candidates_are_columns_of_the_table():
     data = movielens.load("ml-1m", "sample", None, "leave-one-out")
     table = ratings.make_table(data)

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import pytest
 
 from zoo.ch03_mnist_ae_rbm.rbm import model, ratings, training
 from zoo.ch03_mnist_ae_rbm.rbm.task import TASK, predict, sized
-from zoo.common import fit
+from zoo.common import fit, keys
 from zoo.common.data import digest, movielens
 
 
@@ -161,6 +162,84 @@ def test_the_learning_rate_falls_to_its_share():
     np.testing.assert_allclose([sizes[0], sizes[10]], [0.5, 0.05], rtol=1e-5)
 
 
+def by_hand(config, rating, ks):
+    """A run in a plain loop, with CD-k of the `ks` by epoch and the solver's own arithmetic."""
+    data = {"rating": jnp.asarray(rating)}
+    state = TASK.begin(config, data)
+
+    @functools.partial(jax.jit, static_argnames="k")
+    def gradient(w, rows, key, k):
+        def loss(w):
+            batch = {"rating": data["rating"][rows]}
+            return model.loss(w, batch, key, k=k, sampled_bias=config.sampled_bias)[0]
+
+        return jax.grad(loss)(w)
+
+    w, velocity = state.params, jax.tree.map(jnp.zeros_like, state.params)
+    steps, done = len(rating) // config.batch_size, 0
+    for epoch, k in enumerate(ks):
+        order = fit.order(state, epoch, len(rating))
+        for n in range(steps):
+            rows = order[n * config.batch_size : (n + 1) * config.batch_size]
+            key = keys.derive(state.key, "step", done)
+            grads = gradient(w, rows, key, k)
+            share = done / (config.epochs * steps)
+            rate = config.learning_rate * (1 + share * (config.final_rate - 1))
+            for name in w:
+                decay = config.weight_decay * w[name] * name.endswith("kernel")
+                velocity[name] = config.momentum * velocity[name] + grads[name] + decay
+            w = {name: w[name] - rate * velocity[name] for name in w}
+            done += 1
+    return w
+
+
+@pytest.mark.parametrize(
+    ("change", "ks"),
+    [
+        ({"steps": (1, 4), "epochs": 4}, (1, 1, 4, 4)),
+        ({"steps": (1, 3, 5), "epochs": 2}, (3, 5)),  # fewer epochs than stages: the last ones
+        ({"steps": (3,), "epochs": 1, "sampled_bias": True}, (3,)),
+    ],
+    ids=str,
+)
+def test_a_run_is_its_loop_by_hand(change, ks, table, config):
+    change |= {"final_rate": 0.3, "momentum": 0.7, "weight_decay": 0.2, "learning_rate": 0.4}
+    config = dataclasses.replace(config, hidden=4, scale=0.5, **change)
+    found = TASK.train(config, {"rating": table.train}).params
+    for name, value in by_hand(config, table.train, ks).items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_a_run_begins_with_the_frequencies_of_what_its_units_take(table):
+    config = dataclasses.replace(model.RECIPES["ranking"], liked=4, prior=3.0, batch_size=20)
+    data = {"rating": table.train}
+    begun = TASK.begin(sized(config, table.train), data).params
+    liked = (table.train >= 4).sum(0)
+    overall = (liked.sum() + 1) / (table.train.size + 2)
+    share = (liked + 3 * overall) / (len(table.train) + 3)
+    np.testing.assert_allclose(
+        1 / (1 + np.exp(-np.asarray(begun["visible_bias"][0]))), share, rtol=1e-4
+    )
+    plain = dataclasses.replace(config, prior=0.0)
+    begun = TASK.begin(sized(plain, table.train), data).params
+    assert not begun["visible_bias"].any()
+
+
+@pytest.mark.parametrize(("negatives", "hit"), [(9, 1.0), (10, 0.0)])
+def test_of_equal_scores_the_held_out_movie_comes_last(negatives, hit):
+    params = model.init(jax.random.key(0), model.Config(units="binary", visible=30, hidden=2))
+    params = jax.tree.map(jnp.zeros_like, params)
+    negative = jnp.arange(negatives)[None] + 1
+    batch = {"rating": jnp.zeros((1, 30), jnp.uint8), "held": jnp.array([0])}
+    hit_rate = jax.jit(training.hit_rate)
+    value, metrics = hit_rate(params, batch | {"negative": negative})
+    assert metrics["hit_rate"] == hit
+    np.testing.assert_allclose(value, np.log(2), rtol=1e-6)
+    # A negative that is the held-out movie itself does not push it down.
+    negative = jnp.concatenate([negative[:, :9], jnp.zeros((1, 3), int)], axis=1)
+    assert hit_rate(params, batch | {"negative": negative})[1]["hit_rate"] == 1
+
+
 def test_a_data_set_holds_what_the_test_needs():
     data = movielens.load("ml-100k", "sample")
     found = ratings.read(model.RECIPES["item"], data)
@@ -179,10 +258,8 @@ def test_the_losses_of_a_test_follow_what_is_held_out(getkey):
     params = model.init(getkey(), config)
     rating = np.array([[5, 0, 3, 1, 0, 2], [0, 0, 0, 0, 0, 4]], np.uint8)
     target = np.array([[0, 2, 0, 0, 4, 0], [1, 0, 0, 0, 0, 0]], np.uint8)
-    batch = {"rating": rating, "target": target, "targets": np.full(2, 1.5, np.float32)}
-    whole, _ = training.held_out(params, batch)
-    known = training.held_out(params, batch, targets=1.5)[0]
-    np.testing.assert_allclose(whole, known, rtol=1e-6)
+    whole, metrics = training.held_out(params, {"rating": rating, "target": target})
+    assert metrics["weight"] == 3
     expected = np.asarray(model.apply(params, rating))
     np.testing.assert_allclose(whole, ((expected - target)[target > 0] ** 2).mean(), rtol=1e-5)
     assert "squared_error" in training.held_out(params, {"rating": rating})[1]

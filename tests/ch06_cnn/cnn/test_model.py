@@ -245,6 +245,38 @@ def test_huge_logits_give_a_finite_loss(batch, getkey):
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
+def test_dropout_of_all_maps_or_units_leaves_the_bias_of_the_output(batch, getkey):
+    small = dataclasses.replace(MODERN, filters=(2, 2, 2), hidden=4)
+    params = jax.tree.map(lambda a: a + 0.1, model.init(getkey(), small))
+    for rates in ({"dropout": 1.0}, {"dropout_dense": 1.0}):
+        logits = model.apply(params, batch["image"], getkey(), **rates).logits
+        if "dropout" in rates:  # then the dense layer sees equal rows of zeros
+            np.testing.assert_allclose(logits, np.broadcast_to(logits[0], logits.shape), rtol=1e-6)
+        else:
+            np.testing.assert_allclose(logits, np.full(logits.shape, 0.1), rtol=1e-6)
+    still = model.apply(params, batch["image"], dropout=1.0, dropout_dense=1.0).logits
+    np.testing.assert_array_equal(still, model.apply(params, batch["image"]).logits)
+
+
+def test_the_loss_names_labels_and_images_of_a_wrong_shape(batch, getkey):
+    params = model.init(getkey(), dataclasses.replace(BOOK, filters=(2, 2, 2), hidden=4))
+    for label, found in ((batch["label"][:, None], r"\(4, 1\)"), (batch["label"][:1], r"\(1,\)")):
+        with pytest.raises(ValueError, match=rf"labels have shape {found}, expected \(4,\)"):
+            model.loss(params, batch | {"label": label})
+    with pytest.raises(ValueError, match=r"\(4, 32, 32\), expected \(batch, 32, 32, 3\)"):
+        model.loss(params, batch | {"image": batch["image"][..., 0]})
+
+
+def test_an_unknown_keyword_is_refused(batch):
+    with pytest.raises(ValueError, match="got the reduction 'SUM', expected one of mean, sum"):
+        model.loss({}, batch, reduction="SUM")
+    with pytest.raises(ValueError, match="got the pixels 'Book', expected one of standard, book"):
+        model.scale_pixels(jnp.zeros((1, 32, 32, 3), jnp.uint8), "Book")
+    for name in ("dataset", "split", "pixels", "reduction", "solver"):
+        with pytest.raises(ValueError, match=f"got the {name} 'other', expected one of"):
+            dataclasses.replace(MODERN, **{name: "other"})
+
+
 def test_a_wrong_shape_is_named(config, getkey):
     with pytest.raises(ValueError, match=r"\(2, 3, 32, 32\), expected \(batch, 32, 32, 3\)"):
         model.apply(model.init(getkey(), config), jnp.zeros((2, 3, 32, 32)))

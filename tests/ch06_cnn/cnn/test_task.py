@@ -116,6 +116,116 @@ def test_weight_decay_touches_kernels_alone():
     assert (updates["scale"] == 0).all()
 
 
+def test_modern_solver_is_nesterovs_momentum_with_decay_of_kernels_in_float64():
+    config = dataclasses.replace(model.RECIPES["modern"], learning_rate=0.5, weight_decay=0.03)
+    rng, steps = np.random.default_rng(1), 20
+    w = {"kernel": rng.normal(size=(2, 3)), "scale": rng.normal(size=3), "bias": np.ones(3)}
+    velocity = {name: np.zeros_like(a) for name, a in w.items()}
+    optimizer = TASK.optimizer(config, steps)
+    params = jax.tree.map(jnp.float32, w)
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    for n in range(steps):
+        rate = 0.5 * (0.1 + 0.9 * n / 4 if n < 4 else 1 - (n - 4) / 16)
+        gradient = {name: rng.normal(size=a.shape) for name, a in w.items()}
+        updates, state = update(jax.tree.map(jnp.float32, gradient), state, params)
+        params = optax.apply_updates(params, updates)
+        for name, g in gradient.items():
+            g = g + 0.03 * w[name] if name == "kernel" else g
+            velocity[name] = 0.9 * velocity[name] + g
+            w[name] = w[name] - rate * (g + 0.9 * velocity[name])
+            np.testing.assert_allclose(params[name], w[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def reaching(monkeypatch):
+    """What the losses of a configuration hand to `model.loss`: (config, training, data, key)."""
+
+    def find(config, training, data, key):
+        seen = {}
+
+        def loss(params, batch, key, stats, **options):
+            seen.update(options, keyed=key is not None)
+            return 0.0, ({"image": batch["image"]}, stats)
+
+        monkeypatch.setattr(model, "loss", loss)
+        function = TASK.losses(config, 4)[0 if training else 1]
+        images = jax.jit(lambda key: function({}, data, key, [])[1][0]["image"])(key)
+        return images, seen
+
+    return find
+
+
+def test_training_shows_each_image_moved_and_mirrored_on_its_own(
+    reaching, coordinates, places, assert_even, getkey
+):
+    shown, _ = reaching(model.RECIPES["modern"], True, coordinates, getkey())
+    found = places(shown, 4)
+    assert_even(found, 4, turned=True)
+    again, _ = reaching(model.RECIPES["modern"], True, coordinates, getkey())
+    assert (places(again, 4) != found).any(axis=1).mean() > 0.9
+    plain = dataclasses.replace(model.RECIPES["modern"], shift=2, flip=False)
+    found = places(reaching(plain, True, coordinates, getkey())[0], 2)
+    assert_even(found, 2, turned=False)
+    assert not found[:, 2].any()
+
+
+def test_tests_and_the_books_training_show_images_as_they_are(
+    reaching, coordinates, places, getkey
+):
+    few = {name: array[:8] for name, array in coordinates.items()}
+    assert not places(reaching(model.RECIPES["modern"], False, few, getkey())[0], 0).any()
+    scaled = model.scale_pixels(few["image"], "book")
+    for training in (True, False):
+        shown, _ = reaching(model.RECIPES["book"], training, few, getkey())
+        np.testing.assert_allclose(shown, scaled, rtol=1e-6)
+
+
+def test_the_losses_are_of_the_configuration(reaching, coordinates, getkey):
+    few = {name: array[:2] for name, array in coordinates.items()}
+    changes = {"dropout": 0.1, "dropout_dense": 0.6, "target_on": 0.8, "target_off": 0.05}
+    config = dataclasses.replace(model.RECIPES["modern"], reduction="sum", **changes)
+    _, seen = reaching(config, True, few, getkey())
+    assert seen.pop("keyed")
+    assert seen == {**changes, "reduction": "sum", "dropout_bug": False}
+    _, seen = reaching(config, False, few, getkey())
+    assert not seen["keyed"]
+    assert seen["reduction"] == "mean"
+    assert (seen["target_on"], seen["target_off"]) == (0.8, 0.05)
+
+
+@pytest.mark.parametrize("recipe", ["book", "modern"])
+def test_the_test_loss_is_the_mean_over_all_images_whatever_the_batch_size(recipe, data, getkey):
+    small = dataclasses.replace(model.RECIPES[recipe], filters=(2, 2, 2), hidden=4)
+    params = jax.jit(model.init, static_argnums=1)(getkey(), small)
+    stats = jax.tree.map(lambda a: a + 0.5, model.init_stats(params))
+    few = {name: array[:20] for name, array in data.items()}
+    x = model.scale_pixels(jnp.asarray(few["image"]), small.pixels)
+    z = np.asarray(jax.jit(model.apply)(params, x, stats=stats).logits, np.float64)
+    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    targets = np.full((20, 10), small.target_off)
+    targets[np.arange(20), few["label"]] = small.target_on
+    testing = TASK.losses(small, 1)[1]
+    for size in (1, 7, 20):
+        found = fit.make_evaluate(testing, size)({"params": params, "stats": stats}, few)
+        np.testing.assert_allclose(found["loss"], -(targets * log_p).sum(1).mean(), rtol=1e-5)
+        right = (z.argmax(1) == few["label"]).mean()
+        np.testing.assert_allclose(found["accuracy"], right, rtol=1e-6)
+
+
+def test_dropout_bug_leaves_tests_the_running_moments(data, getkey):
+    """With rates of 0 there is nothing to drop, so the bug changes nothing."""
+    options = {"filters": (2, 2, 2), "hidden": 4, "dropout_dense": 0.0}
+    config = dataclasses.replace(model.RECIPES["modern"], **options)
+    params = model.init(getkey(), config)
+    weights = {"params": params, "stats": model.init_stats(params)}
+    few = {name: jnp.asarray(array[:4]) for name, array in data.items()}
+    bug = dataclasses.replace(config, dropout_bug=True)
+    values = [TASK.losses(c, 1)[1](params, few, None, weights["stats"])[0] for c in (config, bug)]
+    assert values[0] == values[1]
+    guesses = [TASK.predictions(c)["classify"].function(weights, few) for c in (config, bug)]
+    np.testing.assert_array_equal(*(guess["probabilities"] for guess in guesses))
+
+
 def test_dropout_bug_drops_in_tests_too(data):
     config = dataclasses.replace(model.RECIPES["book"], dropout_bug=True)
     params = model.init(jax.random.key(0), config)

@@ -62,8 +62,12 @@ def test_views_are_the_image_its_mirror_image_and_their_shifts(data):
         seen, weights = images.views(shown, which)
         assert seen.shape == (count, *shown.shape)
         np.testing.assert_allclose(weights.sum(), 1.0)
+        expected = {1: [1.0], 2: [0.5, 0.5], 6: [0.25, 0.125, 0.125] * 2}[count]
+        np.testing.assert_array_equal(weights, expected)
         np.testing.assert_array_equal(seen[0], shown)
         if count > 1:
             np.testing.assert_array_equal(seen[count // 2], shown[:, :, ::-1])
     np.testing.assert_array_equal(seen[1][:, 1:, 1:], shown[:, :-1, :-1])  # down and right
     np.testing.assert_array_equal(seen[2][:, :-1, :-1], shown[:, 1:, 1:])
+    with pytest.raises(ValueError, match="got the views 'flip', expected one of plain, flips"):
+        images.views(shown, "flip")

@@ -161,6 +161,8 @@ def test_running_average_is_the_recurrence(getkey):
         np.testing.assert_allclose(average, expected, rtol=1e-4, atol=1e-5)
     last = model.running_average(average, jnp.float32(7), jnp.int32(1000), 0.0)
     assert last == 7
+    far = model.running_average(jnp.float32(1), jnp.float32(2), jnp.int32(100_000), 0.98)
+    np.testing.assert_allclose(far, 1.02, rtol=1e-6)
 
 
 def test_training_differs_from_evaluation_by_the_moments_it_uses_and_updates(
@@ -170,13 +172,30 @@ def test_training_differs_from_evaluation_by_the_moments_it_uses_and_updates(
     value, (metrics, moments) = jax.jit(model.loss)(params, batch, getkey())
     assert moments is None
     assert value == jax.jit(model.loss)(params, batch)[0]
-    trained, (others, stats) = jax.jit(functools.partial(model.loss_training, average=0.5))(
-        params, batch
-    )
+    trained, (others, moments) = jax.jit(model.loss_training)(params, batch)
     assert metrics.keys() == others.keys()
     assert trained != value
-    assert stats["step"] == 1
-    given = [*jax.tree.leaves(model.init_moments(params)), *jax.tree.leaves(params)]
-    updated = [*jax.tree.leaves(stats["moments"]), *jax.tree.leaves(stats["average"])]
+    given, updated = map(jax.tree.leaves, (model.init_moments(params), moments))
     assert [a.shape for a in given] == [a.shape for a in updated]
-    assert not any(np.array_equal(a["mean"], 0) for a in stats["moments"])
+    assert not any((a["mean"] == 0).all() for a in moments)
+
+
+def test_the_losses_name_labels_of_a_wrong_shape(params, config):
+    batch = model.example(config, 3)
+    for loss in (model.loss, model.loss_training):
+        for label, found in (
+            (batch["label"][:, None], r"\(3, 1\)"),
+            (batch["label"][:1], r"\(1,\)"),
+        ):
+            with pytest.raises(ValueError, match=rf"labels have shape {found}, expected \(3,\)"):
+                jax.eval_shape(loss, params, batch | {"label": label})
+
+
+def test_an_unknown_keyword_is_refused(params, config):
+    batch = model.example(config, 3)
+    for loss in (model.loss, model.loss_training):
+        with pytest.raises(ValueError, match="got the activation 'GELU', expected one of gelu"):
+            loss(params, batch, activation="GELU")
+    for name in ("dataset", "split", "activation", "flip", "solver", "views", "precision"):
+        with pytest.raises(ValueError, match=f"got the {name} 'other', expected one of"):
+            dataclasses.replace(config, **{name: "other"})

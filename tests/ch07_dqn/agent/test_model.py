@@ -9,6 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 from zoo.ch07_dqn.agent import model
+from zoo.common.settings import SettingError
 
 SMALL = {
     "site": dataclasses.replace(
@@ -64,8 +65,45 @@ def test_the_modern_network_begins_with_values_near_zero(getkey):
 
 def test_a_wrong_observation_is_named(getkey):
     params = model.init(getkey(), SMALL["coordinates"])
-    with pytest.raises(ValueError, match=r"shape \(3, 5\), expected integers"):
-        model.apply(params, jnp.zeros((3, 5)))
+    for obs in (jnp.zeros((3, 5)), jnp.zeros(4), jnp.zeros((3, 4), jnp.int32)):
+        with pytest.raises(ValueError, match=r"expected floats of shape \(\.\.\., actions, 4\)"):
+            model.apply(params, obs)
+    params = model.init(getkey(), SMALL["site"])
+    for obs in (jnp.zeros((3, 15)), jnp.zeros(3)):
+        with pytest.raises(ValueError, match=r"float32 of shape .*, expected integers"):
+            model.apply(params, obs)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("wrong", [(3, 1), (1, 3), (2,), (4,), ()])
+def test_one_action_and_one_target_for_an_observation(name, wrong, getkey):
+    config = SMALL[name]
+    params, batch = model.init(getkey(), config), model.example(config, 3)
+    loss = jax.jit(model.loss)
+    for entry in ("action", "target"):
+        other = batch | {entry: jnp.zeros(wrong, batch[entry].dtype)}
+        with pytest.raises(ValueError, match=rf"{entry}s have shape .*, expected \(3,\)"):
+            loss(params, other)
+    obs = batch["obs"][:, None]  # else (3, 1) everywhere would agree
+    with pytest.raises(ValueError, match=r"expected \(transitions, actions\)"):
+        loss(params, {name: a[:, None] for name, a in batch.items()} | {"obs": obs})
+
+
+def test_unknown_losses_and_activations_are_refused(getkey):
+    params, batch = model.init(getkey(), SMALL["site"]), model.example(SMALL["site"])
+    with pytest.raises(ValueError, match="kind 'absolute', expected one of huber, squared"):
+        model.loss(params, batch, kind="absolute")
+    with pytest.raises(ValueError, match="activation 'gelu', expected one of relu, tanh"):
+        model.loss(params, batch, activation="gelu")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["recipe", "method", "rewards", "network", "activation", "choice", "replay", "loss", "solver"],
+)
+def test_unknown_settings_are_refused(name):
+    with pytest.raises(SettingError, match=f"the {name} 'other', expected one of "):
+        dataclasses.replace(SMALL["site"], **{name: "other"})
 
 
 # reward, discount, values of the target network, of the newest one, open actions: target

@@ -48,6 +48,12 @@ def follow(reports):
 
 
 @pytest.fixture(scope="module")
+def begun():
+    """A run before its first step."""
+    return start(TINY)
+
+
+@pytest.fixture(scope="module")
 def trained():
     return *task.TASK.train(TINY, {}, follow=follow), make_mazes(TINY)
 
@@ -115,6 +121,7 @@ def test_memory_holds_what_happened(after_a_period):
     goes_on = ~items.ended[: count - 1]
     assert np.array_equal(items.site[1:count][goes_on], items.following[: count - 1][goes_on])
     assert items.terminated.sum() == after.reached[0]
+    assert items.ended.sum() == after.episodes[0] > 0
     assert np.array_equal(np.bincount(items.following[:count], minlength=len(to)), after.visits[0])
 
 
@@ -127,6 +134,102 @@ def test_the_target_network_stands_still_between_two_copies(after_a_period):
     for name, same in (("target", True), ("params", False)):
         pairs = zip(*map(jax.tree.leaves, (getattr(moved, name), first.params)), strict=True)
         assert all(np.array_equal(a, b) for a, b in pairs) is same
+
+
+SHORT = dataclasses.replace(
+    TINY,
+    rows=1,
+    mazes=2,
+    limit=7,
+    capacity=12,
+    batch_size=8,
+    target_every=4,
+    learning_rate=1e-2,
+    epochs=2,
+    epoch_steps=20,
+)
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    """Steps one by one: the states after each of two epochs, and what the steps gave."""
+    run, params = start(SHORT), make_mazes(SHORT)
+    one = jax.jit(jax.vmap(lambda state, own: step(state, SHORT, own)))
+    state, states, infos = run.agents, [], []
+    for number in range(1, 41):
+        state, info = one(state, params)
+        if number % 4 == 0:
+            state = state._replace(target=state.params)
+        infos.append(info)
+        if number % 20 == 0:
+            states.append(state)
+    infos = jax.tree.map(lambda *parts: np.stack(parts).reshape(2, 20, 2), *infos)
+    return states, infos, params
+
+
+@pytest.fixture(scope="module")
+def reports():
+    return list(iterate(SHORT, start(SHORT)))
+
+
+def test_an_epoch_equals_its_steps_with_a_copy_after_every_fourth(by_hand, reports):
+    for state, report in zip(by_hand[0], reports, strict=True):
+        agents = report.state.agents
+        for name in ("params", "target"):
+            pairs = zip(*map(jax.tree.leaves, (getattr(agents, name), state.params)), strict=True)
+            for a, b in pairs:
+                np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+        assert np.array_equal(agents.memory.items.site, state.memory.items.site)
+        assert np.array_equal(agents.visits, state.visits)
+
+
+def test_metrics_by_hand(by_hand, reports):
+    states, infos, params = by_hand
+    for epoch, report in enumerate(reports):
+        found, own = report.metrics, jax.tree.map(lambda a, e=epoch: a[e], infos)
+        np.testing.assert_allclose(found["loss"], own["loss"].mean(), rtol=1e-3)
+        np.testing.assert_allclose(found["reward"], own["reward"].mean(), rtol=1e-6)
+        share = own["terminated"].sum() / own["ended"].sum()
+        assert 0 < share < 1
+        np.testing.assert_allclose(found["at_goal"], share, rtol=1e-6)
+        lengths, home = zip(
+            *(greedy_by_hand(states[epoch], params, agent) for agent in (0, 1)), strict=True
+        )
+        assert report.state.lengths[:, epoch].tolist() == list(lengths)
+        np.testing.assert_allclose(report.state.home[:, epoch], home, rtol=1e-6)
+        assert found["solved"] == np.mean(np.array(lengths) > 0)
+        np.testing.assert_allclose(found["tiles_solved"], np.mean(home), rtol=1e-6)
+    assert reports[0].state.lengths[:, 1].tolist() == [-2, -2]
+    assert [report.steps for report in reports] == [40, 40]
+
+
+def greedy_by_hand(state, params, agent):
+    """The length of the greedy way from the entrance, and the share of the floor that gets home."""
+    net, maze = jax.tree.map(lambda a: np.asarray(a[agent]), (state.params, params.maze))
+    values = np.asarray(model.apply(net, jnp.arange(maze.exits.size)))
+    to, legal = np.asarray(mazes.neighbours(maze.exits)), mazes.legal(maze.exits.reshape(-1))
+    policy = np.where(legal, values, -np.inf).argmax(-1)
+
+    def length(site):
+        for count in range(maze.exits.size):
+            if site == maze.goal:
+                return count
+            site = to[site, policy[site]]
+        return -1
+
+    floor = np.flatnonzero(maze.exits)
+    return length(maze.start), np.mean([length(site) >= 0 for site in floor])
+
+
+def test_a_finished_run_goes_on_with_more_epochs(reports):
+    """It equals a run that was so long from the beginning, the lengths of its ways with it."""
+    first = task.TASK.train(dataclasses.replace(SHORT, epochs=1), {})
+    assert first.lengths.shape == (2, 1)
+    whole = task.TASK.train(SHORT, {}, state=first)
+    expected = reports[-1].state
+    assert np.array_equal(whole.lengths, expected.lengths)
+    assert np.array_equal(whole.home, expected.home)
+    assert np.array_equal(whole.agents.visits, expected.agents.visits)
 
 
 def test_as_printed_the_goal_is_out_of_reach_and_nothing_is_learnt():
@@ -182,10 +285,35 @@ def test_a_loss_that_is_not_finite_stops_the_run():
         ({"mazes": 0}, "0 mazes and 1 agents"),
         ({"agents": 0}, "3 mazes and 0 agents"),
         ({"rows": 1, "columns": 1}, "1x1 cells"),
-        ({"capacity": 0}, "capacity of 0"),
+        ({"capacity": 0}, "--capacity 0, expected at least 1"),
+        ({"target_every": 2000}, "--epoch-steps 1000 and --target-every 2000"),
+        ({"target_every": 0}, "--target-every 0, expected at least 1"),
+        ({"epoch_steps": 0}, "--epoch-steps 0, expected at least 1"),
+        ({"epoch_steps": -50}, "--epoch-steps -50, expected at least 1"),
+        ({"batch_size": 0}, "--batch-size 0, expected at least 1"),
+        ({"n_step": 0}, "--n-step 0, expected at least 1"),
+        ({"limit": 0}, "--limit 0, expected at least 1"),
+        ({"n_step": 301}, "--n-step 301 and --capacity 300"),
+        ({"n_step": 2, "replay": "first"}, "--n-step 2 and --replay first"),
     ],
 )
-def test_a_configuration_that_makes_no_sense_is_refused(changes, message):
+def test_a_configuration_that_makes_no_sense_is_refused(changes, message, begun):
     config = dataclasses.replace(TINY, **changes)
     with pytest.raises(DataError, match=message):
         start(config)
+    with pytest.raises(DataError, match=message):
+        task.TASK.load(config, "auto", None)
+    with pytest.raises(DataError, match=message):
+        task.TASK.train(config, {}, state=begun)
+
+
+def test_a_state_of_other_agents_is_refused(begun):
+    with pytest.raises(DataError, match="the run has 3 agents, and the configuration asks for 6"):
+        task.TASK.train(dataclasses.replace(TINY, agents=2), {}, state=begun)
+
+
+def test_a_state_with_all_epochs_behind_it_is_refused(trained):
+    with pytest.raises(fit.FinishedError, match="at step 4000, and 4 epochs of 1000 steps"):
+        task.TASK.train(TINY, {}, state=trained[0])
+    with pytest.raises(fit.FinishedError, match="0 epochs"):
+        task.TASK.train(dataclasses.replace(TINY, epochs=0), {})

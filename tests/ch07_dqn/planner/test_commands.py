@@ -48,6 +48,8 @@ def test_evaluate_takes_mazes_of_other_kinds(folder, capsys):
     assert json.loads(path.read_text())["rounds"] == 21
     with pytest.raises(DataError, match="0 mazes"):
         commands.evaluate(which, count=0)
+    with pytest.raises(DataError, match="0 rounds"):
+        commands.evaluate(which, rounds=0)
     with pytest.raises(DataError, match="1x1 cells"):
         commands.evaluate(which, rows=1, columns=1)
 

@@ -10,8 +10,10 @@ from jax.test_util import check_grads
 
 from zoo.ch07_dqn import environment
 from zoo.ch07_dqn import maze as mazes
-from zoo.ch07_dqn.planner import model
+from zoo.ch07_dqn.planner import model, task
 from zoo.ch07_dqn.planner.train import held_out_mazes, solver
+from zoo.common import fit
+from zoo.common.settings import SettingError
 
 TINY = model.Config(rows=4, columns=4, rounds=16)
 
@@ -83,6 +85,77 @@ def test_gradients_agree_with_finite_differences(getkey):
         )
 
 
+def walked(maze):
+    """A batch of three walks of four steps, with errors on both sides of 1."""
+    rng = np.random.default_rng(0)
+    return {
+        "exits": maze.exits[:3],
+        "goal": maze.goal[:3],
+        "site": rng.integers(16, size=(3, 4)),
+        "action": rng.integers(4, size=(3, 4)),
+        "target": rng.normal(size=(3, 4)).astype(np.float32) * 2,
+        "weight": np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]], np.float32),
+    }
+
+
+def test_loss_equals_numpy_and_counts_what_has_a_weight(maze, getkey):
+    params, batch = model.init(getkey(), TINY), walked(maze)
+    values = model.apply(params, model.image(batch["exits"], batch["goal"]), rounds=5)
+    values = np.asarray(values, np.float64).reshape(3, 16, 4)
+    value = values[np.arange(3)[:, None], batch["site"], batch["action"]]
+    error = (batch["target"] - value)[batch["weight"] == 1]
+    assert (np.abs(error) < 1).any()
+    assert (np.abs(error) > 1).any()
+    costs = np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5)
+    found, metrics = model.loss(params, batch, rounds=5)
+    np.testing.assert_allclose(found, costs.mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["td_error"], np.abs(error).mean(), rtol=1e-5)
+    # In tests too it is a mean over transitions, however many of them a batch has.
+    testing = task.losses(dataclasses.replace(TINY, rounds=5), 1)[1]
+    for size in (1, 2, 3):
+        measured = fit.make_evaluate(testing, size)({"params": params}, batch)
+        np.testing.assert_allclose(measured["loss"], costs.mean(), rtol=1e-5)
+        np.testing.assert_allclose(measured["td_error"], np.abs(error).mean(), rtol=1e-5)
+
+
+def test_mazes_that_are_held_out_teach_nothing(maze, getkey):
+    batch = walked(maze) | {"weight": np.zeros((3, 4), np.float32)}
+    (value, _), grads = jax.value_and_grad(model.loss, has_aux=True)(
+        model.init(getkey(), TINY), batch, rounds=2
+    )
+    assert value == 0
+    assert not any(a.any() for a in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize(
+    ("entry", "shape", "message"),
+    [
+        ("exits", (3, 16), r"exits have shape \(3, 16\), expected \(3, rows, columns\)"),
+        ("exits", (2, 4, 4), r"goals have shape \(3,\), expected \(2,\)"),
+        ("goal", (3, 1), r"goals have shape \(3, 1\), expected \(3,\)"),
+        ("goal", (), r"goals have shape \(\), expected \(3,\)"),
+        ("site", (3,), r"sites have shape \(3,\), expected \(3, transitions\)"),
+        ("site", (1, 4), r"sites have shape \(1, 4\), expected \(3, transitions\)"),
+        *[
+            (name, shape, rf"{name}s have shape .*, expected \(3, 4\)")
+            for name in ("action", "target", "weight")
+            for shape in ((3, 1), (1, 4), (3,), (3, 4, 1))
+        ],
+    ],
+)
+def test_a_wrong_shape_of_an_entry_is_named(entry, shape, message, maze, getkey):
+    batch = walked(maze)
+    batch[entry] = np.zeros(shape, batch[entry].dtype)
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(model.loss, model.init(getkey(), TINY), batch)
+
+
 def test_a_wrong_shape_is_named(getkey):
     with pytest.raises(ValueError, match=r"shape \(2, 3, 3, 5\), expected"):
         model.apply(model.init(getkey(), TINY), jnp.zeros((2, 3, 3, 5)))
+
+
+@pytest.mark.parametrize("name", ["recipe", "method"])
+def test_unknown_settings_are_refused(name):
+    with pytest.raises(SettingError, match=f"the {name} 'other', expected one of "):
+        dataclasses.replace(TINY, **{name: "other"})

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from zoo.ch08_vae.vae import latent, likelihood, model
-from zoo.ch08_vae.vae.task import TASK, binarise, content_key, losses, make_schedule
+from zoo.ch08_vae.vae.task import TASK, binarise, losses, make_schedule
+from zoo.common import keys
 from zoo.common.data import mnist
 from zoo.common.trained import Trained
 
@@ -55,7 +56,14 @@ def test_measures_agree_with_one_another(learnt, digits):
     few = likelihood.log_likelihoods(trained, images, 10)
     many = likelihood.log_likelihoods(trained, images, 1_000)
     assert few.shape == many.shape == (30,)
-    assert found["elbo"] < few.mean() < many.mean() + 0.1
+    assert few.mean() < many.mean() + 0.1
+    # One code an image makes the ELBO a draw: here are 500 of it, [500, 30].
+    x = model.scale_pixels(jnp.asarray(images))
+    elbo = jax.jit(jax.vmap(lambda key: model.elbo(trained.params, x, key)))
+    draws = np.asarray(elbo(jax.random.split(jax.random.key(3), 500)))
+    assert draws.mean() < few.mean()
+    error = np.sqrt(draws.var(0).mean() / 30)
+    assert abs(found["elbo"] - draws.mean()) < 4 * error
     again = likelihood.log_likelihoods(trained, images, 10)
     np.testing.assert_array_equal(few, again)
 
@@ -86,7 +94,7 @@ def test_the_books_update_is_the_gradient_of_the_mean(digits):
     data = {"image": digits.train["image"][:6]}
     config = dataclasses.replace(config, epochs=1)
     before = TASK.start(config, data)
-    key = jax.random.fold_in(before.key, 0)
+    key = keys.derive(before.key, "step", 0)
     batch = {"image": jnp.asarray(data["image"])}
     grads = jax.jit(jax.grad(lambda p: losses(config, 1)[0](p, batch, key)[0]))(before.params)
     after = TASK.train(config, data)
@@ -109,14 +117,6 @@ def test_binarised_pixels_are_drawn_by_their_grey_level_anew_each_time(getkey):
     assert white.min() == 1
 
 
-def test_a_tests_noise_repeats_and_depends_on_the_images():
-    images = jnp.arange(2 * 784).reshape(2, 28, 28).astype(jnp.uint8)
-    data = jax.random.key_data
-    assert (data(content_key(0, images)) == data(content_key(0, images))).all()
-    assert (data(content_key(0, images)) != data(content_key(0, images[:1]))).any()
-    assert (data(content_key(0, images)) != data(content_key(1, images))).any()
-
-
 def test_the_iwae_schedule_is_the_papers():
     schedule = make_schedule("iwae", 1e-3, 3280)
     start_of_stage = 0
@@ -125,12 +125,6 @@ def test_the_iwae_schedule_is_the_papers():
             np.testing.assert_allclose(schedule(step), 1e-3 * 10 ** (-stage / 7), rtol=1e-5)
         start_of_stage += 3**stage
     assert start_of_stage == 3280
-
-
-def test_cosine_rises_and_falls_to_nothing():
-    schedule = make_schedule("cosine", 2e-3, 1000)
-    np.testing.assert_allclose([schedule(100), schedule(1000)], [2e-3, 0.0], atol=1e-9)
-    assert schedule(0) < schedule(50) < schedule(100)
 
 
 def test_a_plane_of_codes_lies_at_the_normal_quantiles(learnt):

@@ -2,7 +2,10 @@ import functools
 import gzip
 import lzma
 import os
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -202,3 +205,56 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         files.write_bytes(path, "not bytes")
     assert path.read_bytes() == b"one"
     assert os.listdir(path.parent) == ["a"]
+
+
+def test_a_new_file_is_not_written_over(tmp_path):
+    path = tmp_path / "new" / "a"
+    files.write_bytes(path, b"one", new=True)
+    with pytest.raises(FileExistsError):
+        files.write_bytes(path, b"two", new=True)
+    assert path.read_bytes() == b"one"
+    assert os.listdir(path.parent) == ["a"]
+
+
+def test_without_links_a_new_file_is_taken_by_an_empty_one(tmp_path, monkeypatch):
+    def refused(source, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    test_a_new_file_is_not_written_over(tmp_path)
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from zoo.common.data import files
+folder, name = Path(sys.argv[1]), sys.argv[2]
+(folder / f"{name} is ready").touch()
+while len(list(folder.glob("* is ready"))) < 3:
+    time.sleep(0.001)
+won = 0
+for number in range(100):
+    try:
+        files.write_bytes(folder / "files" / str(number), 1000 * name.encode(), new=True)
+    except FileExistsError:
+        continue
+    won += 1
+print(won)
+"""
+
+
+def test_of_several_processes_that_write_a_new_file_one_succeeds(tmp_path):
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    root = Path(files.__file__).parents[3]
+    writers = [
+        subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True, cwd=root)
+        for name in "abc"
+    ]
+    won = {
+        name: int(writer.communicate(timeout=60)[0])
+        for name, writer in zip("abc", writers, strict=True)
+    }
+    contents = [path.read_bytes() for path in (tmp_path / "files").iterdir()]
+    assert sum(won.values()) == len(contents) == 100
+    for name, count in won.items():
+        assert contents.count(1000 * name.encode()) == count

@@ -46,8 +46,11 @@ def pca_errors(components: int, dataset: Dataset) -> tuple[float, float]:
     test = _rows(dataset.test["image"])
     pca = PCA(components, svd_solver="covariance_eigh").fit(_rows(dataset.train["image"]))
     back = pca.inverse_transform(pca.transform(test))
-    errors = (np.square(x - test).mean(dtype=np.float64) for x in (back, back.clip(0, 1)))
-    return tuple(map(float, errors))
+
+    def error(x: np.ndarray) -> float:
+        return float(np.square(x - test).mean(dtype=np.float64))
+
+    return error(back), error(back.clip(0, 1))
 
 
 def _rows(images: np.ndarray) -> np.ndarray:
@@ -68,16 +71,16 @@ def reconstruct(
 
     if not pictures and count < 1:
         raise DataError(f"got {count} test images, expected at least 1: use --count 20")
-    given = [images.read_digit(path)[0] for path in pictures]
+    chosen = [images.read_digit(path)[0] for path in pictures]
     model = trained.choose(TASK, trained_model)
     names, caption = [path.stem for path in pictures], f"model of {model.folder}"
     if len(set(names)) < len(names):  # files of one name in two folders
         names = [f"{number} {name}" for number, name in enumerate(names, 1)]
     if not pictures:
         dataset, size = commands.dataset_of(model, trained_model.data_dir), model.config.batch_size
-        given, caption = dataset.test["image"][:count], dataset.description
-        names = [f"{n // size} - {n % size}" for n in range(len(given))]
-    given = np.stack(given)
+        chosen, caption = list(dataset.test["image"][:count]), dataset.description
+        names = [f"{n // size} - {n % size}" for n in range(len(chosen))]
+    given = np.stack(chosen)
     back = model.predict(image=given)["image"]
     for name, error in zip(names, np.square(given / 255 - back).mean((1, 2)), strict=True):
         print(f"{name}: mean squared error {error:.6f}")

@@ -22,7 +22,8 @@ import optax
 from zoo.common import ops, settings
 
 Params = dict[str, list[dict[str, jax.Array]]]
-Batch = Metrics = dict[str, jax.Array]
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)

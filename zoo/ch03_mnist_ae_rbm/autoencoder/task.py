@@ -30,8 +30,8 @@ def random(config: model.Config, count: int) -> fit.Batch:
     return {"image": digits.random(config, count)["image"]}
 
 
-def options(config: model.Config) -> dict[str, str]:
-    """What `model.apply` takes from the configuration."""
+def options(config: model.Config) -> dict[str, Any]:
+    """Keywords of `model.apply`, taken from the configuration."""
     return {"activation": config.activation, "code_activation": config.code_activation}
 
 
@@ -91,8 +91,11 @@ def denoise(
         key, digits.scale_pixels(jnp.asarray(images), config.pixels), config.noise
     )
     back = jax.nn.sigmoid(model.apply(params, noisy, **options(config)).logits)
-    shown = (digits.unscale_pixels(x, config.pixels) for x in (noisy, back))
-    return tuple(map(np.asarray, shown))
+
+    def shown(x: jax.Array) -> np.ndarray:
+        return np.asarray(digits.unscale_pixels(x, config.pixels))
+
+    return shown(noisy), shown(back)
 
 
 def nearest(points: np.ndarray, count: int) -> np.ndarray:
@@ -113,8 +116,8 @@ def watch(
     dataset: Dataset,
     folder: Path,
     state: fit.State,
-    reports: Iterator[fit.Progress],
-) -> Iterator[fit.Progress]:
+    reports: Iterator[fit.Progress[fit.State]],
+) -> Iterator[fit.Progress[fit.State]]:
     """Passes the reports on; keeps reconstructions of ten digits, by the updates made so far."""
     images = dataset.test["image"][ten_digits(dataset)]
     reconstruct = device.jit(predictions(config)["reconstruct"].function)
@@ -146,8 +149,8 @@ def read_snapshots(folder: Path) -> dict[int, np.ndarray]:
 
 
 def _write_snapshots(folder: Path, kept: dict[int, np.ndarray]) -> None:
-    content = io.BytesIO()
-    np.savez_compressed(content, **{str(step): images for step, images in kept.items()})
+    content, arrays = io.BytesIO(), {str(step): images for step, images in kept.items()}
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # none is named allow_pickle
     files.write_bytes(folder / SNAPSHOTS, content.getvalue())
 
 

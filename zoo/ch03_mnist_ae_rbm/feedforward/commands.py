@@ -8,7 +8,7 @@ import tyro
 
 from zoo.ch03_mnist_ae_rbm import digits
 from zoo.ch03_mnist_ae_rbm.feedforward.task import TASK, worst_first
-from zoo.common import cli, commands, images, run, trained
+from zoo.common import cli, commands, images, ops, run, trained
 from zoo.common.data import DataError
 
 SHOWN = 40
@@ -28,6 +28,7 @@ def evaluate(
         images: the most pictures to write; 0 for none
         which: pictures of the mistakes alone, the surest first, or of all images in their order
     """
+    ops.check_choice("pictures", which, ("mistakes", "all"))
     model = trained.choose(TASK, trained_model)
     dataset = commands.dataset_of(model, trained_model.data_dir)
     test, labels, size = dataset.test["image"], dataset.test["label"], model.config.batch_size

@@ -44,7 +44,7 @@ def recommend(
     model = trained.choose(TASK, trained_model)
     dataset, config = commands.dataset_of(model, trained_model.data_dir), model.config
     table = dataset.table
-    if likes:
+    if user is None:
         given, row = _ratings_of(config, likes, dataset), 0
         known = given > 0
     else:

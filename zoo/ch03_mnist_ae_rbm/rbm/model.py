@@ -24,7 +24,8 @@ import jax.numpy as jnp
 from zoo.common import ops, settings
 
 Params = dict[str, jax.Array]
-Batch = Metrics = dict[str, jax.Array]
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +155,7 @@ def hidden_inputs(params: Params, visible: jax.Array, rated: jax.Array) -> jax.A
     """Log-odds c + v W + r D of the hidden units, [B, H]."""
     values, units, hidden = params["kernel"].shape
     ops.check_shape("visible units", visible, ("batch", values, units), "make them by `encode`")
+    ops.check_shape("marks of rated units", rated, (visible.shape[0], units))
     flat = visible.reshape(-1, values * units)  # one matrix product for all K values
     inputs = params["hidden_bias"] + flat @ params["kernel"].reshape(-1, hidden)
     return inputs + rated @ params["rated_kernel"] if "rated_kernel" in params else inputs
@@ -198,7 +200,10 @@ def gibbs(
     """
 
     def keys(step: int) -> tuple[jax.Array | None, jax.Array | None]:
-        return (None, None) if key is None else jax.random.split(jax.random.fold_in(key, step))
+        if key is None:
+            return None, None
+        up_key, down_key = jax.random.split(jax.random.fold_in(key, step))
+        return up_key, down_key
 
     def step(n: int, visible: jax.Array) -> jax.Array:
         up_key, down_key = keys(n)

@@ -92,7 +92,7 @@ def find(text: str, titles: Mapping[int, str]) -> int:
         closest = max((score[movie] for movie in same_year), default=0.0)
         alike = [movie for movie in same_year if score[movie] == closest >= ALIKE]
     if not alike:
-        nearest = sorted(score, key=score.get, reverse=True)
+        nearest = sorted(score, key=lambda movie: score[movie], reverse=True)
         raise DataError(f"no movie {text!r}; the nearest are {_listed(nearest, titles)}")
     if len({titles[movie] for movie in alike}) > 1:
         raise DataError(f"{text!r} may be {_listed(alike, titles)}: give the whole title")

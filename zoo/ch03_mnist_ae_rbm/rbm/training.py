@@ -117,7 +117,7 @@ def iterate(
     data: fit.Batch,
     test: fit.Batch | None = None,
     mesh: Mesh | None = None,
-) -> Iterator[fit.Progress]:
+) -> Iterator[fit.Progress[fit.State]]:
     """Trains on `rating`, uint8 [N, V], stage by stage.
 
     Of `test`, measured by `held_out` at the end of each epoch, only `rating` reaches the machine.

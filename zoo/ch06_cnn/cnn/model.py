@@ -21,7 +21,8 @@ from zoo.common import ops, settings
 
 Params = dict[str, Any]
 Stats = list[dict[str, jax.Array]]
-Batch = Metrics = dict[str, jax.Array]
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +84,20 @@ RECIPES = {
     "modern": Config(),
     "book": Config(
         recipe="book",
-        **{"batch_norm": False, "dropout": 0.2, "dropout_dense": 0.55},
-        **{"pixels": "book", "shift": 0, "flip": False, "shuffle": False},
-        **{"target_on": 0.9, "target_off": 0.1, "reduction": "sum"},  # its targets sum to 1.8
-        **{"solver": "rmsprop", "learning_rate": 0.001, "weight_decay": 0.0, "epochs": 10},
+        batch_norm=False,
+        dropout=0.2,
+        dropout_dense=0.55,
+        pixels="book",
+        shift=0,
+        flip=False,
+        target_on=0.9,
+        target_off=0.1,  # the targets sum to 1.8
+        reduction="sum",
+        shuffle=False,
+        solver="rmsprop",
+        learning_rate=0.001,
+        weight_decay=0.0,
+        epochs=10,
     ),
 }
 
@@ -95,14 +106,14 @@ class Output(NamedTuple):
     """What one pass through the network gives."""
 
     logits: jax.Array  # [B, classes]
-    stats: Stats  # running moments of each batch normalisation, updated if there was a key
+    stats: Stats  # running moments of each batch normalisation, updated in training
 
 
 def init(key: jax.Array, config: Config) -> Params:
     """Kernels as in the book: normal, variance 2 / (fan in + fan out) (Glorot & Bengio 2010)."""
     glorot = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
     maps = (3, *config.filters)
-    shapes = [(5, 5, *pair) for pair in itertools.pairwise(maps)]
+    shapes: list[tuple[int, ...]] = [(5, 5, *pair) for pair in itertools.pairwise(maps)]
     shapes.append((4 * maps[-1], config.hidden))  # the last map has 2x2 pixels
     *hidden, last = jax.random.split(key, len(shapes) + 1)
     layers = [{"kernel": glorot(k, shape)} for k, shape in zip(hidden, shapes, strict=True)]
@@ -174,21 +185,23 @@ def apply(
     dropout: float = 0.0,
     dropout_dense: float = 0.0,
     dropout_bug: bool = False,
+    training: bool | None = None,
 ) -> Output:
     """The network on scaled images [B, 32, 32, 3].
 
     Without a key nothing is dropped and batch norm uses the running moments `stats` (those of
-    `init_stats` if there are none), so the result is exact. ReLU stands behind the pooling: they
-    commute, and there are a quarter of the numbers.
+    `init_stats` if there are none), so the result is exact. `training` says whether it uses the
+    batch's own moments, as it does with a key if nothing is said. ReLU stands behind the pooling:
+    they commute, and there are a quarter of the numbers.
     """
     ops.check_shape("images", x, ("batch", 32, 32, 3), "resize them")
     keys = [None] * 4 if key is None else jax.random.split(key, 4)
     moments = iter(init_stats(params) if stats is None else stats)
-    updated = []
+    updated, training = [], key is not None if training is None else training
 
     def normalise(layer: Params, x: jax.Array) -> jax.Array:
         if "scale" in layer:
-            x, new = ops.batch_norm(layer, next(moments), x, training=key is not None)
+            x, new = ops.batch_norm(layer, next(moments), x, training=training)
             updated.append(new)
         return x
 

@@ -23,7 +23,8 @@ from zoo.common import ops, settings
 
 Params = dict[str, Any]
 Moments = list[dict[str, jax.Array]]
-Batch = Metrics = dict[str, jax.Array]
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)

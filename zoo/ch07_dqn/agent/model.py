@@ -3,8 +3,8 @@
 Two networks with the same functions. `site` sees the number of the site as a one-hot vector and
 gives the values of all four actions at once; `coordinates` is the book's, which sees
 (x, y, dx, dy) and gives one value, so it is applied once for each action. `apply` tells them apart
-by its input. The targets that `loss` compares with are computed outside of it, from a frozen copy
-of the parameters.
+by their last layer. The targets that `loss` compares with are computed outside of it, from a frozen
+copy of the parameters.
 
 Axes: B transitions in a batch, S sites of the maze, A = 4 actions, F = 4 numbers of the book's
 input. `_tm1` is before a step, `_t` after it. README.md lists where this departs from the book.
@@ -22,7 +22,8 @@ import optax
 from zoo.common import ops, settings
 
 Params = dict[str, Any]
-Batch = Metrics = dict[str, jax.Array]
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 ACTIONS = 4
 
 
@@ -174,25 +175,25 @@ def apply(
 ) -> jax.Array:
     """Values of all actions, float32 [..., A]; nothing is random, `key` is not used.
 
-    Observations that are integers [...] are sites, for a network with one input for each; floats
-    [..., A, F] are `coordinates`, which the book's network values one by one (A may be any number).
+    A network with one input for each site takes integers [...]; the book's takes `coordinates`,
+    floats [..., A, F], which it values one by one (A may be any number).
     """
     ops.check_choice("activation", activation, ("relu", "tanh"))
     first, *rest = params["dense"]
-    inputs = len(first["kernel"])
-    if jnp.issubdtype(obs.dtype, jnp.integer):
-        x = first["kernel"][obs]  # a one-hot vector times the kernel, without the zeros
-    elif obs.ndim > 1 and obs.shape[-1] == inputs:
-        x = obs @ first["kernel"]
-    else:
+    inputs, by_site = len(first["kernel"]), params["dense"][-1]["kernel"].shape[1] == ACTIONS
+    whole = jnp.issubdtype(obs.dtype, jnp.integer)
+    if whole != by_site or not (by_site or (obs.ndim > 1 and obs.shape[-1] == inputs)):
+        floats = f"floats of shape (..., actions, {inputs}): make them by `coordinates`"
         raise ValueError(
-            f"observations are {obs.dtype} of shape {obs.shape}, expected integers, or floats of "
-            f"shape (..., actions, {inputs}): make them by `coordinates`"
+            f"observations are {obs.dtype} of shape {obs.shape}, expected "
+            f"{'integers, the numbers of sites' if by_site else floats}"
         )
+    # A one-hot vector times the kernel, without the zeros; or the product itself.
+    x = first["kernel"][obs] if by_site else obs @ first["kernel"]
     x += first.get("bias", 0.0)
     for layer in rest:
         x = getattr(jax.nn, activation)(x) @ layer["kernel"] + layer.get("bias", 0.0)
-    return x[..., 0] if jnp.issubdtype(obs.dtype, jnp.floating) else x
+    return x if by_site else x[..., 0]
 
 
 def td_error(value_tm1: jax.Array, target: jax.Array) -> jax.Array:
@@ -220,8 +221,9 @@ def loss(
     """
     ops.check_choice("kind", kind, ("huber", "squared"))
     values = apply(params, batch["obs"], key, activation)
+    ops.check_shape("values", values, ("transitions", "actions"), "one site for a transition")
     for name in ("action", "target"):  # another shape would compare every target with every value
-        ops.check_shape(f"{name}s", batch[name], values.shape[:-1], "one for an observation")
+        ops.check_shape(f"{name}s", batch[name], values.shape[:1], "one for an observation")
     value = pick(values, batch["action"])
     error = errors(value, batch["target"])
     costs = error**2 if kind == "squared" else optax.losses.huber_loss(error)

@@ -5,7 +5,6 @@ batch.
 """
 
 import functools
-import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -93,9 +92,7 @@ def init(key: jax.Array, config: Config, params: Params) -> State:
     init_key, reset_key, run_key = jax.random.split(key, 3)
     net = model.init(init_key, config)
     zero, no = jnp.int32(0), jnp.bool_(False)
-    with kinds.refused():
-        item = Transition(zero, zero, zero * 1.0, zero, no, no)
-        memory = replay.empty(config.capacity, item)
+    memory = replay.empty(config.capacity, Transition(zero, zero, zero * 1.0, zero, no, no))
     return State(
         params=net,
         target=jax.tree.map(jnp.copy, net),  # one buffer can't be donated twice
@@ -110,6 +107,35 @@ def init(key: jax.Array, config: Config, params: Params) -> State:
     )
 
 
+def check(config: Config) -> None:
+    """Refuses a configuration that contradicts itself; that of the maze `kinds.generate` refuses.
+
+    Raises:
+      DataError: says what was found and what was expected.
+    """
+    if min(config.mazes, config.agents) < 1:
+        raise DataError(
+            f"got {config.mazes} mazes and {config.agents} agents in each, expected at least 1"
+        )
+    kinds.check_counts(config, "limit", "capacity", "batch_size", "n_step")
+    kinds.check_counts(config, "target_every", "epoch_steps")
+    if config.epoch_steps % config.target_every:
+        raise DataError(
+            f"got --epoch-steps {config.epoch_steps} and --target-every {config.target_every}: "
+            "the first must be a multiple of the second"
+        )
+    if config.n_step > config.capacity:
+        raise DataError(
+            f"got --n-step {config.n_step} and --capacity {config.capacity}: memory must hold so "
+            "many transitions"
+        )
+    if config.n_step > 1 and config.replay == "first":
+        raise DataError(
+            f"got --n-step {config.n_step} and --replay first, which takes single transitions: use "
+            "--replay sample"
+        )
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def make_agents(config: Config, count: int) -> tuple[State, Params]:
     """So many agents before their first step, with their mazes; each leaf has a leading axis M.
@@ -119,15 +145,7 @@ def make_agents(config: Config, count: int) -> tuple[State, Params]:
     Raises:
       DataError: the configuration contradicts itself.
     """
-    if min(config.mazes, config.agents) < 1:
-        raise DataError(
-            f"got {config.mazes} mazes and {config.agents} agents in each, expected at least 1"
-        )
-    if config.epoch_steps % config.target_every:
-        raise DataError(
-            f"got --epoch-steps {config.epoch_steps} and --target-every {config.target_every}: "
-            "the first must be a multiple of the second"
-        )
+    check(config)
 
     def make(number: jax.Array) -> tuple[State, Params]:
         params = make_params(config, config.maze_seed + number // config.agents)
@@ -148,8 +166,15 @@ def start(config: Config, *_: Any) -> Run:
       DataError: as `make_agents`.
     """
     agents, _ = make_agents(config, config.mazes * config.agents)
-    home = jnp.zeros((len(agents.step), config.epochs))
-    return Run(agents, jnp.full(home.shape, -2, jnp.int32), home, jnp.int32(0))
+    nothing = jnp.zeros((len(agents.step), 0))
+    return _widen(Run(agents, nothing.astype(jnp.int32), nothing, jnp.int32(0)), config.epochs)
+
+
+def _widen(run: Run, epochs: int) -> Run:
+    """The run with room for what so many epochs give."""
+    more = ((0, 0), (0, max(0, epochs - run.home.shape[1])))
+    lengths = jnp.pad(run.lengths, more, constant_values=-2)
+    return run._replace(lengths=lengths, home=jnp.pad(run.home, more))
 
 
 def observe(config: Config, site: jax.Array) -> jax.Array:
@@ -314,17 +339,17 @@ def iterate(config: Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
     the mazes of the configuration: data, test and mesh, which other loops take, are not used.
 
     Raises:
-      DataError: as `make_agents`.
+      DataError: as `make_agents`, or the run has another number of agents.
+      FinishedError: the run has all epochs behind it.
       NonFiniteError: the loss is infinite or not a number.
     """
     count, params = len(run.lengths), make_mazes(config)
-    began = time.perf_counter()
-    compiled = _epoch(config, count)
-    compile_seconds = time.perf_counter() - began
+    if count != (asked := config.mazes * config.agents):
+        raise DataError(f"the run has {count} agents, and the configuration asks for {asked}")
 
     def epoch(run: Run) -> tuple[Run, dict[str, jax.Array]]:
         number = int(run.step) // config.epoch_steps
-        agents, totals, tried = compiled(run.agents, params)
+        agents, totals, tried = _epoch(config, count)(run.agents, params)
         lengths = run.lengths.at[:, number].set(tried.walk.length)
         home = run.home.at[:, number].set(tried.home)
         metrics = {
@@ -336,5 +361,9 @@ def iterate(config: Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
         }
         return Run(agents, lengths, home, run.step + config.epoch_steps), metrics
 
+    def prepare() -> loop.Epoch:
+        _epoch(config, count)
+        return epoch
+
     advice = ", or rewards of 1 instead of 100 (--rewards modern)" * (config.rewards == "book")
-    yield from loop.iterate(config, run, epoch, compile_seconds, count, advice)
+    yield from loop.iterate(config, _widen(run, config.epochs), prepare, count, advice)

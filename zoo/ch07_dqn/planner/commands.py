@@ -30,6 +30,8 @@ def evaluate(
     """
     if count < 1:
         raise DataError(f"got {count} mazes, expected at least 1")
+    if rounds is not None and rounds < 1:
+        raise DataError(f"got {rounds} rounds, expected at least 1")
     found = trained.choose(TASK, model)
     config = found.config
     given = {"rows": rows, "columns": columns, "extra": extra}

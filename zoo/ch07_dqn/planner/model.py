@@ -22,7 +22,8 @@ import optax
 from zoo.common import ops, settings
 
 Params = dict[str, Any]
-Batch = Metrics = dict[str, jax.Array]
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 ACTIONS, PLANES = 4, 6
 
 

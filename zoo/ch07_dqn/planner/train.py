@@ -4,7 +4,6 @@ Axes: B mazes, H rows, W columns of cells, T steps of a walk, A = 4 actions.
 """
 
 import functools
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -90,6 +89,21 @@ def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
     return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)[:count]), *found)
 
 
+def check(config: model.Config) -> None:
+    """Refuses a configuration that contradicts itself; that of the maze `kinds.generate` refuses.
+
+    Raises:
+      DataError: says what was found and what was expected.
+    """
+    kinds.check_counts(config, "channels", "rounds", "walkers", "walk_steps", "capacity")
+    kinds.check_counts(config, "batch_size", "target_every", "epoch_steps")
+    if config.walkers > config.capacity:
+        raise DataError(
+            f"got --walkers {config.walkers} and --capacity {config.capacity}: memory must hold "
+            "all walks of an update"
+        )
+
+
 def make_optimizer(config: model.Config) -> optax.GradientTransformation:
     """Adam with a rate that rises and falls, on gradients of bounded norm."""
     updates = config.epochs * config.epoch_steps
@@ -107,13 +121,11 @@ def init(key: jax.Array, config: model.Config) -> State:
     maze = jnp.zeros((config.rows, config.columns), jnp.uint8), jnp.int32(0)
     sites = jnp.zeros(config.walk_steps + 1, jnp.int32)
     nothing = Walk(*maze, sites, zeros(jnp.int32), zeros(bool), zeros())
-    with kinds.refused():
-        memory = replay.empty(config.capacity, nothing)
     return State(
         params=params,
         target=jax.tree.map(jnp.copy, params),
         opt_state=make_optimizer(config).init(params),
-        memory=memory,
+        memory=replay.empty(config.capacity, nothing),
         key=run_key,
         step=jnp.int32(0),
     )
@@ -176,8 +188,7 @@ def step(state: State, config: model.Config) -> tuple[State, model.Metrics]:
     """Walk, remember, replay: the walkers' steps in new mazes, then one update."""
     explore_key, sample_key = jax.random.split(keys.derive(state.key, "step", state.step))
     walks = explore(explore_key, state, config)
-    with kinds.refused():
-        memory = replay.remember_all(state.memory, walks)
+    memory = replay.remember_all(state.memory, walks)
     batch = make_batch(replay.sample(sample_key, memory, config.batch_size), state, config)
     loss = functools.partial(model.loss, rounds=config.rounds)
     (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
@@ -214,7 +225,12 @@ def solve(params: model.Params, maze: mazes.Maze, rounds: int) -> environment.Wa
 
 
 def start(config: model.Config, *_: Any) -> State:
-    """The state before the first step of a run; each step draws its mazes, so no data are used."""
+    """The state before the first step of a run; each step draws its mazes, so no data are used.
+
+    Raises:
+      DataError: the configuration contradicts itself.
+    """
+    check(config)
     return jax.jit(lambda: init(keys.derive(config.seed, "planner"), config))()
 
 
@@ -226,12 +242,17 @@ def iterate(config: model.Config, state: State, *_: Any) -> Iterator[fit.Progres
     other loops take, are not used.
 
     Raises:
+      DataError: as `start`, or the mazes are too few to hold some of them out.
+      FinishedError: the state has all epochs behind it.
       NonFiniteError: the loss is infinite or not a number.
     """
-    began = time.perf_counter()
-    compiled, test, maze = _epoch(config), solver(config.rounds), held_out_mazes(config, TESTED)
-    jax.block_until_ready(test(state.params, maze))  # compiles it, outside the time of an epoch
-    compile_seconds = time.perf_counter() - began
-    for report in loop.iterate(config, state, compiled, compile_seconds):
+    check(config)
+    test, maze = solver(config.rounds), held_out_mazes(config, TESTED)
+
+    def prepare() -> loop.Epoch:
+        jax.block_until_ready(test(state.params, maze))  # compiled outside the time of an epoch
+        return _epoch(config)
+
+    for report in loop.iterate(config, state, prepare):
         solved = (np.asarray(test(report.state.params, maze).length) >= 0).mean()
         yield report._replace(metrics=report.metrics | {"test_solved": float(solved)})

@@ -23,7 +23,8 @@ from zoo.ch08_vae.vae.model import kl_to_standard_normal, reparameterise
 from zoo.common import ops, settings
 
 Params = dict[str, Any]
-Batch = Metrics = dict[str, jax.Array]
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 
 SHAPE = (32, 32, 3)
 DIMENSIONS = math.prod(SHAPE)
@@ -72,8 +73,9 @@ def init(key: jax.Array, config: Config) -> Params:
     """Kernels normal with variance 2 / fan in (He et al. 2015), heads 1 / fan in, biases zero."""
     if config.recipe == "dense":
         down = (DIMENSIONS, *config.hidden)
-        into, width = [*itertools.pairwise(down)], down[-1]
-        up = [*itertools.pairwise((config.latents, *reversed(down)))]
+        width = down[-1]
+        into: list[tuple[int, ...]] = [*itertools.pairwise(down)]
+        up: list[tuple[int, ...]] = [*itertools.pairwise((config.latents, *reversed(down)))]
     else:
         if len(config.filters) != 3:
             raise ValueError(f"got {len(config.filters)} widths in filters, expected 3: 32 = 4 * 8")
@@ -88,7 +90,7 @@ def init(key: jax.Array, config: Config) -> Params:
         draw = jax.nn.initializers.variance_scaling(gain, "fan_in", "normal")
         return {"kernel": draw(next(keys), shape), "bias": jnp.zeros(shape[-1])}
 
-    params = {"encoder": [layer(shape) for shape in into]}
+    params: Params = {"encoder": [layer(shape) for shape in into]}
     params["mean"], params["logvar"] = (layer(shape, 1.0) for shape in heads)  # no ReLU follows
     params["decoder"] = [layer(shape) for shape in up[:-1]] + [layer(up[-1], 0.01)]
     params["decoder"][-1]["bias"] += 0.5  # grey; the small kernel keeps the first images near it

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
+from tyro.conf import Positional
 
 from zoo.ch08_vae.vae import latent, likelihood
 from zoo.ch08_vae.vae.task import TASK
 from zoo.common import cli, commands, images, keys, trained
 from zoo.common.data import DataError
 from zoo.common.trained import Trained
-
-Positional = tyro.conf.Positional
 
 
 def evaluate(
@@ -115,11 +113,11 @@ def reconstruct(
 
     if not pictures and count < 1:
         raise DataError(f"got {count} test images, expected at least 1: use --count 10")
-    given = [images.read_digit(path)[0] for path in pictures]
+    chosen = [images.read_digit(path)[0] for path in pictures]
     model = trained.choose(TASK, trained_model)
-    if not given:
-        given = commands.dataset_of(model, trained_model.data_dir).test["image"][:count]
-    given = np.stack(given)
+    if not chosen:
+        chosen = list(commands.dataset_of(model, trained_model.data_dir).test["image"][:count])
+    given = np.stack(chosen)
     rows = {"input": given, "output": model.predict(image=given)["image"]}
     commands.save(model, "reconstruct", figures.strips(rows, caption=_data(model)))
 

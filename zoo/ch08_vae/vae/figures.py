@@ -16,11 +16,11 @@ def scatter(codes: np.ndarray, labels: np.ndarray, caption: str = "") -> Figure:
     axes = plain(figure.subplots(), "first latent", "second latent")
     for digit, colour in enumerate(DIGITS):
         own = codes[labels == digit]
-        axes.scatter(*own.T, s=3, color=colour, alpha=0.6, linewidths=0)
+        axes.scatter(own[:, 0], own[:, 1], s=3, color=colour, alpha=0.6, linewidths=0)
         if len(own):
             box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colour}
-            place = {"ha": "center", "va": "center", "size": NORMAL, "color": INK}
-            axes.text(*np.median(own, axis=0), str(digit), bbox=box, **place)
+            x, y = np.median(own, axis=0)
+            axes.text(x, y, str(digit), ha="center", va="center", size=NORMAL, color=INK, bbox=box)
     axes.axhline(0, color=PALE, linewidth=0.6, zorder=0)
     axes.axvline(0, color=PALE, linewidth=0.6, zorder=0)
     axes.set_aspect("equal", adjustable="datalim")  # a unit of the prior is as long in both

@@ -22,7 +22,7 @@ def bounds(trained: Trained, images: np.ndarray) -> dict[str, float]:
 
     def loss(params, batch, key):
         value, metrics = elbo(params, batch, key)
-        printed = slip(params, batch, key)[0]  # by the same pixels and codes
+        printed = slip(params, batch, jax.random.clone(key))[0]  # by the same pixels and codes
         return value, metrics | {"printed_kl": printed - metrics["reconstruction"]}
 
     means = fit.make_evaluate(repeatable(loss, config.seed), BATCH)(

@@ -24,7 +24,8 @@ import numpy as np
 from zoo.common import ops, settings
 
 Params = dict[str, Any]
-Batch = Metrics = dict[str, jax.Array]
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 Function = Callable[..., jax.Array]
 
 PIXELS = 28 * 28
@@ -68,7 +69,8 @@ class Config:
     adam_epsilon: float = 1e-8
     """Adam's epsilon (solver adam only)"""
     schedule: Literal["cosine", "constant", "iwae"] = "cosine"
-    """how the rate falls; iwae: to a tenth in eight stages, each three times the one before"""
+    """how the rate falls (solver adam only); iwae: to a tenth in eight stages, each three times the
+    one before"""
     learning_rate: float = 2e-3
     """at the top of the schedule"""
     shuffle: bool = True

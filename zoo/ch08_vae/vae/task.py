@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from zoo.ch08_vae.vae import latent, model
-from zoo.common import fit, keys, run, solvers
+from zoo.common import fit, keys, ops, run, solvers
 from zoo.common.data import Dataset, mnist
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
@@ -43,6 +43,7 @@ def make_schedule(name: str, learning_rate: float, steps: int) -> optax.Schedule
     `cosine` rises for a tenth of the run, at most 500 updates, then falls to 0. `iwae` is
     rate * 10^(-i / 7) during 3^i of every 3,280 updates, i = 0 to 7.
     """
+    ops.check_choice("schedule", name, ("cosine", "constant", "iwae"))
     if name == "cosine":
         rise = max(1, min(steps // 10, 500))  # a tenth of a short run, at least one update
         return optax.warmup_cosine_decay_schedule(
@@ -185,7 +186,9 @@ def first_pictures(
 
 
 def _drawing(config: model.Config, weights: Weights) -> dict[str, tuple]:
-    draw = functools.partial(model.sample, count=10_000, **latent.layers(config))
+    def draw(params: model.Params, key: jax.Array) -> jax.Array:
+        return model.sample(params, key, 10_000, **latent.layers(config))
+
     return {"10,000 digits drawn": (draw, (weights["params"], keys.derive(0, "samples")), 10_000)}
 
 

@@ -73,7 +73,8 @@ def load(data: str = "auto", data_dir: Path | str | None = None, split: str = "a
     usable = {"auto": CIFAR10.usable, "holdout": (TRAIN,)}.get(split, ((*TRAIN, TEST),))
     with dataset.opened(CIFAR10._replace(usable=usable), data, data_dir) as found:
         train, test = _read(found)
-    name, classes, whole = "CIFAR-10", CLASSES, "official"
+    name, whole = "CIFAR-10", "official"
+    classes: tuple[str, ...] = CLASSES
     if found.kind == "sample":
         classes, whole = sample.SHAPES, "sample"
     elif found.unknown:

@@ -1,11 +1,10 @@
 """What a loader opens and returns, and the fingerprint that a run folder keeps of it."""
 
 import contextlib
-import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,22 +39,25 @@ def opened(entry: Entry, data: str, data_dir: Path | str | None) -> Iterator[Fou
     from zoo.common.data import sample  # here, because it needs a reader's constants
 
     found = fetch.resolve(entry, data, data_dir)
-    if found.source:
+    if isinstance(found, Found):
         yield found
     else:
         with sample.folder(entry.sample) as folder:
-            yield dataclasses.replace(found, source=folder, names=entry.usable[0])
+            yield Found(entry, folder, entry.usable[0], reason=found)
 
 
-def digest(dataset: tuple) -> str:
+def digest(dataset: Any) -> str:
     """The sha256, in hexadecimal, of a data set's content: names, types, shapes and bytes.
 
     Takes a `Dataset` and every other loader's result; the description does not count. Strided
     views and copies of the same arrays give the same digest. CIFAR-10 takes about 0.2 s.
+
+    Raises:
+        TypeError: When it holds something else than dicts, tuples, NumPy arrays, text and numbers.
     """
     state = hashlib.sha256()
 
-    def update(value) -> None:
+    def update(value: Any) -> None:
         if isinstance(value, dict):
             state.update(b"{%d" % len(value))
             for key in value:
@@ -67,12 +69,15 @@ def digest(dataset: tuple) -> str:
                 update(item)
         elif isinstance(value, np.ndarray):
             state.update(f"{value.dtype.str}{value.shape}".encode())
+            rows = np.atleast_1d(value)
             # In slices, so that a strided view is never copied as a whole.
-            for start in range(0, len(value), 1000):
-                state.update(np.ascontiguousarray(value[start : start + 1000]))
-        else:
+            for start in range(0, len(rows), 1000):
+                state.update(np.ascontiguousarray(rows[start : start + 1000]).data)
+        elif isinstance(value, str | int | float | np.generic | None):
             text = repr(value).encode()
             state.update(b"%d:" % len(text) + text)
+        else:  # what `repr` says of a list of arrays, or of one of JAX, leaves out most of it
+            raise TypeError(f"a data set holds a {type(value).__name__}: make it a NumPy array")
 
     # Not the description: it may name folders of this machine.
     update({key: value for key, value in dataset._asdict().items() if key != "description"})

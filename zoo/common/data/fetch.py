@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from zoo.common.data import files
 from zoo.common.data.files import DataError
@@ -29,11 +30,11 @@ SLOWEST = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Where a data set is, or why the built-in sample stands in for it."""
+    """Where a data set is."""
 
     entry: Entry
-    source: Path | None
-    """A folder or a zip archive; None for a sample that is not written yet."""
+    source: Path
+    """A folder or a zip archive."""
     names: tuple[str, ...] = ()
     """The files that are there, out of those looked for."""
     reason: str = ""
@@ -121,8 +122,8 @@ def locate(entry: Entry, data_dir: Path | str | None = None) -> Found | None:
     return None
 
 
-def resolve(entry: Entry, data: str = "auto", data_dir: Path | str | None = None) -> Found:
-    """Where to read a data set from, downloading it where it must be.
+def resolve(entry: Entry, data: str = "auto", data_dir: Path | str | None = None) -> Found | str:
+    """Where to read a data set from, or why the built-in sample stands in; downloads if need be.
 
     Args:
         entry: The data set, as in `locate`.
@@ -136,7 +137,7 @@ def resolve(entry: Entry, data: str = "auto", data_dir: Path | str | None = None
     if data not in ("auto", "real", "sample"):
         raise ValueError(f"data is {data!r}, expected one of auto, real, sample")
     if data == "sample":
-        return Found(entry, None, reason="asked for")
+        return "asked for"
     if found := locate(entry, data_dir):
         return found
     try:
@@ -145,8 +146,7 @@ def resolve(entry: Entry, data: str = "auto", data_dir: Path | str | None = None
         if data == "real":
             raise DataError(f"{missing(entry, data_dir)} {error}") from error
         looked = ", ".join(map(str, roots(data_dir)))
-        reason = f"the real set is not in {looked} and could not be downloaded"
-        return Found(entry, None, reason=reason)
+        return f"the real set is not in {looked} and could not be downloaded"
     # A download gives what is usable, which need not be what the caller wants.
     if found := locate(entry, data_dir):
         return found
@@ -157,7 +157,7 @@ def missing(entry: Entry, data_dir: Path | str | None = None) -> str:
     """The message when a data set is not here: what is missing, where we looked, what to do."""
     names = entry.usable[-1]
     looked = ", ".join(map(str, roots(data_dir)))
-    part = locate(entry._replace(usable=[(name,) for name in names]), data_dir)
+    part = locate(entry._replace(usable=tuple((name,) for name in names)), data_dir)
     absent = [name for name in names if part is None or not find(entry, part.source, name)]
     return (
         f"{entry.name}: {', '.join(absent)} (plain, .gz or .xz) not found"
@@ -230,9 +230,9 @@ def _stream(url: str, output_file: str, _: object, *, size: int) -> None:
                 raise TimeoutError(f"too slow: {received:,} of {size:,} bytes")
 
 
-def _within(seconds: float, call: Callable):
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
     """`call()`, or TimeoutError after `seconds`: the look-up of a name has no time limit itself."""
-    future = Future()
+    future: Future[Any] = Future()
 
     def attempt():
         try:
@@ -258,9 +258,10 @@ def _unpack(entry: Entry, archive: Path, home: Path) -> None:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 file = known.get(member.name.rsplit("/", 1)[-1])
-                if file and member.isfile():
+                packed = tar.extractfile(member) if file and member.isfile() else None
+                if file and packed:
                     # By one byte more than the record says a larger file shows.
-                    content = tar.extractfile(member).read(file.size + 1)
+                    content = packed.read(file.size + 1)
                     files.check_published(archive / member.name, file, content)
                     files.write_bytes(home / file.name, content)
     except (OSError, EOFError, tarfile.TarError) as error:

@@ -11,13 +11,14 @@ A member of a zip archive is written like a file in a folder: `ml-1m.zip/ml-1m/m
 import contextlib
 import gzip
 import hashlib
+import io
 import lzma
 import os
 import secrets
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from zoo.common.data.registry import File
 
@@ -25,7 +26,7 @@ MIB = 1 << 20
 Check = Callable[[bytes], None]
 """What is called with a file's content, unpacked, before it is read."""
 _MAGIC = {".gz": b"\x1f\x8b", ".xz": b"\xfd7zXZ\x00"}
-_UNPACKED = {".gz": gzip.open, ".xz": lzma.open}
+_UNPACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!--")
 
 
@@ -124,8 +125,17 @@ def find(source: Path, *names: str) -> Path | None:
     return None
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all, also with two writers at once."""
+def write_bytes(path: Path, content: bytes, *, new: bool = False) -> None:
+    """Write a file so that it appears whole or not at all, also with two writers at once.
+
+    Args:
+        path: The file; folders are made where they are missing.
+        content: What it shall hold.
+        new: Whether it must not be there yet; of several writers at once one succeeds.
+
+    Raises:
+        FileExistsError: When a `new` file is there already.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, since only there a rename replaces the file in one step.
     started = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
@@ -134,20 +144,35 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # or a crash may leave the new name with no content
-        os.replace(started, path)
+        if new and _linked(started, path):
+            started.unlink()
+        else:
+            os.replace(started, path)
     except BaseException:
         started.unlink(missing_ok=True)
         raise
 
 
+def _linked(started: Path, path: Path) -> bool:
+    """Give a file a second name that must be free, or else take that name by an empty file."""
+    try:
+        os.link(started, path)  # a rename would replace what is there
+    except FileExistsError:
+        raise
+    except OSError:  # the file system knows no links: whoever makes the empty file has the name
+        path.open("xb").close()
+        return False
+    return True
+
+
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
     """An open binary file, as it is stored."""
     zips = (parent for parent in path.parents if parent.suffix.lower() == ".zip")
     if archive := next((parent for parent in zips if parent.is_file()), None):
         member = path.relative_to(archive).as_posix()
         with zipfile.ZipFile(archive) as zipped, zipped.open(member) as file:
-            yield file
+            yield file  # type: ignore[misc]  # it can peek as well
         return
     if path.is_dir():
         raise fault(path, "the path", "a directory", "a file")

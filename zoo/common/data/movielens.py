@@ -13,7 +13,7 @@ Axes: R ratings, U users, K negatives (99). Ids are those of the files, from one
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -264,9 +264,7 @@ def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, 
     return {key: values[kept] for key, values in ratings.items()}, test
 
 
-def _refuse(
-    path: Path | str, wrong: np.ndarray, expected: str, found: str, rows: np.ndarray
-) -> None:
+def _refuse(path: Path | str, wrong: Any, expected: str, found: str, rows: np.ndarray) -> None:
     """Raise a `DataError` at the first line, if any, that is wrong; `found` formats its row."""
     if wrong.any():
         line = int(np.argmax(wrong))
@@ -282,7 +280,8 @@ def _read_table(path: Path | str, check: Check | None, line: str) -> np.ndarray:
     content = files.read_bytes(path, check=check).replace(b"\r\n", b"\n")
     # Possessive (*+): without it the engine would keep a way back for each of a million lines.
     pattern = re.escape(line).replace("N", "[0-9]{1,10}") + "\n"
-    end = re.match(f"(?:{pattern})*+".encode(), content).end()
+    good = re.match(f"(?:{pattern})*+".encode(), content)
+    end = good.end() if good else 0
     if end < len(content):
         number = content.count(b"\n", 0, end) + 1
         bad, newline, _ = content[end:].partition(b"\n")

@@ -44,9 +44,10 @@ def _entry(name: str, table: dict) -> Entry:
         name=name,
         title=table["title"],
         licence=table["licence"],
-        files=tuple(File(*row, row[0].replace(old, new)) for row in table["files"]),
+        files=tuple(File(*row)._replace(alias=row[0].replace(old, new)) for row in table["files"]),
         downloads=tuple(
-            File(*row, urls=tuple(url + row[0] for url in table["urls"])) for row in downloads
+            File(*row)._replace(urls=tuple(url + row[0] for url in table["urls"]))
+            for row in downloads
         ),
         usable=tuple(map(tuple, table.get("usable", [[row[0] for row in table["files"]]]))),
         places=tuple(table["places"]),

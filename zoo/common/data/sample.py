@@ -14,6 +14,7 @@ All but the text are the same on every machine.
 """
 
 import contextlib
+import functools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -66,12 +67,14 @@ def folder(name: str) -> Iterator[Path]:
     if home.is_dir():
         yield home
         return
-    options = {"prefix": f".{name}.", "ignore_cleanup_errors": True}
+    temporary = functools.partial(
+        tempfile.TemporaryDirectory, prefix=f".{name}.", ignore_cleanup_errors=True
+    )
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
-        started = tempfile.TemporaryDirectory(dir=home.parent, **options)
+        started = temporary(dir=home.parent)
     except OSError:
-        started = tempfile.TemporaryDirectory(**options)
+        started = temporary()
         home = Path(started.name)
     with started:
         write(name, Path(started.name))
