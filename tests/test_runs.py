@@ -56,7 +56,7 @@ TOGETHER = {
     ("ch03_mnist_ae_rbm", "target_off"): {"objective": "product"},
     ("ch03_mnist_ae_rbm/rbm", "liked"): {"units": "binary"},
     ("ch05_lstm", "weight_decay"): {"learning_rate": 0.1},
-    ("ch06_cnn", "dropout_bug"): {"dropout": 0.5},
+    ("ch06_cnn", "dropout_bug"): {"dropout": 0.5, "batch_norm": False},
     ("ch07_dqn", "agents"): {"mazes": 2},
     ("ch07_dqn", "crossed_cost"): {"loss": "squared"},
     ("ch07_dqn", "endless"): {"limit": 3},

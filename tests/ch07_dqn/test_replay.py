@@ -50,7 +50,7 @@ def test_many_at_once_equal_one_after_the_other():
     for n in range(9):
         one = replay.remember(one, n)
     assert np.array_equal(one.items, many.items)
-    assert one.count == many.count
+    assert one.added == many.added
     with pytest.raises(ValueError, match="6 items at once for 5 places"):
         replay.remember_all(many, jnp.arange(6))
 

@@ -227,10 +227,11 @@ def failing(*args):
     ("task", "config", "error"),
     [
         (TASK, Config(batch_size=100), fit.BatchError),
+        (TASK, Config(epochs=0), fit.FinishedError),
         (TASK, None, AttributeError),
         (dataclasses.replace(TASK, init=failing), CONFIG, OverflowError),
     ],
-    ids=["batch", "configuration", "weights"],
+    ids=["batch", "no epoch", "configuration", "weights"],
 )
 def test_what_cannot_begin_leaves_no_folder(tmp_path, task, config, error):
     with pytest.raises(error):

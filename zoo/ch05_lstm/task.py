@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +21,26 @@ EVALUATION_STREAMS = 32  # rows that the validation text is read in, side by sid
 GRADIENT_STEPS, GRADIENT_SEQUENCES, SENTENCE = 100, 32, 60  # what the pictures show
 
 
-class Corpus(NamedTuple):
-    """A text laid out for training; the fields are those of a `Dataset`."""
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """A text laid out for training; it has the fields of a `Dataset`."""
 
-    name: str
-    source: str
+    data: Text
     split: str
     description: str
-    classes: tuple[str, ...]  # the vocabulary
-    train: dict[str, np.ndarray]  # rows as `model.loss` takes them
-    test: dict[str, np.ndarray] | None  # rows as `model.score` does; None where all is trained on
+    classes: tuple[str, ...]
+    """The vocabulary."""
+    train: dict[str, np.ndarray]
+    """Rows as `model.loss` takes them."""
+    test: dict[str, np.ndarray] | None
+    """Rows as `model.score` takes them; None where all is trained on."""
+
+    name = property(lambda self: self.data.name)
+    source = property(lambda self: self.data.source)
+
+    def _asdict(self) -> dict[str, Any]:
+        # For `digest`: the fingerprint is that of the text, however it is laid out.
+        return self.data._asdict()
 
     @property
     def vocabulary(self) -> text.Vocabulary:
@@ -53,20 +63,20 @@ def lay_out(config: model.Config, source: Text) -> Corpus:
     Raises:
       DataError: it is too short, or has a mark in it.
     """
-    about, string = (source.name, source.source), source.text
+    string = source.text
     if config.feedback == "expected":
         vocabulary = text.make_vocabulary("".join(text.lines(string)))
         rows = text.sentences(string, vocabulary, config.chunk)
         count = f"the first {config.chunk} characters of {len(rows['first']):,} lines"
         description = f"{source.description}; {count}"
-        return Corpus(*about, "all", description, vocabulary.characters, rows, None)
+        return Corpus(source, "all", description, vocabulary.characters, rows, None)
     vocabulary, end = text.make_vocabulary(string), int(text.TRAINED_SHARE * len(string))
     ids, name = vocabulary.encode(string), config.text or source.name
     rows = text.streams(ids[:end], config.batch_size, config.chunk, name)
     test = text.windows(ids[end - 1 :], EVALUATION_STREAMS)
     split = "first 90 % of the characters train, the others validate"
     description = f"{source.description}; {split}"
-    return Corpus(*about, split, description, vocabulary.characters, rows, test)
+    return Corpus(source, split, description, vocabulary.characters, rows, test)
 
 
 def fill(config: model.Config, corpus: Corpus) -> model.Config:

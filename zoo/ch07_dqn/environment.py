@@ -7,11 +7,12 @@ nothing about the value of the last site.
 Axes: S sites, A = 4 actions, K places in the list of starts, 1 or S.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.maze import Maze
@@ -45,6 +46,14 @@ class Walk(NamedTuple):
     sites: jax.Array  # int32 [S + 1]; they stay the goal once it is reached
     length: jax.Array  # int32 [], steps to the goal, -1 if it is not reached
     shortest: jax.Array  # int32 [], of a shortest way, -1 if there is none
+
+
+class Summary(TypedDict):
+    """How several walks compare with the shortest ways."""
+
+    solved: float  # share that reaches the goal
+    optimal: float  # share that takes a shortest way
+    ratio: float | None  # mean of length to optimum over those solved, None if there are none
 
 
 def modern(maze: Maze, limit: int = 500, spread: bool = False) -> Params:
@@ -143,13 +152,8 @@ def walk(maze: Maze, policy: jax.Array) -> Walk:
     return Walk(sites, length, mazes.solve(maze).reshape(-1)[maze.start])
 
 
-def summary(length: np.ndarray, shortest: np.ndarray) -> dict[str, float | None]:
-    """Of the walks [N] in several mazes: how many reach the goal, and by how long a way.
-
-    Returns:
-      The shares that are `solved` and that took a shortest way (`optimal`), and the mean `ratio` of
-      length to optimum over those solved, None if there are none.
-    """
+def summary(length: ArrayLike, shortest: ArrayLike) -> Summary:
+    """Of the walks [N] in several mazes: how many reach the goal, and by how long a way."""
     length, shortest = np.asarray(length), np.asarray(shortest)
     solved = length >= 0
     ratio = length[solved] / shortest[solved]

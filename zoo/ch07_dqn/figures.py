@@ -4,6 +4,7 @@ Axes: H rows, W columns of tiles, S = H * W, A = 4 actions, M agents, E epochs.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,13 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from numpy.typing import ArrayLike
 
 from zoo.ch07_dqn import maze as mazes
 from zoo.common import figures as common
 from zoo.common.figures import BLUE, GREEN, GREY, INK, NORMAL, ORANGE, PALE, SMALL
 
 _COLOURS = ListedColormap(["#3A3F4B", "#FFFFFF"])  # of walls and floor
-_LETTER = {"ha": "center", "va": "center", "size": NORMAL, "color": INK, "weight": "bold"}
+_LETTER: dict[str, Any] = {"ha": "center", "va": "center", "color": INK, "weight": "bold"}
 
 
 def _draw_maze(axes: Axes, maze: mazes.Maze) -> None:
@@ -29,7 +31,7 @@ def _draw_maze(axes: Axes, maze: mazes.Maze) -> None:
     for site, letter in ((int(maze.start), "S"), (int(maze.goal), "G")):
         if site < exits.size:  # the book's goal may lie outside
             row, column = divmod(site, exits.shape[1])
-            axes.text(column, row, letter, zorder=5, path_effects=halo, **_LETTER)
+            axes.text(column, row, letter, zorder=5, size=NORMAL, path_effects=halo, **_LETTER)
 
 
 def _maze_page(maze: mazes.Maze, title: str, caption: str, bar: float = 0.0) -> tuple[Figure, Axes]:
@@ -53,12 +55,12 @@ def _colour_bar(axes: Axes, shown: AxesImage, label: str) -> None:
 
 
 def values(
-    maze: mazes.Maze, values: np.ndarray, caption: str = "", title: str = "value and best move"
+    maze: mazes.Maze, values: ArrayLike, caption: str = "", title: str = "value and best move"
 ) -> Figure:
     """The value of each tile as a colour and its best open move as an arrow; values are [S, A]."""
     legal = np.asarray(mazes.legal(maze.exits.reshape(-1)))
     best = np.where(legal, values, -np.inf)
-    floor = legal.any(-1)
+    floor = np.any(legal, axis=-1)
     floor[min(int(maze.goal), floor.size - 1)] = False  # nothing follows the goal
     figure, axes = _maze_page(maze, title, caption, 0.9)
     value = np.where(floor, best.max(-1), np.nan)
@@ -66,7 +68,7 @@ def values(
     sites = np.flatnonzero(floor)
     y, x = np.divmod(sites, maze.exits.shape[1])
     down, right = mazes.MOVES[best[sites].argmax(-1)].T
-    look = {"color": "white", "width": 0.0035, "edgecolor": INK, "linewidth": 0.3}
+    look: dict[str, Any] = {"color": "white", "width": 0.0035, "edgecolor": INK, "linewidth": 0.3}
     axes.quiver(x, y, right, down, angles="xy", scale_units="xy", scale=1.6, pivot="mid", **look)
     _colour_bar(axes, shown, "value of the best move")
     return figure
@@ -106,7 +108,7 @@ def learning_curve(
     count = len(shares)
     figure = common.page(5.5, 3.6, f"{count:,} agents" if count > 1 else "one agent", caption)
     axes = figure.subplots()
-    band = {"color": BLUE, "linewidth": 0}
+    band: dict[str, Any] = {"color": BLUE, "linewidth": 0}
     low, first, median, third, high = np.quantile(shares, [0, 0.25, 0.5, 0.75, 1], axis=0)
     if count > 1:
         axes.fill_between(steps, low, high, alpha=0.12, label="range", **band)

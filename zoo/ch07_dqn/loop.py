@@ -36,8 +36,8 @@ def iterate(
     compile_seconds = time.perf_counter() - began
     for number in range(int(state.step) // config.epoch_steps + 1, config.epochs + 1):
         began = time.perf_counter()
-        state, metrics = epoch(jax.tree.map(jnp.copy, state))
-        metrics = {name: float(value.mean()) for name, value in metrics.items()}
+        state, arrays = epoch(jax.tree.map(jnp.copy, state))
+        metrics = {name: float(value.mean()) for name, value in arrays.items()}
         if not np.isfinite(metrics["loss"]):
             raise fit.NonFiniteError(
                 f"the loss is {metrics['loss']} in epoch {number}: try a smaller --learning-rate "

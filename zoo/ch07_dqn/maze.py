@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 ACTIONS = ("east", "south", "north", "west")
 """In the book's order; it calls the step to the next row north."""
@@ -39,7 +40,7 @@ def _inside(rows: int, columns: int) -> np.ndarray:
     """Which actions stay on a grid, bool [S, A]."""
     row, column = np.divmod(np.arange(rows * columns), columns)
     to = np.stack([row, column], -1)[:, None] + MOVES
-    return ((to >= 0) & (to < (rows, columns))).all(-1)
+    return np.all((to >= 0) & (to < (rows, columns)), axis=-1)
 
 
 def depth_first(key: jax.Array, rows: int, columns: int) -> Maze:
@@ -223,7 +224,7 @@ def shortest(maze: Maze) -> list[int]:
     return sites
 
 
-def until_goal(sites: np.ndarray, goal: int) -> list[int]:
+def until_goal(sites: ArrayLike, goal: int) -> list[int]:
     """The sites of a walk up to the goal, or all of them if it is not among them."""
     found = np.flatnonzero(np.asarray(sites) == goal)
     return np.asarray(sites)[: found[0] + 1 if len(found) else None].tolist()

@@ -13,7 +13,7 @@ class Memory(NamedTuple):
     """The last N items that were remembered; an item is any pytree of arrays."""
 
     items: Any  # the item's pytree, each leaf with a leading axis N
-    count: jax.Array  # int32 [], items remembered so far, with those already overwritten
+    added: jax.Array  # int32 [], items remembered so far, with those already overwritten
 
 
 def empty(capacity: int, item: Any) -> Memory:
@@ -35,14 +35,14 @@ def capacity(memory: Memory) -> int:
 
 def size(memory: Memory) -> jax.Array:
     """How many items are in it, int32 [], at most N."""
-    return jnp.minimum(memory.count, capacity(memory))
+    return jnp.minimum(memory.added, capacity(memory))
 
 
 def remember(memory: Memory, item: Any) -> Memory:
     """Adds an item, in the place of the oldest one if the ring is full."""
-    place = memory.count % capacity(memory)
+    place = memory.added % capacity(memory)
     items = jax.tree.map(lambda ring, a: ring.at[place].set(a), memory.items, item)
-    return Memory(items, memory.count + 1)
+    return Memory(items, memory.added + 1)
 
 
 def remember_all(memory: Memory, items: Any) -> Memory:
@@ -56,9 +56,9 @@ def remember_all(memory: Memory, items: Any) -> Memory:
         raise ValueError(
             f"got {count} items at once for {capacity(memory)} places, expected no more than that"
         )
-    places = (memory.count + jnp.arange(count)) % capacity(memory)
+    places = (memory.added + jnp.arange(count)) % capacity(memory)
     rings = jax.tree.map(lambda ring, a: ring.at[places].set(a), memory.items, items)
-    return Memory(rings, memory.count + count)
+    return Memory(rings, memory.added + count)
 
 
 def sample(key: jax.Array, memory: Memory, batch_size: int) -> Any:
@@ -75,7 +75,7 @@ def sample_runs(key: jax.Array, memory: Memory, batch_size: int, length: int) ->
     There must be so many items at least.
     """
     full = capacity(memory)
-    begin = jnp.maximum(memory.count - full, 0)
+    begin = jnp.maximum(memory.added - full, 0)
     runs = jnp.maximum(size(memory) - length + 1, 1)
     # Counted by age, so that no run goes from the newest item on to the oldest one.
     first = begin + jnp.floor(jax.random.uniform(key, (batch_size,)) * runs).astype(jnp.int32)

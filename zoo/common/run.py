@@ -236,6 +236,7 @@ def train(
     steps = task.steps(config, dataset.train, mesh)
     if options.resume is None:  # first, so that what can't begin leaves no folder
         state, folder = task.start(config, dataset.train), options.out or Path("runs") / task.name
+        fit.check_unfinished(state, config.epochs, steps)
         if first_process:
             folder = create(task.name, config, about, options.out)
     else:

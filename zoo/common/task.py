@@ -69,7 +69,7 @@ class Task:
     """config -> what the model computes for its users; the first one is the main one."""
     pictures: Callable[[Any, Any], dict[str, Any]] | None = None
     """(trained, data set) -> figures by name."""
-    report: Callable[[Any, Any], None] | None = None
+    report: Callable[[Any, Any], Any] | None = None
     """(trained, data set): prints what training reached, at its end."""
     following: tuple[str, ...] = ()
     """Commands to try after training, such as "predict cat.png"."""

@@ -114,7 +114,7 @@ def test_one_agent_alone_equals_itself_among_others(after_a_period):
 def test_memory_holds_what_happened(after_a_period):
     _, after, params = after_a_period
     memory = jax.tree.map(lambda a: np.asarray(a[0]), after.memory)
-    items, count = memory.items, int(memory.count)
+    items, count = memory.items, int(memory.added)
     assert count == TINY.target_every == int(after.step[0])
     to = np.asarray(mazes.neighbours(params.maze.exits[0]))
     assert np.array_equal(to[items.site[:count], items.action[:count]], items.following[:count])

@@ -203,7 +203,7 @@ def test_an_update_takes_the_loss_of_a_walk_from_memory():
     state = start(two)
     for _ in range(5):
         before, (state, info) = state, update(state, two)
-        place = (int(state.memory.count) - 1) % 2
+        place = (int(state.memory.added) - 1) % 2
         new = jax.tree.map(lambda a, n=place: a[n : n + 1], state.memory.items)
         odd += abs(info["loss"] - cost(before, new, two)) > 1e-4
     assert odd > 1
@@ -225,7 +225,7 @@ def arrives(maze, values, n):
 def test_memory_wraps_and_has_new_mazes_at_every_update(by_hand):
     states, _ = by_hand
     third, fourth, sixth = (np.asarray(states[n].memory.items.exits) for n in (3, 4, 6))
-    assert int(states[6].memory.count) == 384
+    assert int(states[6].memory.added) == 384
     assert np.array_equal(fourth[64:], third[64:])  # the oldest made room
     assert np.array_equal(fourth[:64], sixth[:64])
     assert len({maze.tobytes() for maze in np.concatenate([third, sixth])}) > 128

@@ -82,7 +82,7 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
         images = model.scale_pixels(batch["image"], config.pixels)
         test_key, batch = _test_key(config), {**batch, "image": images}
         # A mean in any case: a sum over a batch would depend on how large the batches are.
-        return loss(params, batch, test_key, stats, reduction="mean", training=False)
+        return loss(params, batch, test_key, stats, reduction="mean")
 
     return training, testing
 
@@ -93,8 +93,7 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
 
     def classify(weights: Weights, inputs: Arrays) -> Arrays:
         params, x = weights["params"], model.scale_pixels(inputs["image"], config.pixels)
-        options = {**_rates(config), "training": False}
-        output = model.apply(params, x, _test_key(config), weights["stats"], **options)
+        output = model.apply(params, x, _test_key(config), weights["stats"], **_rates(config))
         return {"probabilities": jax.nn.softmax(output.logits)}
 
     image = {"image": jax.ShapeDtypeStruct((32, 32, 3), np.uint8)}

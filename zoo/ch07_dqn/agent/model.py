@@ -112,9 +112,11 @@ class Config:
         settings.check(self)
 
 
-_MEANT = {"rewards": "book", "network": "coordinates", "hidden": (128, 128), "activation": "tanh"}
-_MEANT |= {"optimistic": False, "discount": 0.95, "loss": "squared"}
-_PRINTED = {  # where the program isn't what the text means
+_MEANT: dict[str, Any] = {  # what the text means
+    **{"rewards": "book", "network": "coordinates", "hidden": (128, 128), "activation": "tanh"},
+    **{"optimistic": False, "discount": 0.95, "loss": "squared"},
+}
+_PRINTED: dict[str, Any] = {  # where the program isn't what the text means
     **{"transposed": True, "spread": False, "limit": 1000, "endless": True},  # its maze
     **{"hidden": (2, 128, 128), "bias": False, "scaled": False},  # its network
     **{"epsilon": 0.0, "epsilon_min": 0.0, "choice": "running-maximum"},  # its choice

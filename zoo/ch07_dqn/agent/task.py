@@ -94,7 +94,7 @@ def report(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     config, (_, tried) = trained.config, greedy(trained)
     _, length, shortest = tried.walk
     found, count, home = environment.summary(length, shortest), len(length), tried.home.mean()
-    solved, optimal = (round(count * found[name]) for name in ("solved", "optimal"))
+    solved, optimal = round(count * found["solved"]), round(count * found["optimal"])
     print(f"{solved} of {count} agents reach the goal, {optimal} by a shortest way")
     print(f"the goal is reached from {home:.1%} of the tiles")
     for number in np.flatnonzero((length < 0) | (length > shortest))[:5]:

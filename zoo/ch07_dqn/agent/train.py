@@ -71,12 +71,13 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
 
 def make_loss(config: Config) -> fit.Loss:
     """The loss of the configuration."""
-    kept = {"activation": config.activation, "kind": config.loss}
     errors = book.crossed_errors if config.crossed_cost else model.td_error
-    return functools.partial(model.loss, errors=errors, **kept)
+    return functools.partial(
+        model.loss, activation=config.activation, kind=config.loss, errors=errors
+    )
 
 
-def make_params(config: Config, seed: jax.Array) -> Params:
+def make_params(config: Config, seed: int | jax.Array) -> Params:
     """The maze of a seed, with the rewards and starts of the configuration."""
     maze_key, reward_key = jax.random.split(jax.random.key(seed))
     maze = kinds.generate(maze_key, config)
@@ -266,7 +267,7 @@ def step(state: State, config: Config, params: Params) -> tuple[State, dict[str,
         return state, info | {"loss": jnp.float32(0)}
     net, opt_state, value = learn(learn_key, state, config, params)
     if config.n_step > 1:  # nothing is learnt before there are n transitions
-        ready, before = state.memory.count >= config.n_step, (state.params, state.opt_state)
+        ready, before = state.memory.added >= config.n_step, (state.params, state.opt_state)
         net, opt_state = jax.tree.map(
             lambda new, old: jnp.where(ready, new, old), (net, opt_state), before
         )
@@ -330,7 +331,7 @@ def run_epoch(
     return agents, totals, jax.vmap(functools.partial(greedy, config))(agents.params, params)
 
 
-def iterate(config: Config, run: Run, *_: Any) -> Iterator[fit.Progress]:
+def iterate(config: Config, run: Run, *_: Any) -> Iterator[fit.Progress[Run]]:
     """Goes on with a run, which stays valid, to its end and reports after each epoch.
 
     The metrics are means over the agents: `loss`, `reward` per step, `at_goal` (share of the

@@ -67,7 +67,7 @@ def walk(trained: Trained, count: int) -> tuple[mazes.Maze, environment.Walk]:
     return maze, train.solver(trained.config.rounds)(trained.params, maze)
 
 
-def print_summary(found: dict[str, float | None], count: int, kind: str) -> None:
+def print_summary(found: environment.Summary, count: int, kind: str) -> None:
     """Prints what `environment.summary` gives for so many mazes."""
     print(f"{count:,} held-out mazes of the kind {kind}")
     print(f"  solved           {found['solved']:.1%}")

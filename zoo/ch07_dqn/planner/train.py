@@ -73,8 +73,8 @@ def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
       DataError: mazes of this size are too few to hold some of them out.
     """
     # Whatever else is in the configuration, the drawing need not be compiled again.
-    kind = {name: getattr(config, name) for name in ("rows", "columns", "method", "extra")}
-    kind = model.Config(**kind)
+    names = ("rows", "columns", "method", "extra")
+    kind = model.Config(**{name: getattr(config, name) for name in names})
     found, present, begin = [], 0, 0
     while present < count:
         drawn, chosen = jax.tree.map(np.asarray, _draw(kind, begin))
@@ -234,7 +234,7 @@ def start(config: model.Config, *_: Any) -> State:
     return jax.jit(lambda: init(keys.derive(config.seed, "planner"), config))()
 
 
-def iterate(config: model.Config, state: State, *_: Any) -> Iterator[fit.Progress]:
+def iterate(config: model.Config, state: State, *_: Any) -> Iterator[fit.Progress[State]]:
     """Goes on with a run from `state`, which stays valid, and reports after each epoch.
 
     The metrics are means over the epoch: `loss`, `td_error`, `walks_at_goal`; and `test_solved`,
@@ -255,4 +255,5 @@ def iterate(config: model.Config, state: State, *_: Any) -> Iterator[fit.Progres
 
     for report in loop.iterate(config, state, prepare):
         solved = (np.asarray(test(report.state.params, maze).length) >= 0).mean()
+        assert report.metrics is not None  # each report of `loop` is at the end of an epoch
         yield report._replace(metrics=report.metrics | {"test_solved": float(solved)})
