@@ -5,17 +5,44 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
 )
 
 import contextlib
+import hashlib
+import importlib.metadata
 import io
 import itertools
+import platform
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import pytest
 
 jax.config.update("jax_debug_key_reuse", True)
+
+
+def compiled_programs():
+    """The folder of compiled programs: compilation takes most of the tests' time.
+
+    It lies outside of the project, for child processes and for the next clean clone. Programs
+    depend on jaxlib and on what the processor can do.
+    """
+    cpuinfo = Path("/proc/cpuinfo")  # of Linux
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    abilities = next((line for line in lines if line.startswith("flags")), platform.processor())
+    number = hashlib.sha256(abilities.encode()).hexdigest()[:8]
+    name = f"jaxlib-{importlib.metadata.version('jaxlib')}-{platform.machine()}-{number}"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "zoo-tests" / name
+
+
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled_programs()))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update(
+    "jax_persistent_cache_min_compile_time_secs",
+    float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"]),
+)
 
 
 @pytest.fixture
