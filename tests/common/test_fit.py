@@ -178,6 +178,33 @@ def test_a_non_finite_loss_stops_the_run_with_its_step(data):
         )
 
 
+@pytest.mark.parametrize("form", ["loop", "step"])
+def test_what_the_last_update_made_is_looked_at_before_it_is_reported(data, form):
+    """The loss is finite at each step; the gradient of the last one is not."""
+    last = 2 * (EXAMPLES // BATCH)
+
+    def breaks(params, batch, key, step):
+        value, metrics = loss(params, batch, key)
+        w = params["w"][0]
+        root = jnp.sqrt(jnp.where(step == last - 1, w - w, 1.0 + w**2))  # at 0 it is steep
+        return value + root, (metrics, step + 1)
+
+    state, reported = fresh()._replace(carry=jnp.int32(0)), []
+    reports = fit.iterate(breaks, OPTIMIZER, state, data, epochs=2, batch_size=BATCH, form=form)
+    with pytest.raises(fit.NonFiniteError, match=f"at step {last};"):
+        reported.extend(int(report.state.step) for report in reports)
+    assert reported[-1] < last
+
+
+def test_a_test_that_is_not_finite_is_named_and_nothing_is_reported(data):
+    def testing(params, batch, key):
+        value, metrics = loss(params, batch)
+        return value, metrics | {"largest": jnp.inf * metrics["largest"]}
+
+    with pytest.raises(fit.NonFiniteError, match=r"the test after epoch 1 gave .*largest.*inf"):
+        list(reports(data, test_loss=testing))
+
+
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [

@@ -38,9 +38,10 @@ def iterate(
         began = time.perf_counter()
         state, arrays = epoch(jax.tree.map(jnp.copy, state))
         metrics = {name: float(value.mean()) for name, value in arrays.items()}
-        if not np.isfinite(metrics["loss"]):
+        # The loss alone would not show what the last update made.
+        if not (np.isfinite(list(metrics.values())).all() and fit.finite(state)):
             raise fit.NonFiniteError(
-                f"the loss is {metrics['loss']} in epoch {number}: try a smaller --learning-rate "
+                f"the loss is {metrics['loss']} in epoch {number}, or an update was not finite: try a smaller --learning-rate "
                 f"than {config.learning_rate:g}{advice}"
             )
         seconds, steps = time.perf_counter() - began, config.epoch_steps * agents

@@ -69,7 +69,13 @@ class FinishedError(ValueError):
 
 
 class NonFiniteError(ValueError):
-    """The loss became infinite or not a number."""
+    """The loss, or what an update made, became infinite or not a number."""
+
+
+def finite(tree: Any) -> jax.Array:
+    """Whether all numbers of a tree are finite, bool []."""
+    leaves = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(a.dtype, jnp.inexact)]
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]))
 
 
 def start(
@@ -175,11 +181,19 @@ def _make_call(step, batch_size: int, form: Form, sharding: NamedSharding | None
         totals["bad_step"] = jnp.where(bad, state.step, state.totals["bad_step"])
         return state._replace(totals=totals)
 
+    def checked(state: State) -> State:
+        # The loss of a step is of the parameters before its update, which only the next one sees.
+        totals, bad = state.totals, state.totals["bad_step"] == 0
+        bad &= ~finite(state)
+        return state._replace(
+            totals={**totals, "bad_step": jnp.where(bad, state.step, totals["bad_step"])}
+        )
+
     def loop(state, data, order, first, last):
-        return jax.lax.fori_loop(first, last, lambda i, s: one(i, s, data, order), state)
+        return checked(jax.lax.fori_loop(first, last, lambda i, s: one(i, s, data, order), state))
 
     def single(state, data, order, first, last):
-        return one(first, state, data, order)
+        return checked(one(first, state, data, order))
 
     options: dict[str, Any] = {"donate_argnums": 0}  # else there would be two states in memory
     if sharding is not None:  # else XLA would split what a state carries for each example
@@ -226,7 +240,8 @@ def iterate(
     Raises:
       BatchError: the arrays disagree in length, or the batch does not fit.
       FinishedError: the state has all these epochs behind it.
-      NonFiniteError: the loss is infinite or not a number; says at which step.
+      NonFiniteError: the loss, what an update made or the test is infinite or not a number; says
+        at which step.
     """
     per_epoch, last_metrics = steps_per_epoch(data, batch_size, mesh), None
     check_unfinished(state, epochs, per_epoch)
@@ -241,6 +256,8 @@ def iterate(
         metrics = None
         if made.ended:
             measured = {} if test is None else evaluate(tested(made.state), test)
+            if not np.isfinite(list(measured.values())).all():
+                raise NonFiniteError(f"the test after epoch {made.epoch} gave {measured}")
             last_metrics = metrics = _means(made.totals, per_epoch, measured)
         yield Progress(made.state, made.epoch, made.steps, made.seconds, compile_seconds, metrics)
         compile_seconds = 0.0
@@ -413,7 +430,8 @@ def _check_finite(totals: dict[str, jax.Array], last_metrics: dict[str, float] |
     step = int(totals["bad_step"])
     if step:
         raise NonFiniteError(
-            f"the loss was not finite at step {step}; the last finite epoch had {last_metrics}. "
+            f"the loss or the update was not finite at step {step}; the last finite epoch had "
+            f"{last_metrics}. "
             "Try a smaller --learning-rate, or look at the data"
         )
 
