@@ -41,8 +41,8 @@ def iterate(
         # The loss alone would not show what the last update made.
         if not (np.isfinite(list(metrics.values())).all() and fit.finite(state)):
             raise fit.NonFiniteError(
-                f"the loss is {metrics['loss']} in epoch {number}, or an update was not finite: try a smaller --learning-rate "
-                f"than {config.learning_rate:g}{advice}"
+                f"the loss is {metrics['loss']} in epoch {number}, or an update was not finite: "
+                f"try a smaller --learning-rate than {config.learning_rate:g}{advice}"
             )
         seconds, steps = time.perf_counter() - began, config.epoch_steps * agents
         yield fit.Progress(state, number, steps, seconds, compile_seconds, metrics)

@@ -252,3 +252,17 @@ def test_the_registry_is_consistent():
 def test_every_real_set_is_found(real):
     assert all(fetch.locate(entry, real) for entry in ENTRIES.values())
     assert fetch.locate(ENTRIES["mnist"], real).source == real / "mnist"
+
+
+def test_an_earlier_folder_counts_for_more_than_a_fuller_set(tmp_path, cache):
+    names = ("a.txt", "b.txt")
+    of_names = tuple(File(name, len(CONTENT), sha256(CONTENT)) for name in names)
+    both = entry()._replace(files=of_names, usable=(names, names[:1]))
+    (cache / "sub").mkdir(parents=True)
+    for name in names:
+        (cache / "sub" / name).write_bytes(CONTENT)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a.txt").write_bytes(CONTENT)
+    found = fetch.locate(both, tmp_path / "own")
+    assert (found.source, found.names) == (tmp_path / "own", ("a.txt",))
+    assert fetch.locate(both).names == names
