@@ -52,6 +52,9 @@ def test_evaluate_writes_the_books_files(command, trained):
     accuracy = run.read_metrics(folder)[-1]["test_accuracy"]
     np.testing.assert_allclose((actual == guesses).mean(), accuracy, atol=1e-6)
     assert f"accuracy {accuracy:.4f}" in done.stdout
+    shares = [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("  ")]
+    expected = [(guesses[actual == number] == number).mean() for number in range(len(shares))]
+    assert shares == [f"{share:.3f}" for share in expected]
 
 
 @pytest.fixture
