@@ -1,5 +1,6 @@
 """A model of one's own: the task that CONTRIBUTING.md shows, through every command."""
 
+import dataclasses
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from zoo.ch10_deploy import export
-from zoo.common import checkpoint, run, trained
+from zoo.common import bench, checkpoint, commands, device, run, trained
 
 ROOT = Path(__file__).parents[2]
 MODEL = '''
@@ -211,3 +212,19 @@ def test_a_damaged_published_model_is_refused(folder, line, package):
     weights.unlink()
     with pytest.raises(checkpoint.CheckpointError, match="no published model"):
         trained.published(TASK)
+
+
+def test_rates_are_in_the_unit_of_the_task(monkeypatch):
+    """An example of chapter 5 is a chunk of text; rates are in characters."""
+    task = dataclasses.replace(trained.find("ch05_lstm"), timings=None)
+    config = dataclasses.replace(task.recipes["modern"], hidden=4, embedding=2, chunk=7)
+    state, tables = task.start(config, task.random(config, 32)), []
+    slow, fast = bench.Rates((10.0,), 1.0), bench.Rates((20.0,), 1.0)
+    monkeypatch.setattr(device, "use", lambda kind: None)
+    monkeypatch.setattr(bench, "training", lambda *_, **__: (slow, state))
+    monkeypatch.setattr(bench, "inference", lambda *_, **__: fast)
+    monkeypatch.setattr(bench, "print_table", lambda *table: tables.append(table))
+    commands.time_model(task, config)
+    ((_, columns, rows),) = tables
+    assert columns[1] == "characters/s, median"
+    assert [row[:2] for row in rows] == [("training", "70"), ("inference", "140")]
