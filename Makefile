@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
-# Test files run side by side; a worker needs about a core and 2 GB of memory.
+# Test files run side by side; a worker needs about a core and up to 6 GB of memory.
 WORKERS ?= 2
 SOURCES := pyproject.toml requirements.lock
 
