@@ -113,6 +113,13 @@ def test_given_weights_are_for_one_layer_only():
     )
 
 
+def test_a_last_update_that_is_not_finite_is_named():
+    """Every loss is finite: only a next step would see what the update made."""
+    config = nn.Config(learning_rate=float("inf"), steps=1)
+    with pytest.raises(fit.NonFiniteError, match="the last update was not finite"):
+        nn.run_program(config, TOY)
+
+
 def test_a_loss_that_is_not_finite_is_named_with_its_step():
     with pytest.raises(fit.NonFiniteError, match=r"not finite at step \d+: try a smaller"):
         nn.run_program(nn.Config(learning_rate=float("inf"), steps=20), TOY)

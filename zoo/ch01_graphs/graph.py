@@ -135,9 +135,7 @@ def fold(graph: Graph, depth: int) -> Graph:
     for i, node in enumerate(graph.nodes):
         members[around[node.cluster]].append(i)
 
-    costs = _costs(graph)
-    nodes: list[Node] = []
-    new_node: dict[int, int] = {}
+    costs, nodes, new_node = _costs(graph), list[Node](), dict[int, int]()
     new_place: dict[Place, Place] = {}
     for i, node in enumerate(graph.nodes):
         at = around[node.cluster]

@@ -46,12 +46,12 @@ def run_program(config: model.Config, batch: fit.Batch) -> tuple[model.Params, H
     with jax.enable_x64(config.dtype == "float64"):
         params, history = jax.device_get(scan_steps(params, cast(config, batch), config))
     finite = np.isfinite(history["loss"])
-    if finite.all() and not fit.finite(params):
-        raise fit.NonFiniteError("the last update was not finite: try a smaller --learning-rate")
     if not finite.all():
         raise fit.NonFiniteError(
             f"the loss was not finite at step {finite.argmin() + 1}: try a smaller --learning-rate"
         )
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+        raise fit.NonFiniteError("the last update was not finite: try a smaller --learning-rate")
     return params, history
 
 

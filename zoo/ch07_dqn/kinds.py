@@ -1,7 +1,5 @@
 """The kind of maze that a configuration names: `rows`, `columns`, `method` and `extra`."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -9,15 +7,6 @@ import numpy as np
 
 from zoo.ch07_dqn import maze as mazes
 from zoo.common.data import DataError, Dataset
-
-
-@contextlib.contextmanager
-def refused() -> Iterator[None]:
-    """Turns a ValueError about a configuration into a DataError, which commands print in a line."""
-    try:
-        yield
-    except ValueError as error:
-        raise DataError(str(error)) from error
 
 
 def check_counts(config: Any, *names: str) -> None:
@@ -32,7 +21,6 @@ def check_counts(config: Any, *names: str) -> None:
             raise DataError(f"got --{flag} {value}, expected at least 1")
 
 
-@refused()
 def generate(key: jax.Array, config: Any, grid: str = "tiles") -> mazes.Maze:
     """A random maze of the configuration's kind.
 
@@ -40,7 +28,10 @@ def generate(key: jax.Array, config: Any, grid: str = "tiles") -> mazes.Maze:
       DataError: it has fewer than 2 cells.
     """
     options = {"method": config.method, "extra": config.extra, "grid": grid}
-    return mazes.generate(key, config.rows, config.columns, **options)
+    try:
+        return mazes.generate(key, config.rows, config.columns, **options)
+    except ValueError as error:  # commands print a DataError in one line
+        raise DataError(str(error)) from error
 
 
 def describe(config: Any) -> str:

@@ -134,8 +134,7 @@ class Exported:
             raise ExportError(f"no prediction {name!r}, expected {', '.join(self.predictions)}")
         signature = self.predictions[name]
         try:
-            asked = Prediction(signature.about, signature.inputs, self.functions[name])
-            arrays = trained_models.check_inputs(asked, dict(inputs))
+            arrays = trained_models.check_inputs(signature.inputs, inputs)
         except ValueError as error:
             raise ExportError(str(error)) from error
         count = len(next(iter(arrays.values())))

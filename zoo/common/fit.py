@@ -378,6 +378,22 @@ def make_evaluate(loss: Loss, batch_size: int) -> Callable[[Weights, Batch], dic
     return evaluate
 
 
+def repeatable(loss: Loss, seed: int) -> Loss:
+    """A loss of uint8 `image`s for tests, whose noise is that of the image and the seed.
+
+    An image has the same noise in each test and wherever in a batch it comes.
+    """
+
+    def testing(params: Any, batch: Batch, key: Any) -> tuple[jax.Array, Any]:
+        def one(image: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+            return loss(params, {"image": image[None]}, key)
+
+        drawn = keys.of_content(keys.derive(seed, "test"), batch["image"])
+        return jax.tree.map(jnp.mean, jax.vmap(one)(batch["image"], drawn))
+
+    return testing
+
+
 def predict(function: Callable[[Any, Any], Any], weights: Any, inputs: Any, batch_size: int) -> Any:
     """`function(weights, inputs)` of any number of examples, in batches of one compiled shape.
 

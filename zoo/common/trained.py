@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Trained:
         if name not in self.predictions:
             raise ValueError(f"got {name!r}, expected one of {', '.join(self.predictions)}")
         chosen = self.predictions[name]
-        arrays = check_inputs(chosen, inputs)
+        arrays = check_inputs(chosen.inputs, inputs)
         return fit.predict(chosen.function, self.weights, arrays, BATCH)
 
     def dataset(self, data_dir: Path | None = None) -> Any:
@@ -101,17 +101,19 @@ class Trained:
         return dataset
 
 
-def check_inputs(prediction: Prediction, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The inputs as arrays of the types that a prediction takes.
+def check_inputs(
+    specs: Mapping[str, jax.ShapeDtypeStruct], inputs: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """The inputs as arrays of the types that a prediction takes, see `Prediction.inputs`.
 
     Raises:
       ValueError: a name, shape or type is wrong, or the inputs disagree in length.
     """
-    if set(inputs) != set(prediction.inputs):
-        got, expected = ", ".join(inputs) or "none", ", ".join(prediction.inputs)
+    if set(inputs) != set(specs):
+        got, expected = ", ".join(inputs) or "none", ", ".join(specs)
         raise ValueError(f"got the inputs {got}, expected {expected}")
     arrays = {}
-    for name, spec in prediction.inputs.items():
+    for name, spec in specs.items():
         array = np.asarray(inputs[name])
         # Numbers may have another width, but grey levels in [0, 1] are no bytes.
         bytes_wanted = spec.dtype == np.uint8 and array.dtype != np.uint8

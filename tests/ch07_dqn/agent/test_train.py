@@ -278,6 +278,13 @@ def test_a_loss_that_is_not_finite_stops_the_run():
         next(iterate(TINY, run))
 
 
+def test_a_last_update_that_is_not_finite_stops_the_run():
+    """The loss of the only step is finite: only a next one would see what the update made."""
+    config = dataclasses.replace(SHORT, epoch_steps=1, target_every=1, learning_rate=jnp.inf)
+    with pytest.raises(fit.NonFiniteError, match=r"the loss is [\d.]+ in epoch 1, or an update"):
+        next(iterate(config, start(config)))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

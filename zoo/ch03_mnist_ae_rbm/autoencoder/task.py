@@ -45,18 +45,8 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
         value, metrics = model.loss(params, scaled, key, **kept)
         return value, {"mse": metrics["mse"] / unit}
 
-    def testing(params, batch, key):
-        # An image has the same noise in each epoch; without `noise` it is not drawn.
-        if not config.noise:
-            return training(params, batch, None)
-
-        def one(image, key):
-            return training(params, {"image": image[None]}, key)
-
-        drawn = keys.of_content(keys.derive(config.seed, "test"), batch["image"])
-        return jax.tree.map(jnp.mean, jax.vmap(one)(batch["image"], drawn))
-
-    return training, testing
+    # Without noise nothing is drawn, and the test is that of the whole batch.
+    return training, fit.repeatable(training, config.seed) if config.noise else training
 
 
 @functools.cache

@@ -348,9 +348,9 @@ def iterate(config: Config, run: Run, *_: Any) -> Iterator[fit.Progress[Run]]:
     if count != (asked := config.mazes * config.agents):
         raise DataError(f"the run has {count} agents, and the configuration asks for {asked}")
 
-    def epoch(run: Run) -> tuple[Run, dict[str, jax.Array]]:
+    def epoch(compiled: jax.stages.Compiled, run: Run) -> tuple[Run, dict[str, jax.Array]]:
         number = int(run.step) // config.epoch_steps
-        agents, totals, tried = _epoch(config, count)(run.agents, params)
+        agents, totals, tried = compiled(run.agents, params)
         lengths = run.lengths.at[:, number].set(tried.walk.length)
         home = run.home.at[:, number].set(tried.home)
         metrics = {
@@ -363,8 +363,7 @@ def iterate(config: Config, run: Run, *_: Any) -> Iterator[fit.Progress[Run]]:
         return Run(agents, lengths, home, run.step + config.epoch_steps), metrics
 
     def prepare() -> loop.Epoch:
-        _epoch(config, count)
-        return epoch
+        return functools.partial(epoch, _epoch(config, count))
 
     advice = ", or rewards of 1 instead of 100 (--rewards modern)" * (config.rewards == "book")
     yield from loop.iterate(config, _widen(run, config.epochs), prepare, count, advice)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from zoo.ch08_vae.conv import model
-from zoo.ch08_vae.vae.task import code_predictions, first_pictures, make_schedule, repeatable
+from zoo.ch08_vae.vae.task import code_predictions, first_pictures, make_schedule
 from zoo.common import fit, keys
 from zoo.common.data import Dataset, cifar10
 from zoo.common.task import Arrays, Prediction, Task, Weights
@@ -37,7 +37,7 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     def training(params, batch, key):
         return model.loss(params, {"image": model.scale_pixels(batch["image"])}, key)
 
-    return training, repeatable(training, config.seed)
+    return training, fit.repeatable(training, config.seed)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.ch08_vae.vae import latent, model
-from zoo.ch08_vae.vae.task import binarise, of_images, options, repeatable
+from zoo.ch08_vae.vae.task import binarise, of_images, options
 from zoo.common import device, fit, keys
 from zoo.common.trained import Trained
 
@@ -25,9 +25,8 @@ def bounds(trained: Trained, images: np.ndarray) -> dict[str, float]:
         printed = slip(params, batch, jax.random.clone(key))[0]  # by the same pixels and codes
         return value, metrics | {"printed_kl": printed - metrics["reconstruction"]}
 
-    means = fit.make_evaluate(repeatable(loss, config.seed), BATCH)(
-        trained.weights, {"image": images}
-    )
+    evaluate = fit.make_evaluate(fit.repeatable(loss, config.seed), BATCH)
+    means = evaluate(trained.weights, {"image": images})
     parts = {name: means[name] for name in ("reconstruction", "kl", "printed_kl")}
     return {**parts, "elbo": -means["loss"]}
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -75,25 +74,12 @@ def binarise(config: model.Config, images: jax.Array, key: jax.Array) -> jax.Arr
     return jax.random.bernoulli(key, x).astype(x.dtype) if config.binarise else x
 
 
-def repeatable(loss: fit.Loss, seed: int) -> fit.Loss:
-    """A loss of uint8 images whose noise is the same for an image in each test and any batch."""
-
-    def testing(params, batch, key):
-        def one(image, key):
-            return loss(params, {"image": image[None]}, key)
-
-        drawn = keys.of_content(keys.derive(seed, "test"), batch["image"])
-        return jax.tree.map(jnp.mean, jax.vmap(one)(batch["image"], drawn))
-
-    return testing
-
-
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     """The recipe's loss, and in tests the negative ELBO with the true KL and one code an image."""
     names = ("importance_weighted", "samples", "beta", "kl_as_printed", "reduction")
     own = {name: getattr(config, name) for name in names}
 
-    return of_images(config, **own), repeatable(of_images(config), config.seed)
+    return of_images(config, **own), fit.repeatable(of_images(config), config.seed)
 
 
 def of_images(config: model.Config, **how: Any) -> fit.Loss:
