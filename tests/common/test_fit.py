@@ -495,11 +495,11 @@ def test_prediction_compiles_once_for_sizes_up_to_a_power_of_two():
         np.testing.assert_allclose(found["y"], weight * inputs["x"].sum(-1), rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(found["n"], inputs["n"] + 1)
 
-    for count, compiled in [(5, 1), (8, 1), (6, 1), (9, 2), (16, 2), (100, 2), (1, 3), (1, 3)]:
+    for count, compiled in [(5, 1), (8, 1), (6, 1), (9, 2), (16, 2), (100, 3), (1, 4), (1, 4)]:
         check(count, 2.0 + count)
         assert len(traces) == compiled, count
-    assert traces == [(8, 2), (16, 2), (1, 2)]
+    assert traces == [(8, 2), (16, 2), (4, 2), (1, 2)]  # of 100 the last 4 are a batch
     check(100, 1.0, batch_size=24)  # no power of two, but what the caller wants
-    assert traces[3:] == [(24, 2)]
+    assert traces[4:] == [(24, 2)]
     with pytest.raises(ValueError, match="the inputs hold no example"):
         check(0, 1.0)

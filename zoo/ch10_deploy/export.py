@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 from zoo.ch10_deploy import store
-from zoo.common import checkpoint, device, run
+from zoo.common import checkpoint, device, fit, run
 from zoo.common import trained as trained_models
 from zoo.common.data import DataError, files
 from zoo.common.task import Prediction, Task
@@ -137,19 +137,14 @@ class Exported:
             arrays = trained_models.check_inputs(signature.inputs, inputs)
         except ValueError as error:
             raise ExportError(str(error)) from error
-        count = len(next(iter(arrays.values())))
+        if not len(next(iter(arrays.values()))):
+            return {n: np.empty((0, *s.shape), s.dtype) for n, s in signature.outputs.items()}
         largest = _LARGEST["cpu" if device.current().platform == "cpu" else "accelerator"]
-        parts = [{n: np.empty((0, *s.shape), s.dtype) for n, s in signature.outputs.items()}]
-        for start in range(0, count, largest):
-            number = min(largest, count - start)
-            size = 1 << (number - 1).bit_length()
-            batch = {  # filled up with the same examples again
-                n: np.resize(array[start : start + number], (size, *array.shape[1:]))
-                for n, array in arrays.items()
-            }
-            found = self.compiled(name, size)(batch)
-            parts.append({n: array[:number] for n, array in found.items()})
-        return {n: np.concatenate([part[n] for part in parts]) for n in signature.outputs}
+
+        def call(batch: Arrays) -> Arrays:
+            return self.compiled(name, len(next(iter(batch.values()))))(batch)
+
+        return fit.in_batches(call, arrays, largest)
 
 
 def _batched(specs: Specs, size: Any) -> Specs:

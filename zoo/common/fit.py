@@ -395,24 +395,31 @@ def repeatable(loss: Loss, seed: int) -> Loss:
 
 
 def predict(function: Callable[[Any, Any], Any], weights: Any, inputs: Any, batch_size: int) -> Any:
-    """`function(weights, inputs)` of any number of examples, in batches of one compiled shape.
+    """`function(weights, inputs)` of any number of examples, in batches of few compiled sizes.
 
     The inputs are a tree of arrays [N, ...], the result is one of NumPy arrays [N, ...]; between
     them the function takes and gives [B, ...]. It is compiled once for each function object and
-    size of a batch, so hand the same object again; a few examples make a batch of a power of two,
-    so that calls with other numbers of them seldom compile.
+    size of a batch, see `in_batches`, so hand the same object again.
     """
-    examples = jax.tree.leaves(inputs)[0].shape[0]
-    if not examples:
+    if not jax.tree.leaves(inputs)[0].shape[0]:
         raise ValueError("there is nothing to predict: the inputs hold no example")
-    size = min(batch_size, 1 << (examples - 1).bit_length())
-    compiled, weights, parts = _compiled(function), jax.device_put(weights), []
-    for first in range(0, examples, size):
-        # The last batch is filled up with the last example.
-        rows = np.arange(first, first + size).clip(max=examples - 1)
-        batch = jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], inputs)
-        parts.append(jax.device_get(compiled(weights, batch)))
-    return jax.tree.map(lambda *a: np.concatenate(a)[:examples], *parts)
+    compiled, weights = _compiled(function), jax.device_put(weights)
+    return in_batches(lambda batch: jax.device_get(compiled(weights, batch)), inputs, batch_size)
+
+
+def in_batches(call: Callable[[Any], Any], inputs: Any, largest: int) -> Any:
+    """`call` of trees of NumPy arrays [B, ...] for one or more examples, [N, ...] to [N, ...].
+
+    B is `largest`, or for what is left a power of two up to it, so that few sizes are compiled.
+    """
+    examples, parts = jax.tree.leaves(inputs)[0].shape[0], []
+    for first in range(0, examples, largest):
+        number = min(largest, examples - first)
+        size = min(largest, 1 << (number - 1).bit_length())
+        rows = first + np.arange(size).clip(max=number - 1)  # filled up with the last example
+        found = call(jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], inputs))
+        parts.append(jax.tree.map(lambda a, number=number: a[:number], found))
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 @functools.lru_cache(maxsize=64)  # a server calls the same few functions again and again
