@@ -161,6 +161,65 @@ def test_what_cannot_be_traced_is_said(model, monkeypatch):
         commands.add(out=Path("a.jpg"))
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise RuntimeError('mine\\nand more')", "cannot be called: RuntimeError: mine"),
+        ("import none_such", "cannot be called: ModuleNotFoundError: No module named 'none_such'"),
+        ("def loss(", "cannot be called: SyntaxError"),
+        ("raise SystemExit('bye')", "cannot be called: SystemExit: bye"),
+        ("def loss(): raise KeyError('mine')", r"traced with the arguments \(\): KeyError: 'mine'"),
+        ("def loss(): assert False", r"cannot be traced with the arguments \(\): AssertionError"),
+        ("def loss(*, x): return x", "TypeError: loss.. missing 1 required keyword-only argument"),
+        ("def loss(params): 0\ndef init(*_): raise IndexError", "no Config"),
+        (
+            "def loss(params): 0\nConfig = dict\ndef init(*_): raise IndexError",
+            "cannot be called: IndexError$",
+        ),
+        ("loss = max", "cannot be called: ValueError: no signature found"),
+        ("loss = type", "cannot be "),
+        ("loss = 3", "odd_target has no function loss"),
+        (
+            "import jax.numpy as jnp\ndef loss(): return jnp.ones(3)[jnp.ones(3) > 0]",
+            "NonConcreteBooleanIndexError: Array boolean indices must be concrete",
+        ),
+    ],
+)
+def test_errors_of_one_s_own_module_are_named_in_a_line(code, reason, tmp_path, monkeypatch):
+    (tmp_path / "odd_target.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "odd_target", raising=False)
+    with pytest.raises(DataError, match=reason) as raised:
+        commands.draw("odd_target:loss")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("target", ["..:f", ".odd:f", ":f", ":", "zoo.ch06_cnn:"])
+def test_names_that_are_none_are_said(target):
+    with pytest.raises(DataError, match="expected module:function of the zoo"):
+        commands.draw(target)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "loss = lambda: jnp.ones(2).sum()",
+        "loss = jax.jit(lambda: jnp.ones(2).sum())",
+        "loss = functools.partial(jnp.sum, jnp.ones(2))",
+        "class Loss:\n  def value(self): return jnp.ones(2).sum()\nloss = Loss().value",
+        "class Loss:\n  def __call__(self): return jnp.ones(2).sum()\nloss = Loss()",
+    ],
+)
+def test_anything_that_can_be_called_is_drawn(code, tmp_path, monkeypatch):
+    (tmp_path / "odd_target.py").write_text(f"import functools, jax, jax.numpy as jnp\n{code}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "odd_target", raising=False)
+    commands.draw("odd_target:loss", gradients=True, out=tmp_path / "loss.dot")
+    assert "value 2." in (tmp_path / "loss.dot").read_text()
+    with pytest.raises(DataError, match="has no argument to differentiate by"):
+        commands.draw("odd_target:loss", grad=True)
+
+
 def test_the_command_line(zoo, place):
     done = zoo("ch01_graphs", "affine", "--out", "affine.dot")
     assert done.returncode == 0, done.stderr

@@ -205,7 +205,7 @@ def test_what_a_custom_derivative_closes_over_has_none():
     scale.defvjp(lambda x: (x * table, None), lambda _, g: (5.0 * g,))
     graph = graphs.trace(lambda x: scale(x).sum(), jnp.ones(3), gradients=True)
     np.testing.assert_array_equal(node(graph, "x").arrays[0].gradient, [5.0, 5.0, 5.0])
-    np.testing.assert_array_equal(node(graph, "constant").arrays[0].gradient, [0.0, 0.0, 0.0])
+    assert node(graph, "constant").arrays[0].gradient is None
 
 
 def test_constants_that_a_function_closes_over_have_gradients():

@@ -1,4 +1,4 @@
-"""The environment against a table, value iteration, and Gymnasium's checker."""
+"""The environment against a table, and value iteration."""
 
 import functools
 
@@ -105,18 +105,6 @@ def test_otherwise_they_start_at_the_entrance(getkey):
         assert (sites == maze.start).all()
 
 
-def test_gymnasiums_episodes_start_anywhere_alike_but_at_the_goal(getkey):
-    pytest.importorskip("gymnasium")
-    from zoo.ch07_dqn.gym import MazeEnv
-
-    maze = generate(getkey(), rows=2, columns=3)
-    env = MazeEnv(environment.modern(maze, spread=True))
-    env.reset(seed=0)
-    check_uniform([env.reset()[0] for _ in range(4000)], maze)
-    env = MazeEnv(environment.modern(maze))
-    assert {env.reset()[0] for _ in range(20)} == {int(maze.start)}
-
-
 def test_value_iteration_gives_what_distances_say(getkey):
     maze = generate(getkey(), rows=3, columns=4, extra=0.3)
     params, discount = environment.modern(maze), 0.9
@@ -140,31 +128,3 @@ def test_a_summary_of_walks_by_hand():
     found = environment.summary(np.array([4, -1, 9, -1]), np.array([4, 6, 6, -1]))
     assert found == {"solved": 0.5, "optimal": 0.25, "ratio": 1.25}
     assert environment.summary(np.array([-1]), np.array([3]))["ratio"] is None
-
-
-def test_gymnasium_accepts_the_adapter_and_it_walks_alike(getkey):
-    pytest.importorskip("gymnasium")
-    from gymnasium.utils.env_checker import check_env
-
-    from zoo.ch07_dqn.gym import MazeEnv
-
-    params = book.make_params(getkey(), generate(getkey(), rows=2, columns=3), limit=40)
-    env = MazeEnv(params, render_mode="ansi")
-    check_env(env, skip_render_check=True)
-    obs, _ = env.reset(seed=0)
-    actions = np.asarray(jax.random.randint(getkey(), (60,), 0, 4))
-    move = jax.jit(environment.step_and_reset)
-    state, key = environment.reset(getkey(), params)[1], getkey()
-    assert obs == state.site
-    for action in actions.tolist():
-        step = move(jax.random.clone(key), state, jnp.int32(action), params)
-        obs, reward, terminated, truncated, info = env.step(action)
-        assert (obs, reward, terminated, truncated) == (
-            int(step[5]["last"]),
-            *(part.item() for part in step[2:5]),
-        )
-        assert np.array_equal(info["legal"], mazes.legal(params.maze.exits.reshape(-1)[obs]))
-        if terminated or truncated:
-            env.reset()
-        state = step[1]
-    assert "@" in env.render()

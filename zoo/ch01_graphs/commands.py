@@ -1,6 +1,8 @@
 """The chapter's commands: the book's three programs, and `draw`."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +15,9 @@ from zoo.ch01_graphs.dot import short
 from zoo.ch01_graphs.draw import save
 from zoo.ch01_graphs.graph import Graph, cost, fold
 from zoo.ch01_graphs.tracing import trace
+from zoo.common import cli
 from zoo.common.data import DataError
+from zoo.common.settings import Bounds
 
 FOLDER = Path("runs/ch01_graphs")
 
@@ -56,7 +60,7 @@ def _example(function: Any, *args: Any, out: Path) -> None:
 def draw(
     target: Annotated[str, tyro.conf.Positional],
     grad: bool = False,
-    fold_depth: Annotated[int | None, tyro.conf.arg(name="fold")] = None,
+    fold_depth: Annotated[int | None, Bounds(0), tyro.conf.arg(name="fold")] = None,
     values: bool = False,
     gradients: bool = False,
     out: Path | None = None,
@@ -72,23 +76,39 @@ def draw(
         gradients: also the gradient of the function's result with respect to that value
         out: the picture: .dot, .svg, .png or .pdf; runs/ch01_graphs/TARGET.svg if not given
     """
-    function, args = targets.resolve(target)
+    with _in_a_line(f"{target} cannot be called"):
+        function, args = targets.resolve(target)
+    if grad and not args:
+        raise DataError(f"{target} has no argument to differentiate by: leave --grad out")
     name = re.sub("[:./]", "-", target.removeprefix("zoo.")) + "-grad" * grad
     function = targets.gradient(function) if grad else function
-    try:
+    shapes = jax.tree.map(_shape, args[1:])
+    with _in_a_line(f"{target} cannot be traced with the arguments {shapes}"):
         graph = trace(function, *args, values=values, gradients=gradients)
         shown = graph if fold_depth is None else fold(graph, fold_depth)
-    except (TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        shapes = jax.tree.map(lambda a: f"{a.dtype}{list(a.shape)}", args[1:])
-        message = f"{target} cannot be traced with the arguments {shapes}: {reason}"
-        raise DataError(message) from error
     total = cost(graph)
     print(
         f"{target}{' (gradient)' * grad}: {graph.equations:,} equations, "
         f"{short(total.flops)}FLOP, {short(total.bytes)}B read and written if nothing is fused"
     )
     _save(shown, out or FOLDER / f"{name}.svg")
+
+
+@contextlib.contextmanager
+def _in_a_line(what: str) -> Iterator[None]:
+    """Any error of the function that is drawn, or of its module, as a DataError that names it."""
+    try:
+        yield
+    except cli.EXPECTED:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = ": ".join(filter(None, [type(error).__name__, str(error).partition("\n")[0]]))
+        raise DataError(f"{what}: {reason}") from error
+
+
+def _shape(leaf: Any) -> str:
+    known = hasattr(leaf, "dtype") and hasattr(leaf, "shape")
+    return f"{leaf.dtype}{list(leaf.shape)}" if known else type(leaf).__name__
 
 
 def _save(graph: Graph, out: Path) -> None:

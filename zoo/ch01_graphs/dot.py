@@ -7,6 +7,7 @@ quoted labels only, with everything escaped that DOT, its entities or a line of 
 import collections
 from collections.abc import Iterator
 
+import jax.numpy as jnp
 import numpy as np
 
 from zoo.ch01_graphs.graph import Array, Graph, Node
@@ -90,7 +91,8 @@ def _array_lines(start: str, array: Array) -> Iterator[str]:
 
 def numbers(array: np.ndarray) -> str:
     """The numbers of a short array; range and mean of a long one."""
-    if array.size <= NUMBERS or not np.issubdtype(array.dtype, np.number):
+    real = jnp.issubdtype(array.dtype, np.number) and not np.iscomplexobj(array)
+    if array.size <= NUMBERS or not real:
         text = np.array2string(array, precision=4, threshold=NUMBERS, separator=" ")
         return " ".join(text.split())
     return f"{array.min():.3g} to {array.max():.3g}, mean {array.mean(dtype=np.float64):.3g}"

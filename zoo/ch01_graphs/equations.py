@@ -15,6 +15,10 @@ import numpy as np
 from jax.extend import core
 
 LOOPS = ("scan", "while")
+CALLS = {
+    *("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2", "composite"),
+    *("custom_jvp_call", "custom_vjp_call", "custom_vmap_call"),
+}
 DETAIL = 60  # characters
 UNSHOWN = {
     *("dimension_numbers", "preferred_element_type", "weak_type", "sharding", "out_sharding"),
@@ -59,7 +63,7 @@ def functions(equation: core.JaxprEqn) -> list[Function]:
 
 def is_call(equation: core.JaxprEqn, functions: Sequence[Function]) -> bool:
     """Whether it runs one function once, with the equation's operands and results as they are."""
-    if len(functions) != 1 or equation.primitive.name in LOOPS:
+    if len(functions) != 1 or equation.primitive.name not in CALLS:
         return False
     jaxpr = functions[0].jaxpr
 

@@ -34,7 +34,7 @@ def resolve(target: str) -> Target:
     where, colon, name = target.partition(":")
     if not colon:
         return _training_loss(target)
-    if not where or not name:
+    if not where or where.startswith(".") or not name:
         raise DataError(f"got {target!r}, {EXPECTED}")
     try:
         module = importlib.import_module(where)

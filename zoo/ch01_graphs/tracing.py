@@ -6,8 +6,9 @@ cond, and any other) has ports, since its inner functions do not see its operand
 function that is called twice is shown twice.
 """
 
+import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from zoo.ch01_graphs import equations
+from zoo.ch01_graphs import derivatives, equations
 from zoo.ch01_graphs.graph import Array, Cluster, Edge, Graph, Kind, Node, Place
 
 RULED = ("custom_jvp_call", "custom_vjp_call")  # their derivative is not that of what is inside
 
+Ways = dict[core.JaxprEqn, list[derivatives.Way]]
 Known = Literal["gradients", "values", "nothing"]  # what is known of the nodes in a function
 
 
@@ -35,7 +37,8 @@ def trace(
         branches that are not taken, nothing is known.
       gradients: also differentiate the function's scalar result with respect to the arrays of each
         node, in one backward pass; implies `values`. Inside loops, branches and functions with
-        a derivative of their own there is none: their results have one.
+        a derivative of their own there is none: their results have one. What JAX cannot
+        differentiate the result by (in front of a while loop, say) is drawn without.
 
     Raises:
       ValueError: for gradients, the result (of a tuple: the first) is no float scalar; for values,
@@ -52,17 +55,26 @@ def trace(
     if values or gradients:
         leaves = [_known(name, x) for name, x in zip(inputs, jax.tree.leaves(args), strict=True)]
 
-        def evaluate(zeros: Mapping[Place, jax.Array]) -> tuple[Any, dict[Place, Any]]:
-            again = _Walk(zeros)
-            wires = again.function(closed, inputs, outputs, leaves)
-            return wires[0].value if wires else None, again.values
+        def evaluate(
+            zeros: Mapping[Place, jax.Array], leaves: Sequence[Any], ways: Ways | None = None
+        ) -> tuple[Any, dict[Place, Any]]:
+            nonlocal walk
+            walk = _Walk(zeros, ways)
+            wires = walk.function(closed, inputs, outputs, leaves)
+            return wires[0].value if wires else None, walk.values
 
         with jax.debug_key_reuse(False):  # the caller's keys are only looked at
-            if gradients:
-                zeros = {place: jnp.zeros(a.shape, a.dtype) for place, a in walk.live.items()}
-                slopes, found = jax.grad(evaluate, has_aux=True)(zeros)
+            zeros = {place: _zeros(aval) for place, aval in walk.live.items() if gradients}
+            for ways in (None, Ways()):  # by all arrays at once, or with care
+                slope = jax.grad(functools.partial(evaluate, ways=ways), has_aux=True)
+                if gradients and derivatives.works(slope, zeros, leaves):
+                    slopes, found = slope(zeros, leaves)
+                    cut = derivatives.lost(walk.flows, walk.result)
+                    break
             else:
-                _, found = evaluate({})
+                _, found = evaluate({}, leaves)
+                cut = set(zeros)
+            slopes |= dict.fromkeys(cut) | _input_gradients(fn, args, cut)
     nodes = (_filled(i, node, found, slopes) for i, node in enumerate(walk.nodes))
     return Graph(tuple(nodes), tuple(walk.edges), tuple(walk.clusters))
 
@@ -84,13 +96,39 @@ def _input_names(fn: Callable[..., Any], args: Sequence[Any]) -> list[str]:
     ]
 
 
+def _zeros(aval: Any) -> jax.Array:
+    return jnp.zeros(aval.shape, aval.dtype, device=aval.sharding)
+
+
+def _input_gradients(
+    fn: Callable[..., Any], args: Sequence[Any], cut: Set[Place]
+) -> dict[Place, jax.Array]:
+    """The gradients by those inputs that are cut off in the graph, but not for `jax.grad`.
+
+    A custom derivative that closes over the function's own arrays, for one, cannot be called from
+    its jaxpr, since they exist only while the function runs.
+    """
+    leaves, tree = jax.tree.flatten(args)
+
+    def scalar(leaf: Any, at: int) -> Any:
+        result = fn(*jax.tree.unflatten(tree, [*leaves[:at], leaf, *leaves[at + 1 :]]))
+        return result[0] if isinstance(result, tuple) else result
+
+    slopes = {i: jax.grad(functools.partial(scalar, at=i)) for i in range(len(leaves))}
+    return {
+        (i, 0): slope(leaves[i])
+        for i, slope in slopes.items()
+        if (i, 0) in cut and derivatives.works(slope, leaves[i])
+    }
+
+
 def _known(name: str, leaf: Any) -> Any:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         raise ValueError(
             f"argument {name} is only a shape, {leaf.shape}, expected an array: pass one, or trace "
             "without values and gradients"
         )
-    return jnp.asarray(leaf)
+    return jnp.asarray(leaf) if derivatives.is_array(jax.typeof(leaf)) else leaf
 
 
 def _check_scalar(results: Any) -> None:
@@ -131,17 +169,22 @@ class _Walk:
 
     With `zeros`, even an empty dict, it also evaluates. The zeros are added to the arrays at their
     places, so that a derivative with respect to them is the gradient there; `live` lists the
-    places where that holds.
+    places where that holds. With `ways`, even none as yet, an equation that JAX cannot
+    differentiate by an operand takes it for a constant, and `flows` tell where that leaves
+    gradients wrong.
     """
 
-    def __init__(self, zeros: Mapping[Place, jax.Array] | None = None):
+    def __init__(self, zeros: Mapping[Place, jax.Array] | None = None, ways: Ways | None = None):
         self.nodes: list[Node] = []
         self.edges: list[Edge] = []
         self.clusters: list[Cluster] = []
         self.values: dict[Place, Any] = {}
         self.live: dict[Place, Any] = {}
+        self.flows: list[derivatives.Flow] = []
+        self.result: Place = (-1, 0)  # of the function: the first
         self.evaluates = zeros is not None
         self.zeros = zeros or {}
+        self.ways = ways
 
     def function(
         self,
@@ -159,6 +202,8 @@ class _Walk:
         wires = self.run(closed.jaxpr, closed.consts, operands, None, "gradients")
         for name, wire in zip(outputs, wires, strict=True):
             array = self.nodes[wire.node].arrays[wire.output]
+            if name is outputs[0]:
+                self.result = wire[:2]
             self.values[len(self.nodes), 0] = wire.value
             self.edges.append(Edge(wire.node, wire.output, len(self.nodes), 0))
             self.nodes.append(Node("output", name, (array,)))
@@ -176,10 +221,8 @@ class _Walk:
         env = dict(zip(jaxpr.invars, operands, strict=True))
 
         def constant(aval: Any, value: Any, known: Known) -> _Wire:
-            number = np.ndim(value) == 0 and np.issubdtype(
-                getattr(value, "dtype", np.float64), np.number
-            )
-            name = f"{value:.6g}" if number else "constant"
+            number = derivatives.is_array(aval) and jnp.issubdtype(aval.dtype, np.number)
+            name = f"{np.asarray(value)[()]:.6g}" if number and not aval.shape else "constant"
             shown = None if known == "nothing" else value
             return self.add("constant", name, [aval], [shown], cluster=cluster, known=known)[0]
 
@@ -202,7 +245,19 @@ class _Walk:
         """A node for an operation, a cluster for an equation with functions inside."""
         functions = equations.functions(equation)
         name, avals = equation.primitive.name, [var.aval for var in equation.outvars]
-        if not functions:
+        number = cluster
+        if functions:
+            title = equations.title(equation, functions)
+            number = self.open(title, cluster, name, equations.repeats(equation))
+        is_call = equations.is_call(equation, functions)
+        if is_call and (name not in RULED or (self.evaluates and not self.zeros)):
+            return self.run(functions[0].jaxpr, functions[0].consts, operands, number, known)
+        operands, ways = self.separate(equation, operands, known)
+        if is_call:
+            results = self.ruled(equation, functions[0], operands, number, known)
+        elif functions:
+            results = self.close(number, self.ports(equation, functions, operands, number, known))
+        else:
             about: dict[str, Any] = {
                 "detail": equations.detail(equation),
                 "flops": equations.flops(equation),
@@ -210,27 +265,40 @@ class _Walk:
             }
             values = self.compute(equation, operands, known)
             about |= {"cluster": cluster, "known": known}
-            return self.add("operation", name, avals, values, operands, **about)
-        title = equations.title(equation, functions)
-        number = self.open(title, cluster, name, equations.repeats(equation))
-        if not equations.is_call(equation, functions):
-            return self.close(number, self.ports(equation, functions, operands, number, known))
-        if name not in RULED:
-            return self.run(functions[0].jaxpr, functions[0].consts, operands, number, known)
-        return self.ruled(equation, functions[0], operands, number, known)
+            results = self.add("operation", name, avals, values, operands, **about)
+        if ways:
+            places = [wire[:2] for wire in operands]
+            written = [wire[:2] for wire in results] + places
+            self.flows.append(derivatives.Flow(places, written, ways))
+        return results
+
+    def separate(
+        self, equation: core.JaxprEqn, operands: list[_Wire], known: Known
+    ) -> tuple[list[_Wire], list[derivatives.Way]]:
+        """The operands, constant where they must be, and the ways from them to the results."""
+        if self.ways is None or known == "nothing" or any(w.value is None for w in operands):
+            return operands, []
+        if equation not in self.ways:
+            refs = [w for w in operands if not derivatives.is_array(jax.typeof(w.value))]
+            outer = any(self.nodes[w.node].kind in ("constant", "input") for w in refs)
+            self.ways[equation] = derivatives.ways(equation, outer)
+        ways = self.ways[equation]
+        pairs = zip(operands, ways, strict=True)
+        return [wire if way.differentiable else _constant(wire) for wire, way in pairs], ways
 
     def ruled(
         self,
         equation: core.JaxprEqn,
         function: equations.Function,
         operands: list[_Wire],
-        number: int,
+        number: int | None,
         known: Known,
     ) -> list[_Wire]:
         """A function with a derivative of its own: gradients pass it by, by that rule."""
         values = self.compute(equation, operands, known)
         inside = _without_gradients(known)
-        wires = self.run(function.jaxpr, function.consts, operands, number, inside)
+        constants = [*map(_constant, operands)]
+        wires = self.run(function.jaxpr, function.consts, constants, number, inside)
         outside = {wire[:2] for wire in operands}
         for i, (wire, var, value) in enumerate(zip(wires, equation.outvars, values, strict=True)):
             if wire[:2] not in outside:
@@ -243,7 +311,7 @@ class _Walk:
         equation: core.JaxprEqn,
         functions: list[equations.Function],
         operands: list[_Wire],
-        number: int,
+        number: int | None,
         known: Known,
     ) -> list[_Wire]:
         """Functions whose operands and results go through ports; a branch that is taken has values.
@@ -252,9 +320,13 @@ class _Walk:
         its ports: graphs have no cycles.
         """
         is_cond, taken = equation.primitive.name == "cond", None
-        if is_cond and operands[0].value is not None and known != "nothing":
+        index = operands[0].value if is_cond and known != "nothing" else None
+        if index is not None and not isinstance(index, jax.core.Tracer):
             # XLA, too, brings an index that is out of range to the nearest branch.
-            taken = functions[min(max(int(operands[0].value), 0), len(functions) - 1)]
+            taken = functions[min(max(int(index), 0), len(functions) - 1)]
+        # A branch with effects, which prints or writes, may run but once.
+        inline = bool(taken and equation.effects)
+        values = [] if inline else self.compute(equation, operands, known)
         sources = [operands[:1] if is_cond else [] for _ in equation.outvars]
         for function in functions:
             cluster = number
@@ -268,11 +340,14 @@ class _Walk:
             for var, (label, operand) in zip(function.jaxpr.invars, wiring, strict=True):
                 source = [] if operand is None else [operands[operand]]
                 value = source[0].value if function is taken else None
+                if value is not None and not inline:
+                    value = derivatives.stop(value)
                 inputs += self.add("port", label, [var.aval], [value], source, cluster=cluster)
             wires = self.run(function.jaxpr, function.consts, inputs, cluster, inside)
+            if function is taken and inline:
+                values = [wire.value for wire in wires]
             if equations.returns_results(equation, function):
                 sources = [[*before, wire] for before, wire in zip(sources, wires, strict=True)]
-        values = self.compute(equation, operands, known)
         results: list[_Wire] = []
         about: dict[str, Any] = {"cluster": number, "known": known}
         for i, (var, value) in enumerate(zip(equation.outvars, values, strict=True)):
@@ -286,17 +361,7 @@ class _Walk:
         """The results of the equation for the values of its operands, or Nones."""
         if not self.evaluates or known == "nothing" or any(w.value is None for w in operands):
             return [None] * len(equation.outvars)
-        values = [wire.value for wire in operands]
-        if equation.primitive.name == "custom_vjp_call":
-            # Its derivative is of its arguments alone: JAX refuses one of what it closes over.
-            closed_over = equation.params["num_consts"]
-            values[:closed_over] = map(jax.lax.stop_gradient, values[:closed_over])
-        pairs = zip(equation.invars, values, strict=True)
-        given = {atom: value for atom, value in pairs if not isinstance(atom, core.Literal)}
-        # A jaxpr of this one equation: how a primitive is called differs between JAX's versions.
-        about = core.DebugInfo("trace", equation.primitive.name, None, None)
-        alone = core.Jaxpr((), [*given], equation.outvars, [equation], equation.effects, about)
-        return core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))(*given.values())
+        return derivatives.run(equation, [wire.value for wire in operands])
 
     def open(self, name: str, parent: int | None, primitive: str = "", repeats: int = 1) -> int:
         """Begins a cluster and returns its number."""
@@ -337,12 +402,18 @@ class _Walk:
 
     def give(self, place: Place, aval: Any, value: Any, known: Known) -> Any:
         """Records the value at a place, with the zero that is added to it there, if any."""
-        if known == "gradients" and jnp.issubdtype(getattr(aval, "dtype", np.void), jnp.floating):
+        if known == "gradients" and derivatives.is_smooth(aval):
             self.live[place] = aval
-        if value is not None:
-            value = value + self.zeros[place] if place in self.zeros else value
+        if place in self.zeros and value is not None:
+            value = derivatives.attach(value, self.zeros[place])
+        if derivatives.is_array(aval) and value is not None:
             self.values[place] = value
         return value
+
+
+def _constant(wire: _Wire) -> _Wire:
+    """The same wire, whose value is a constant for derivatives."""
+    return wire if wire.value is None else wire._replace(value=derivatives.stop(wire.value))
 
 
 def _without_gradients(known: Known) -> Known:

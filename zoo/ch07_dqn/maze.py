@@ -252,8 +252,10 @@ def draw(maze: Maze, marks: dict[int, str] | None = None) -> str:
     at = {divmod(site, exits.shape[1]): mark for site, mark in shown.items()}
     wall = exits == 0
     if not wall.any():
-        wall = np.asarray(tiles(maze).exits) == 0
-        wall[[1, -2], [0, -1]] = True  # a maze of cells has no gaps in its outer wall
+        wall = np.pad(wall.repeat(2, 0).repeat(2, 1), (1, 0), constant_values=True)
+        wall[1::2, 2::2] = exits & 1 == 0
+        wall[2::2, 1::2] = exits >> 1 & 1 == 0
+        wall[2::2, 2::2] = True
         at = {(2 * row + 1, 2 * column + 1): mark for (row, column), mark in at.items()}
     text = np.where(wall, "██", "  ").tolist()
     for (row, column), mark in at.items():
