@@ -1,3 +1,8 @@
+import codecs
+import dataclasses
+import gzip
+import os
+
 import numpy as np
 import pytest
 
@@ -103,3 +108,67 @@ def test_a_text_that_cannot_be_trained_on_is_refused_by_name(tmp_path):
         assert name in str(caught.value)
     with pytest.raises(DataError, match=r"nowhere\.txt"):
         text.load(path=str(tmp_path / "nowhere.txt"))
+
+
+def test_control_characters_that_are_marks_are_refused_by_the_texts_name(tmp_path):
+    path = tmp_path / "odd.txt"
+    path.write_text("to be\x04" * 2_000)
+    for recipe in ("modern", "book"):
+        config = dataclasses.replace(model.RECIPES[recipe], text=str(path))
+        message = rf"{path} has the control character '\\x04' at character 5, .*tr -d"
+        with pytest.raises(DataError, match=message):
+            lay_out(config, text.load(path=config.text))
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_lines_end_as_on_any_system(newline):
+    assert text.lines(newline.join([" to be ", "", "or\x0bnot"])) == ["to be", "or\x0bnot"]
+
+
+def test_ones_own_text_may_be_markup_have_a_byte_order_mark_and_other_newlines(tmp_path):
+    path = tmp_path / "own.xml"
+    path.write_bytes(codecs.BOM_UTF8 + b"<?xml?>\r\n<a/>\r\n")
+    found = text.load(path=str(path))
+    assert found.text == "<?xml?>\r\n<a/>\r\n"
+    assert found.description == r"own.xml, 15 characters, lines end in \r\n"
+    assert text.make_vocabulary(found.text).characters[3:] == tuple("\n\r/<>?almx")
+    (tmp_path / "own.txt.gz").write_bytes(gzip.compress(b"to be"))
+    assert text.load(path=str(tmp_path / "own.txt.gz")).text == "to be"
+
+
+def test_a_text_that_was_moved_is_found_in_the_data_folder(tmp_path, monkeypatch):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "own.txt").write_text("to be")
+    gone = tmp_path / "own.txt"
+    with pytest.raises(DataError, match=f"{gone}: there is no such file. .*by --data-dir"):
+        text.load(path=str(gone))
+    assert text.load(path=str(gone), data_dir=tmp_path / "new").text == "to be"
+    with pytest.raises(DataError, match=f"{tmp_path}/own.txt: there is no such file"):
+        text.load(path=str(gone), data_dir=tmp_path)
+
+
+def test_what_is_no_file_is_said(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, words in ((tmp_path, "this is a directory"), (tmp_path / "pipe", "this is a pipe")):
+        with pytest.raises(DataError, match=f"{path}: {words}"):
+            text.load(path=str(path))
+
+
+def test_the_path_of_a_text_becomes_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.txt").write_text("to be or not to be")
+    os.symlink("own.txt", tmp_path / "link.txt")
+    config = dataclasses.replace(model.RECIPES["book"], chunk=4)
+    for name in ("own.txt", "~/own.txt", "./sub/../own.txt", "link.txt"):
+        given = dataclasses.replace(config, text=name)
+        filled = fill(given, lay_out(given, text.load(path=name)))
+        assert filled.text == str(tmp_path / os.path.basename(name))
+        monkeypatch.chdir("/")
+        assert text.load(path=filled.text).text == "to be or not to be"
+        monkeypatch.chdir(tmp_path)
+    assert fill(config, lay_out(config, text.load(path="own.txt"))).text == ""
+    with open(tmp_path / "own.txt") as file:  # as `--text /dev/stdin < own.txt`
+        found = text.load(path=f"/dev/fd/{file.fileno()}")
+        assert text.absolute(f"/dev/fd/{file.fileno()}") == str(tmp_path / "own.txt")
+    assert (found.name, found.text) == ("own.txt", "to be or not to be")

@@ -63,15 +63,15 @@ def lay_out(config: model.Config, source: Text) -> Corpus:
     Raises:
       DataError: it is too short, or has a mark in it.
     """
-    string = source.text
+    string, name = source.text, config.text or source.name
     if config.feedback == "expected":
-        vocabulary = text.make_vocabulary("".join(text.lines(string)))
+        vocabulary = text.make_vocabulary("".join(text.lines(string)), name)
         rows = text.sentences(string, vocabulary, config.chunk)
         count = f"the first {config.chunk} characters of {len(rows['first']):,} lines"
         description = f"{source.description}; {count}"
         return Corpus(source, "all", description, vocabulary.characters, rows, None)
-    vocabulary, end = text.make_vocabulary(string), int(text.TRAINED_SHARE * len(string))
-    ids, name = vocabulary.encode(string), config.text or source.name
+    vocabulary, end = text.make_vocabulary(string, name), int(text.TRAINED_SHARE * len(string))
+    ids = vocabulary.encode(string)
     rows = text.streams(ids[:end], config.batch_size, config.chunk, name)
     test = text.windows(ids[end - 1 :], EVALUATION_STREAMS)
     split = "first 90 % of the characters train, the others validate"
@@ -80,8 +80,9 @@ def lay_out(config: model.Config, source: Text) -> Corpus:
 
 
 def fill(config: model.Config, corpus: Corpus) -> model.Config:
-    """The configuration with the size of the text's vocabulary."""
-    return dataclasses.replace(config, vocabulary=len(corpus.classes))
+    """The configuration with the size of the text's vocabulary, and the text's whole path."""
+    path = config.text and text.absolute(config.text)
+    return dataclasses.replace(config, vocabulary=len(corpus.classes), text=path)
 
 
 def random(config: model.Config, count: int) -> fit.Batch:

@@ -4,13 +4,15 @@ A vocabulary begins with the book's three marks: START (U+0002), END (U+0003) an
 Axes: B streams or sentences in a batch, T characters in a chunk.
 """
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from zoo.common.data import DataError, text
+from zoo.common.data import DataError, files, text
 
 MARKS = ("\x02", "\x03", "\x04")
 START, END, BLANK = range(3)
@@ -48,18 +50,18 @@ class Vocabulary(NamedTuple):
         return "".join(self.characters[n] for n in np.asarray(numbers).tolist() if n > BLANK)
 
 
-def make_vocabulary(string: str) -> Vocabulary:
+def make_vocabulary(string: str, name: str = "the text") -> Vocabulary:
     """The three marks and then the text's characters in Unicode order.
 
     Raises:
-      DataError: the text has one of the marks in it.
+      DataError: the text, called `name`, has one of the marks in it.
     """
     found = set(string)
     if marks := found & set(MARKS):
         mark = min(marks)
         raise DataError(
-            f"the text has {mark!r} at character {string.index(mark):,}, which is a mark of the "
-            "vocabulary: take such control characters out"
+            f"{name} has the control character {mark!r} at character {string.index(mark):,}, which "
+            r"is a mark of the vocabulary: take such characters out: tr -d '\002\003\004'"
         )
     return Vocabulary(
         (*MARKS, *sorted(found))
@@ -74,14 +76,33 @@ def load(
 ) -> text.Text:
     """The file at `path` if one is named, else a data set of `zoo.common.data.text`.
 
+    Where the file is no longer there, one of its name in `data_dir` is taken.
+
     Raises:
       DataError: the file is missing, empty or not UTF-8, or the real data set is not to be had.
     """
     if not path:
         return text.load(dataset, data, data_dir)
-    content = text.read(path)
-    description = f"{path}, {len(content):,} characters"
-    return text.Text(Path(path).name, "file", "all", description, content)
+    found = Path(absolute(path))
+    if data_dir is not None and not os.path.exists(found):
+        found = files.expand(data_dir) / found.name
+    try:
+        content = text.read(found)
+    except DataError as error:
+        if os.path.lexists(found):
+            raise
+        advice = "If the text was moved, name its new folder by --data-dir."
+        raise DataError(f"{error} {advice}") from error
+    newlines = r", lines end in \r\n" if "\r\n" in content else ""
+    description = files.printable(f"{found.name}, {len(content):,} characters{newlines}")
+    return text.Text(found.name, "file", "all", description, content)
+
+
+def absolute(path: str) -> str:
+    """The path of a text from any folder; of a file that is /dev/stdin, the file's own."""
+    whole = os.path.abspath(files.expand(path))
+    own = os.path.realpath(whole) if whole.startswith(("/dev/", "/proc/")) else whole
+    return own if os.path.exists(own) else whole
 
 
 def streams(ids: np.ndarray, batch: int, steps: int, name: str = "the text") -> dict:
@@ -134,7 +155,7 @@ def windows(ids: np.ndarray, count: int, warm_up: int = 256) -> dict:
 
 def lines(string: str) -> list[str]:
     """The book's "sentences": the lines of a text, stripped, without the empty ones."""
-    return [line for raw in string.split("\n") if (line := raw.strip())]
+    return [line for raw in re.split(r"\r\n?|\n", string) if (line := raw.strip())]
 
 
 def sentences(string: str, vocabulary: Vocabulary, length: int = 30) -> dict:

@@ -32,7 +32,9 @@ BAD = {
     "label ten": (record(9) + record(10), ["byte 3,073", "record 1", "label 10", "0 to 9"]),
     "a byte short": (record(1) + record(2)[:-1], ["byte 3,073", "record 1", "3,072 bytes"]),
     "a byte too many": (record(1) + b"\0", ["byte 3,073", "1 bytes"]),
-    "the Python version": (b"\x80\x02}q\x01(U\x0bbatch" + bytes(5000), ["expected"]),
+    "the Python version": (b"\x80\x02}q\x01(U\x0bbatch" + bytes(5000), ["a pickle, as Python"]),
+    "CIFAR-100": (bytes(3074 * 5), ["Records of 3,074 bytes", "CIFAR-100"]),
+    "an archive": (b"PK\x03\x04" + bytes(5000), ["a zip archive"]),
 }
 
 

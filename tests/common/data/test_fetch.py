@@ -2,14 +2,18 @@ import gzip
 import hashlib
 import http.server
 import io
+import os
+import pwd
 import socket
 import tarfile
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from zoo.common.data import DataError, fetch, files
+from zoo.common.data import DataError, fetch, files, sample
 from zoo.common.data.registry import ENTRIES, Entry, File
 
 CONTENT = b"data " * 1000
@@ -98,7 +102,7 @@ def test_a_download_is_checked_kept_in_the_cache_and_not_repeated(server, cache)
     ("kind", "words"),
     [
         ("none", ["404"]),
-        ("html", ["HTML page"]),
+        ("html", ["an HTML or XML page"]),
         ("short", ["IncompleteRead"]),
         ("cut", ["hash"]),
         ("long", ["more than the file's 5,000 bytes"]),
@@ -229,6 +233,136 @@ def test_a_cache_that_cannot_be_written_is_an_error_and_auto_goes_on(tmp_path, m
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file" / "cache"))
     assert isinstance(fetch.resolve(entry("http://127.0.0.1:9/a.txt"), "auto"), str)
+    with pytest.raises(DataError, match=r"file/cache/sub: the cache: .*another folder .*ZOO_CACHE"):
+        fetch.resolve(entry("http://127.0.0.1:9/a.txt"), "real")
+    with sample.folder("text") as folder:  # then in a temporary folder
+        assert (folder / "input.txt").is_file()
+        assert not folder.is_relative_to(tmp_path / "file")
+
+
+@pytest.mark.parametrize("kind", ["missing", "file"])
+def test_a_folder_that_the_variable_names_and_that_is_none_is_an_error(kind, tmp_path, monkeypatch):
+    path = tmp_path / kind
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("ZOO_DATA_DIR", str(path))
+    found = {"missing": "no such folder", "file": "a file"}[kind]
+    with pytest.raises(DataError, match=f"{path}: the folder of ZOO_DATA_DIR: found {found}"):
+        fetch.resolve(entry(), "auto")
+    with pytest.raises(DataError, match=f"{path}: the data folder: found {found}"):
+        fetch.resolve(entry(), "auto", path)
+
+
+def test_a_tilde_that_no_shell_expanded_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ZOO_CACHE", "~/c")
+    monkeypatch.setenv("ZOO_DATA_DIR", "~/v")
+    for name in "dv":
+        (tmp_path / name).mkdir()
+    assert fetch.roots("~/d") == [tmp_path / "d", tmp_path / "v", tmp_path / "c"]
+    with pytest.raises(DataError, match="~nobody-has-this-name/x: ~: found no home folder"):
+        fetch.roots("~nobody-has-this-name/x")
+
+
+def test_without_a_home_the_cache_is_a_folder_of_ones_own_among_the_temporary_ones(
+    tmp_path, monkeypatch
+):
+    def unknown(_):
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "ZOO_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert fetch.cache() == tmp_path / f"zoo-{os.getuid()}"
+    assert fetch.cache().stat().st_mode & 0o777 == 0o700
+    others = os.getuid() + 1
+    (tmp_path / f"zoo-{others}").mkdir()  # of another user than the one that `getuid` names
+    monkeypatch.setattr(os, "getuid", lambda: others)
+    assert not fetch.cache().exists()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert not fetch.cache().exists()  # and no error, as nothing may need it
+
+
+def test_nothing_needs_chmod_or_hard_links(server, cache, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    for name in ("chmod", "fchmod", "link"):
+        monkeypatch.setattr(os, name, refused)
+    monkeypatch.setattr(Path, "chmod", refused)
+    fetch.download(entry(f"{server.url}/good/a.txt"))
+    assert (cache / "sub" / "a.txt").read_bytes() == CONTENT
+    with sample.folder("ml-1m") as folder:
+        assert folder.is_relative_to(cache)
+    files.write_bytes(cache / "new", b"1", new=True)
+    assert (cache / "new").read_bytes() == b"1"
+
+
+SIMILAR = [
+    ("cifar10", "cifar-10-binary.tar.gz", "an archive: unpack it there with `tar -xf`"),
+    ("cifar10", "a/b/cifar-10-binary.tar.gz", "an archive: unpack it there with `tar -xf`"),
+    ("cifar10", "cifar-10-python.tar.gz", "the Python version, not the binary version"),
+    ("cifar10", "cifar-10-batches-py/data_batch_1", "the Python version"),
+    ("cifar10", "data_batch_1", "a file of the Python version"),
+    ("cifar10", "cifar-100-binary/train.bin", "CIFAR-100, another data set"),
+    ("cifar10", "data_batch_1 (1).bin", "not a name that is looked for"),
+    ("mnist", "mnist.npz", "Keras's archive"),
+    ("mnist", "train-images-idx3-ubyte.zip", "not a name that is looked for"),
+    ("ml-1m", "ml-10M100K/ratings.dat", "MovieLens 10M, whose ratings have half stars"),
+    ("ml-1m", "ml-25m.zip", "a newer release of MovieLens"),
+    ("ml-1m", "ratings.csv", "a file of a newer release"),
+    ("ml-100k", "ml-latest-small/ratings.csv", "a newer release of MovieLens"),
+    ("ml-100k", "down/ml-100k.zip", "not a name or place that is looked for"),
+    ("tiny-shakespeare", "Shakespeare.TXT", "not a name that is looked for"),
+]
+
+
+@pytest.mark.parametrize(("name", "file", "words"), SIMILAR)
+def test_what_is_like_the_data_set_is_named_where_the_sample_stands_in(
+    name, file, words, tmp_path, no_network, monkeypatch
+):
+    home = tmp_path / "data"
+    (home / file).parent.mkdir(parents=True)
+    (home / file).write_bytes(b"1")
+    wanted = ENTRIES[name]
+    monkeypatch.setenv("ZOO_DATA_DIR", str(home))
+    reason = fetch.resolve(wanted)
+    shown = home / (file.split("/")[0] if words.startswith(("CIF", "Mov", "a newer")) else file)
+    shown = shown if "batches-py" not in file else shown.parent
+    assert f"; found {shown}, {words}" in reason
+    with pytest.raises(DataError, match="; found "):
+        fetch.resolve(wanted, "real")
+
+
+def test_what_was_looked_for_and_what_is_not_complete_is_said(tmp_path, no_network):
+    home = tmp_path / "data"
+    (home / "deep" / "er").mkdir(parents=True)
+    mnist = ENTRIES["mnist"]
+    with sample.folder("mnist"):
+        pass
+    assert "/sample" not in fetch.resolve(mnist, "auto", home)  # nor is that one to be named
+    expected = "; train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and 1"
+    assert expected in fetch.resolve(mnist, "auto", home)
+    name = "t10k-labels-idx1-ubyte"
+    (home / f"{name}.gz").write_bytes(b"1")
+    assert f"not found beside {name} in {home}" in fetch.resolve(mnist, "auto", home)
+    (home / f"{name}.gz").rename(home / "deep" / "er" / name)
+    expected = f"found {home}/deep/er, which has {name}: name this folder by --data-dir"
+    assert expected in fetch.resolve(mnist, "auto", home)
+
+
+def test_a_name_that_is_not_utf_8_can_be_printed_wherever_it_is_said(tmp_path, no_network):
+    home = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9\n"))
+    home.mkdir()
+    reason = fetch.resolve(ENTRIES["mnist"], "auto", home)
+    found = fetch.Found(ENTRIES["mnist"], home, reason=reason)
+    assert r"/caf\udce9\n, " in found.describe("it", "", "")
+    (home / "input.txt").write_bytes(b"1")
+    with pytest.raises(DataError, match="no such folder") as caught:
+        fetch.roots(home / "none")
+    unknown = fetch.Found(ENTRIES["mnist"], home, unknown=[home / "a"])
+    for line in (found.describe("it", "", ""), unknown.describe("it", "", ""), str(caught.value)):
+        assert line.encode().decode().isprintable()
 
 
 def test_the_registry_is_consistent():

@@ -32,6 +32,16 @@ BROKEN = {
     "a cut-off gzip": ("a.gz", gzip.compress(CONTENT)[:-9], ["packed data", "ended before"]),
     "a cut-off xz": ("a.xz", lzma.compress(CONTENT)[:-9], ["packed data", "ended before"]),
     "garbage after a gzip": ("a.gz", gzip.compress(CONTENT) + b"more", ["packed data", "b'mo'"]),
+    "an HTML comment": (
+        "a",
+        b"<!-- 503 -->",
+        ["byte 0", "HTML or XML page, '<!-- 503", "error page"],
+    ),
+    "an XML answer": ("a.bin", b"<?xml version='1.0'?><Error/>", ["byte 0", "HTML or XML"]),
+    "a zip archive": ("a", b"PK\x03\x04...", ["byte 0", "a zip archive"]),
+    "a tar archive in a gzip": ("a.gz", gzip.compress(bytes(257) + b"ustar"), ["a tar archive"]),
+    "a pickle": ("a", b"\x80\x04...", ["byte 0", "a pickle"]),
+    "an array of NumPy": ("a.npy", b"\x93NUMPY", ["byte 0", "an array of NumPy"]),
     "a gzip with a wrong sum": (
         "a.gz",
         gzip.compress(CONTENT)[:-8] + b"\0" * 4 + gzip.compress(CONTENT)[-4:],
@@ -55,8 +65,8 @@ def test_a_directory_a_missing_file_and_a_pipe_are_rejected(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, word in [
         (tmp_path, "a directory"),
-        (tmp_path / "none", "no such file"),
-        (tmp_path / "pipe", "not a regular file"),
+        (tmp_path / "none", "there is no such file"),
+        (tmp_path / "pipe", "a pipe or a device, expected a regular file"),
         (tmp_path / "bad\0name", "null"),
     ]:
         with pytest.raises(DataError, match=word):
@@ -76,18 +86,18 @@ READERS = [
 @pytest.mark.parametrize("read", READERS)
 def test_every_reader_rejects_what_is_not_data_and_has_its_content_checked(read, tmp_path):
     path = tmp_path / "file.gz"
-    with pytest.raises(DataError, match=f"{path}.*no such file"):
+    with pytest.raises(DataError, match=f"{path}: there is no such file"):
         read(path)
-    with pytest.raises(DataError, match=f"{tmp_path}.*a directory"):
+    with pytest.raises(DataError, match=f"{tmp_path}: this is a directory"):
         read(tmp_path)
     for content, word in [
         (PACK[".gz"](CONTENT)[:-9], "ended before"),
-        (PACK[".gz"](b"<html>503"), "an HTML page"),
+        (PACK[".gz"](b"<html>503"), "an HTML or XML page, '<html>503', .*server's error page"),
         (PACK[".gz"](b""), "an empty file"),
     ]:
         path.write_bytes(content)
         with pytest.raises(DataError, match=f"{path}.*{word}"):
-            read(path)
+            read(path, lambda content: None)
     path.write_bytes(PACK[".gz"](CONTENT))
     with pytest.raises(DataError, match=rf"{path}: the whole file: found sha256 \w+, expected 00"):
         read(path, functools.partial(files.check_published, path, File("", 2048, "sha256:00")))
@@ -173,7 +183,7 @@ def test_a_name_that_stands_twice_in_an_archive_is_rejected(tmp_path):
 
 def test_an_html_page_named_zip_is_called_one(tmp_path):
     (tmp_path / "set.zip").write_bytes(b"<html>503</html>")
-    with pytest.raises(DataError, match="HTML page"):
+    with pytest.raises(DataError, match="an HTML or XML page"):
         files.find(tmp_path / "set.zip", "a")
 
 

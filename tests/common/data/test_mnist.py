@@ -109,7 +109,7 @@ def assert_reads(read, path, expected, right):
             read(path)
 
 
-@pytest.mark.parametrize("place", [".", "mnist"])
+@pytest.mark.parametrize("place", [".", "mnist", "MNIST/raw"])
 @pytest.mark.parametrize("suffix", PACK)
 @pytest.mark.parametrize("spelling", ["-idx", ".idx"])
 def test_all_spellings_and_places_are_found_and_known_by_their_checksums(
@@ -120,7 +120,7 @@ def test_all_spellings_and_places_are_found_and_known_by_their_checksums(
         for kind, content in (("images-idx3", images), ("labels-idx1", labels)):
             (tmp_path / f"{part}-{kind}-ubyte").write_bytes(content)
     published(mnist, "MNIST", tmp_path)
-    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
     for path in list(tmp_path.glob("*ubyte")):
         name = path.name.replace("-idx", spelling) + suffix
         content = path.read_bytes()

@@ -1,3 +1,4 @@
+import codecs
 import gzip
 import lzma
 import os
@@ -20,13 +21,16 @@ GOOD = b"1::1193::5::978300760\n1::661::3::978302109\n2::1193::4::978298413\n"
 BAD = {
     "rating zero": (GOOD + b"2::661::0::1\n", ["line 4", "rating 0", "1 to 5"]),
     "rating six": (b"1::1::6::1\n", ["line 1", "rating 6", "1 to 5"]),
-    "half a star": (GOOD + b"2::661::3.5::1\n", ["line 4", "2::661::3.5::1", "number::number"]),
+    "half a star": (GOOD + b"2::661::3.5::1\n", ["line 4", "2::661::3.5::1", "MovieLens 10M"]),
+    "the CSV of newer releases": (b"userId,movieId,rating,timestamp\n1,2,4.0,9\n", ["in CSV"]),
+    "such a CSV without a heading": (b"1,2,4.0,9\n", ["line 1", "in CSV"]),
+    "a byte order mark alone": (b"\xef\xbb\xbf", ["byte 0", "mark alone"]),
     "a negative rating": (b"1::1::-1::1\n", ["line 1", "1::1::-1::1"]),
     "a missing field": (GOOD + b"2::661::3\n" + GOOD, ["line 4", "2::661::3"]),
     "a field too many": (GOOD + b"2::661::3::1::1\n", ["line 4"]),
     "an empty field": (GOOD + b"2::::3::1\n", ["line 4", "2::::3::1"]),
     "an empty line": (GOOD + b"\n" + GOOD, ["line 4"]),
-    "tabs": (b"1\t1193\t5\t978300760\n", ["line 1"]),
+    "tabs": (b"1\t1193\t5\t978300760\n", ["line 1", "a line of MovieLens 100K"]),
     "one colon": (b"1:1193:5:978300760\n", ["line 1"]),
     "colons apart": (b"1:1:193::5:9:78300760\n", ["line 1"]),
     "a space": (b"1:: 1193::5::978300760\n", ["line 1"]),
@@ -125,7 +129,9 @@ def test_a_mutated_file_is_the_mutated_ratings_or_a_data_error(data, rows, tmp_p
 MOVIES = "1::Toy Story (1995)::Animation|Comedy\n73::Misérables, Les (1995)::Drama\n"
 
 BAD_MOVIES = {
-    "UTF-8": (MOVIES.encode(), ["UTF-8", "latin-1"]),
+    "UTF-8 with a fault": (MOVIES.encode() + b"2::\xe9::Drama\n", ["line 3", "e9", "UTF-8 as"]),
+    "a byte order mark alone": (b"\xef\xbb\xbf", ["byte 0", "mark alone"]),
+    "a genre of MovieLens 10M": (b"1::X::IMAX\n", ["line 1", "IMAX", "MovieLens 10M"]),
     "a control byte of cp1252": (MOVIES.encode("latin-1") + b"2::\x93X\x94::Drama\n", [r"\x93"]),
     "a NUL byte": (b"1::a\0b::Drama\n", ["line 1", r"a\x00b"]),
     "no last newline": (MOVIES.encode("latin-1")[:-1], ["line 2", "cut off"]),
@@ -169,6 +175,19 @@ def test_a_bad_u_item_is_rejected_by_line(name, tmp_path):
         movielens.read_movies(path)
     path.write_bytes(ITEM.encode("latin-1"))
     assert movielens.read_movies(path) == ({1: "Amélie"}, {1: ("Comedy", "Drama")})
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_titles_are_read_in_either_encoding(encoding, newline, tmp_path):
+    for content, title in ((MOVIES, "Misérables, Les (1995)"), (ITEM, "Amélie")):
+        path = tmp_path / "movies"
+        path.write_bytes(content.replace("\n", newline).encode(encoding))
+        titles, genres = movielens.read_movies(path)
+        assert list(titles.values())[-1] == title
+        assert list(genres.values())[-1][-1] == "Drama"
+    path.write_bytes(codecs.BOM_UTF8 + GOOD)
+    assert movielens.read_ratings(path)["item"].tolist() == [1193, 661, 1193]
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
@@ -298,6 +317,19 @@ def test_a_test_set_that_does_not_fit_the_ratings_is_refused(folder):
     edit(held, pair[1:-1].replace(b",", b"\t"), other[1:-1].replace(b",", b"\t"))
     with pytest.raises(DataError, match=f"{held}: line 1: found user 0 and .*that was rated"):
         movielens.load("ml-1m", "real", folder)
+
+
+def test_a_test_set_that_is_not_one_movie_of_each_user_is_refused(folder):
+    paths = folder / "ml-1m.test.rating", folder / "ml-1m.test.negative"
+    lines = [path.read_bytes().splitlines(keepends=True) for path in paths]
+    for order, words in (
+        (slice(-1), "the end: found 299 lines, .*300 users"),
+        (slice(None, None, -1), "line 1: found user 299, expected the users in"),
+    ):
+        for path, kept in zip(paths, lines, strict=True):
+            path.write_bytes(b"".join(kept[order]))
+        with pytest.raises(DataError, match=f"{paths[0]}: {words}"):
+            movielens.load("ml-1m", "real", folder)
 
 
 def test_an_edited_100k_is_unknown_and_a_pair_in_both_files_of_a_fold_is_refused(tmp_path):

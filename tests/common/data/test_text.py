@@ -1,3 +1,4 @@
+import codecs
 import gzip
 import lzma
 
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.common.data import DataError, files, text
+from zoo.common.data import DataError, text
 
 PACK = {".gz": gzip.compress, ".xz": lzma.compress, "": lambda content: content}
 
@@ -14,6 +15,13 @@ BAD = {
     "UTF-8 called ASCII": ("é".encode(), "ascii", ["byte 0", "line 1", "c3 a9"]),
     "a cut-off character": ("naïve €".encode()[:-1], "utf-8", ["byte 7"]),
     "a NUL character": (b"some\0thing", "utf-8", ["character 4", "NUL"]),
+    "UTF-16 without a mark": ("ab".encode("utf-16-le"), "utf-8", ["character 1", "UTF-16LE"]),
+    "half a UTF-16 character": ("ab".encode("utf-16")[:-1], "utf-8", ["byte 4", "utf-16 text"]),
+    "a lone surrogate": (b"ab\xed\xa0\x80", "utf-8", ["byte 2", "ed a0 80"]),
+    "cp1252": (b"a\n\x93b\x94", "utf-8", ["byte 2", "line 2", "iconv -f WINDOWS-1252 -t UTF-8"]),
+    "a byte order mark alone": (codecs.BOM_UTF8, "utf-8", ["byte 0", "mark alone"]),
+    "a zip archive": (b"PK\x03\x04\x14\0\xff", "utf-8", ["a zip archive"]),
+    "a tar archive": (bytes(257) + b"ustar", "utf-8", ["a tar archive"]),
     "UTF-16 called latin-1": ("ab".encode("utf-16-le"), "latin-1", ["character 1", "NUL"]),
 }
 
@@ -31,7 +39,7 @@ def test_a_bad_file_is_rejected_by_name_and_place(name, tmp_path):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    content=st.text(st.characters(codec="utf-8", exclude_characters="\0<"), min_size=1),
+    content=st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff"), min_size=1),
     suffix=st.sampled_from(sorted(PACK)),
 )
 def test_what_is_written_is_read_back_exactly(content, suffix, tmp_path):
@@ -50,11 +58,45 @@ def test_a_mutated_text_is_the_mutated_text_or_a_data_error(data, content, tmp_p
         expected = changed.decode()
     except UnicodeDecodeError:
         expected = ""
-    if not expected or "\0" in expected or files.is_html(changed) or changed[:2] == b"\x1f\x8b":
+    expected = expected.replace("\ufeff", "")
+    if not expected or "\0" in expected:
         with pytest.raises(DataError, match=str(path)):
             text.read(path)
     else:
         assert text.read(path) == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_tells_the_encoding_and_is_no_character(encoding, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("naïve €".encode(encoding))
+    assert text.read(path) == "naïve €"
+    path.write_bytes(codecs.BOM_UTF16_BE + "naïve €".encode("utf-16-be"))
+    assert text.read(path) == "naïve €"
+
+
+def test_marks_between_joined_files_are_no_characters(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("one\r\n".encode("utf-8-sig") + "two".encode("utf-8-sig"))
+    assert text.read(path) == "one\r\ntwo"
+
+
+MARKUP = ("<?xml version='1.0'?>", "<html>", "<!-- a -->", "<head>", "<!DOCTYPE html>", "\n<HTML>")
+
+
+@pytest.mark.parametrize("content", [*MARKUP, "%PDF", "BZh", "Rar! is no word"])
+def test_a_text_may_begin_in_any_way(content, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(content)
+    assert text.read(path) == content
+
+
+@pytest.mark.parametrize("content", MARKUP)
+def test_a_web_page_in_place_of_a_known_text_is_refused(content, tmp_path):
+    path = tmp_path / "input.txt"
+    path.write_text(content)
+    with pytest.raises(DataError, match=rf"{path}: byte 0: found an HTML or XML page, .*If a serv"):
+        text.load(data="auto", data_dir=tmp_path)
 
 
 def test_the_sample_says_that_it_is_one(no_network, tmp_path):

@@ -123,8 +123,10 @@ def _read_records(path: Path | str, check: Check | None = None) -> np.ndarray:
     if extra := len(content) % RECORD:
         whole = len(content) - extra
         place = f"byte {whole:,} (record {whole // RECORD:,})"
-        expected = f"a record of {RECORD:,}"
-        raise fault(path, place, f"{extra:,} bytes up to the end", expected, "The file is cut off.")
+        expected, advice = f"a record of {RECORD:,}", "The file is cut off."
+        if len(content) % (RECORD + 1) == 0:
+            advice = f"Records of {RECORD + 1:,} bytes, with two labels, are CIFAR-100's."
+        raise fault(path, place, f"{extra:,} bytes up to the end", expected, advice)
     records = content.reshape(-1, RECORD)
     if (wrong := records[:, 0] > 9).any():
         first = int(np.argmax(wrong))

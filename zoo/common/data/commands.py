@@ -24,7 +24,7 @@ def list_data(data_dir: Path | None = None) -> None:
         table.add_column(heading, overflow="fold")
     for entry in ENTRIES.values():
         size = sum(download.size for download in entry.downloads)
-        where = _where(entry, data_dir)
+        where = files.printable(_where(entry, data_dir))
         table.add_row(entry.name, entry.title, where, f"{size / 1e6:.1f} MB", entry.licence)
     Console().print(table)
 
@@ -42,7 +42,7 @@ def fetch_data(names: Positional[tuple[str, ...]], data_dir: Path | None = None)
     for entry in _entries(names):
         try:
             if found := fetch.locate(entry._replace(usable=entry.usable[:1]), data_dir):
-                print(f"{entry.name}: already in {found.source}")
+                print(f"{entry.name}: already in {files.printable(found.source)}")
             else:
                 print(f"{entry.name}: now in {fetch.download(entry)}")
         except DataError as error:
@@ -67,12 +67,13 @@ def verify_data(names: Positional[tuple[str, ...]] = (), data_dir: Path | None =
             if not paths and file.name in entry.usable[0]:
                 print(f"{entry.name}: {file.name}: missing")
             for path in paths:
+                where = files.printable(path)
                 try:
                     files.check_published(path, file, files.read_bytes(path))
-                    print(f"{entry.name}: {path}: ok")
+                    print(f"{entry.name}: {where}: ok")
                 except DataError as error:
-                    wrong = str(error).removeprefix(f"{path}: ")
-                    print(f"{entry.name}: {path}: differs: {wrong}")
+                    wrong = str(error).removeprefix(f"{where}: ")
+                    print(f"{entry.name}: {where}: differs: {wrong}")
                     differs = True
     if differs:
         raise SystemExit(1)

@@ -5,10 +5,13 @@ then downloaded from its home or a mirror. Every download is checked against a c
 in the cache whole or not at all. Without a network the attempt is given up within seconds.
 """
 
+import contextlib
 import dataclasses
+import fnmatch
 import functools
 import os
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +29,8 @@ ANSWER_SECONDS = 5.0
 """How long it may take until its answer begins, the look-up of its name included."""
 SLOWEST = 100_000
 """Bytes per second below which a download is given up, after ten seconds of grace."""
+DEPTH, WALKED, SHOWN = 3, 10_000, 3
+"""How deep and among how many names what is similar is looked for, and how many are shown."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,38 +72,71 @@ class Found:
     def describe(self, name: str, real: str, sample: str) -> str:
         """The line that describes what was read: `real`, or the sample and why it is one."""
         if self.reason:
-            return f"built-in sample, not {name} ({self.reason}): {sample}"
+            return files.printable(f"built-in sample, not {name} ({self.reason}): {sample}")
         if not self.unknown:
             return real
         first, *more = sorted(self.unknown)  # threads may have read them in any order
         others = f" and {len(more)} more" if more else ""
-        return f"{real}; files that differ from the published ones: {first}{others}"
+        differ = f"files that differ from the published ones: {first}{others}"
+        return files.printable(f"{real}; {differ}")
 
 
 def cache() -> Path:
     """The cache folder: `$ZOO_CACHE`, or `zoo` in the system's folder for caches."""
     if named := os.environ.get("ZOO_CACHE"):
-        return Path(named)
+        return files.expand(named)
     import pooch  # here, because it takes a while and is rarely needed
 
-    return Path(pooch.os_cache("zoo"))
+    try:
+        return files.expand(pooch.os_cache("zoo"))
+    except (RuntimeError, DataError):  # a user without a home, as in many containers
+        return temporary()
+
+
+def temporary() -> Path:
+    """A folder of this user's alone among the temporary files, or one that cannot be made."""
+    with contextlib.suppress(OSError):
+        folder = Path(tempfile.gettempdir(), f"zoo-{os.getuid()}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.lstat().st_uid == os.getuid():  # else it may hold what others want to be run
+            return folder
+    return Path(os.devnull, "zoo")
 
 
 def roots(data_dir: Path | str | None = None) -> list[Path]:
     """The folders to look in, in order: `data_dir`, `$ZOO_DATA_DIR`, the cache.
 
     Raises:
-        DataError: When `data_dir` is given and does not exist.
+        DataError: When one of the first two is named and is no folder (or zip archive).
     """
-    if data_dir is not None and not Path(data_dir).exists():
-        raise files.fault(data_dir, "the data folder", "no such folder", "a folder that exists")
-    named = (data_dir, os.environ.get("ZOO_DATA_DIR"), cache())
-    return list(dict.fromkeys(Path(folder) for folder in named if folder))
+    variable = os.environ.get("ZOO_DATA_DIR")
+    found = []
+    for folder, name in ((data_dir, "the data folder"), (variable, "the folder of ZOO_DATA_DIR")):
+        if folder:
+            found.append(files.expand(folder))
+            _check_folder(found[-1], name)
+    return list(dict.fromkeys([*found, cache()]))
+
+
+def _check_folder(path: Path, name: str) -> None:
+    if path.suffix.lower() == ".zip" and os.path.isfile(path):
+        return
+    try:
+        os.scandir(path).close()
+    except FileNotFoundError:
+        found = "no such folder"
+    except NotADirectoryError:
+        found = "a file"
+    except (OSError, ValueError) as error:
+        found = str(error)
+    else:
+        return
+    raise files.fault(path, name, found, "a folder that exists and can be read")
 
 
 def places(entry: Entry, root: Path) -> list[Path]:
     """The folders and zip archives in one of the `roots` that may hold files of a data set."""
-    return [root / place for place in entry.places if (root / place).exists()]
+    return [root / place for place in entry.places if os.path.exists(root / place)]
 
 
 def find(entry: Entry, source: Path, name: str) -> Path | None:
@@ -146,7 +184,9 @@ def resolve(entry: Entry, data: str = "auto", data_dir: Path | str | None = None
         if data == "real":
             raise DataError(f"{missing(entry, data_dir)} {error}") from error
         looked = ", ".join(map(str, roots(data_dir)))
-        return f"the real set is not in {looked} and could not be downloaded"
+        named = data_dir or os.environ.get("ZOO_DATA_DIR")
+        names = f"; {_absent(entry, data_dir)}{similar(entry, data_dir)}" if named else ""
+        return f"the real set is not in {looked} and could not be downloaded{names}"
     # A download gives what is usable, which need not be what the caller wants.
     if found := locate(entry, data_dir):
         return found
@@ -155,17 +195,57 @@ def resolve(entry: Entry, data: str = "auto", data_dir: Path | str | None = None
 
 def missing(entry: Entry, data_dir: Path | str | None = None) -> str:
     """The message when a data set is not here: what is missing, where we looked, what to do."""
-    names = entry.usable[-1]
     looked = ", ".join(map(str, roots(data_dir)))
-    part = locate(entry._replace(usable=tuple((name,) for name in names)), data_dir)
-    absent = [name for name in names if part is None or not find(entry, part.source, name)]
     return (
-        f"{entry.name}: {', '.join(absent)} (plain, .gz or .xz) not found"
-        f"{f' beside {part.names[0]} in {part.source}' if part else ''}. "
+        f"{entry.name}: {_absent(entry, data_dir)}{similar(entry, data_dir)}. "
         f"Looked in {looked}, there in {', '.join(p or '.' for p in entry.places)}. "
         f"Run `python -m zoo data fetch {entry.name}`, or put the files into one folder "
         "and name it with --data-dir or ZOO_DATA_DIR."
     )
+
+
+def _absent(entry: Entry, data_dir: Path | str | None) -> str:
+    """Which files were not found, and where others were."""
+    names = entry.usable[0]
+    part = locate(entry._replace(usable=tuple((name,) for name in names)), data_dir)
+    absent = [name for name in names if part is None or not find(entry, part.source, name)]
+    beside = f" beside {part.names[0]} in {part.source}" if part else ""
+    return f"{_some(absent, ', ')} (plain, .gz or .xz) not found{beside}"
+
+
+def similar(entry: Entry, data_dir: Path | str | None = None) -> str:
+    """What else in the folders looks like a data set, as "; found ...", or ""."""
+    known = {n + s for f in entry.files for n in (f.name, f.alias) for s in ("", ".gz", ".xz")}
+    found = {}
+    for root in roots(data_dir):
+        read, left = {str(root / place) for place in entry.places}, WALKED
+        for folder, folders, names in os.walk(root) if root != cache() else ():
+            for name in sorted([*folders, *names]):
+                path = os.path.join(folder, name)
+                if name in known and folder not in read:
+                    found[folder] = f"{folder}, which has {name}: name this folder by --data-dir"
+                elif name not in known and path not in read and (what := _what(entry, name)):
+                    found[path] = f"{path}, {what}"
+            left -= len(folders) + len(names)
+            deep = len(Path(folder).relative_to(root).parts) >= DEPTH or left < 0
+            folders[:] = () if deep else sorted(f for f in folders if not _closed(entry, f))
+    return f"; found {_some([*found.values()], '; ')}" if found else ""
+
+
+def _what(entry: Entry, name: str) -> str:
+    """What a file or folder of this name is, if it is like those of a data set, or ""."""
+    fitting = (what for glob, what in entry.similar if fnmatch.fnmatch(name.lower(), glob))
+    return next(fitting, "")
+
+
+def _closed(entry: Entry, folder: str) -> bool:
+    """Whether a folder is not looked into: it is hidden, or its name tells what it holds."""
+    return folder.startswith(".") or bool(_what(entry, folder))
+
+
+def _some(words: list[str], comma: str) -> str:
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return comma.join(words[:SHOWN]) + more
 
 
 def download(entry: Entry) -> Path:
@@ -175,6 +255,12 @@ def download(entry: Entry) -> Path:
         DataError: When no server delivers the right bytes, with what each one did.
     """
     home = cache() / entry.home
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=home).close()
+    except OSError as error:
+        advice = "Name another folder for the cache by ZOO_CACHE."
+        raise files.fault(home, "the cache", str(error), "a folder to write in", advice) from error
     for wanted in entry.downloads:
         kept = _retrieve(wanted, home)
         if wanted.name.endswith(".tar.gz"):
@@ -200,7 +286,7 @@ def _retrieve(wanted: File, home: Path) -> Path:
 
 
 def _stream(url: str, output_file: str, _: object, *, size: int) -> None:
-    """Pooch's downloader, but bounded in time and size, and an HTML page is refused by name."""
+    """Pooch's downloader, but bounded in time and size, and a web page is refused by name."""
     import requests
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -217,8 +303,8 @@ def _stream(url: str, output_file: str, _: object, *, size: int) -> None:
     with response, open(output_file, "wb") as file, bar:
         task = bar.add_task(url.rsplit("/", 1)[-1], total=size)
         for chunk in response.iter_content(1 << 16):
-            if received == 0 and files.is_html(chunk):
-                raise ValueError("the server sent an HTML page, not the file")
+            if received == 0 and files.is_markup(chunk):
+                raise ValueError("the server sent an HTML or XML page, not the file")
             file.write(chunk)
             received += len(chunk)
             bar.update(task, completed=received)

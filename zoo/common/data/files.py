@@ -1,9 +1,9 @@
 """Opening data files: plain, `.gz` and `.xz` files and the members of `.zip` archives.
 
 Every reader of this package gets its bytes here. Whatever a file can get wrong before its own
-format begins (it is missing, a folder, empty, cut off, broken, too large, or an HTML error page
-that was saved as data) becomes a `DataError` that names the file, the place, what was found and
-what was expected.
+format begins (it is missing, a folder, empty, cut off, broken, too large, a web page that was
+saved as data, or of another kind) becomes a `DataError` that names the file, the place, what was
+found and what was expected.
 
 A member of a zip archive is written like a file in a folder: `ml-1m.zip/ml-1m/movies.dat`.
 """
@@ -27,7 +27,19 @@ Check = Callable[[bytes], None]
 """What is called with a file's content, unpacked, before it is read."""
 _MAGIC = {".gz": b"\x1f\x8b", ".xz": b"\xfd7zXZ\x00"}
 _UNPACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
-_HTML = (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!--")
+_MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
+_KINDS = {
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "a bzip2 file",
+    b"\x28\xb5\x2f\xfd": "a zstandard file",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"\x93NUMPY": "an array of NumPy",
+    b"\x89HDF": "an HDF5 file",
+    b"PAR1": "a Parquet file",
+    b"%PDF": "a PDF",
+    **{bytes([0x80, n]): "a pickle, as Python versions of data are" for n in (2, 3, 4, 5)},
+}
 
 
 class DataError(ValueError):
@@ -37,16 +49,43 @@ class DataError(ValueError):
 def fault(path: Path | str, place: str, found: str, expected: str, advice: str = "") -> DataError:
     """A `DataError` in the one form: file, place, found, expected and, where useful, what to do."""
     message = f"{path}: {place}: found {found}, expected {expected}."
-    return DataError(f"{message} {advice}".rstrip())
+    return DataError(printable(f"{message} {advice}").rstrip())
 
 
-def read_bytes(path: Path | str, limit: int = 1024 * MIB, check: Check | None = None) -> bytes:
+def printable(text: object) -> str:
+    """One line that UTF-8 has: a file's name may hold newlines, and bytes that are not UTF-8."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+def expand(path: Path | str) -> Path:
+    """A path whose `~`, which no shell expands behind `=` or in a variable, is the home folder.
+
+    Raises:
+        DataError: When that user has no home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise fault(path, "~", "no home folder", "one: write the path out") from error
+
+
+def kind_of(content: bytes) -> str:
+    """What some bytes are that no data file is, such as "a zip archive", or ""."""
+    if content[257:262] == b"ustar":
+        return "a tar archive"
+    return next((kind for start, kind in _KINDS.items() if content.startswith(start)), "")
+
+
+def read_bytes(
+    path: Path | str, limit: int = 1024 * MIB, check: Check | None = None, text: bool = False
+) -> bytes:
     """The whole content of `path`, decompressed if its name ends in `.gz` or `.xz`.
 
     Args:
         path: A file, or a member of a zip archive.
         limit: The largest content in bytes that makes sense; no more than this is ever unpacked.
         check: Called with the content.
+        text: Whether it is somebody's text, which may begin in any way, as HTML and XML do.
 
     Raises:
         DataError: In all the cases that the module's docstring lists.
@@ -55,18 +94,22 @@ def read_bytes(path: Path | str, limit: int = 1024 * MIB, check: Check | None = 
     suffix = path.suffix.lower()
     try:
         with _opened(path) as file:
-            # Before unpacking: gzip's own error would not say that the file is an HTML page.
-            _check_start(path, file.peek(64))
+            # Before unpacking: gzip's own error would not say that the file is a web page.
+            _check_start(path, file.peek(64), text)
             unpacked = _UNPACKED[suffix](file) if suffix in _UNPACKED else file
             content = _read(path, unpacked, limit)
     except DataError:
         raise
     except FileNotFoundError:
-        raise fault(path, "the path", "no such file", "a file") from None
+        raise DataError(printable(f"{path}: there is no such file.")) from None
     except Exception as error:  # a broken archive makes its module raise nearly anything
         place = "the packed data" if suffix in _UNPACKED else "the file"
-        raise fault(path, place, str(error), "one that is whole and can be read") from error
-    _reject_html(path, content)
+        found = str(error) or type(error).__name__
+        raise fault(path, place, found, "one that is whole and can be read") from error
+    if not text:
+        _reject_markup(path, content)
+        if kind := kind_of(content):
+            raise fault(path, "byte 0", kind, "the data file itself")
     if check:
         check(content)
     return content
@@ -98,16 +141,16 @@ def checksum(content: bytes, algorithm: str) -> str:
     return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
 
 
-def is_html(content: bytes) -> bool:
-    """Whether some bytes begin like an HTML page."""
-    return content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_HTML)
+def is_markup(content: bytes) -> bool:
+    """Whether some bytes begin as an HTML or XML page does."""
+    return content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP)
 
 
 def find(source: Path, *names: str) -> Path | None:
     """The first of `names`, plain or with `.gz` or `.xz`, in a folder or a zip archive, or None."""
-    if source.suffix.lower() != ".zip" or not source.is_file():
+    if source.suffix.lower() != ".zip" or not os.path.isfile(source):
         spellings = (source / (name + suffix) for name in names for suffix in ("", *_MAGIC))
-        return next((path for path in spellings if path.exists()), None)
+        return next((path for path in spellings if os.path.exists(path)), None)
     try:
         with source.open("rb") as file:
             _check_start(source, file.peek(64))
@@ -175,9 +218,10 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
             yield file  # type: ignore[misc]  # it can peek as well
         return
     if path.is_dir():
-        raise fault(path, "the path", "a directory", "a file")
+        raise DataError(printable(f"{path}: this is a directory, expected a file."))
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        raise fault(path, "the path", "something that is not a regular file", "a file")
+        expected = "a regular file, since it is read again later: write the content to one"
+        raise DataError(printable(f"{path}: this is a pipe or a device, expected {expected}."))
     with path.open("rb") as file:
         yield file
 
@@ -200,11 +244,12 @@ def _read(path: Path, file: BinaryIO, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _check_start(path: Path, start: bytes) -> None:
-    """Raise if a file is empty, an HTML page, or not compressed as its name says."""
+def _check_start(path: Path, start: bytes, text: bool = False) -> None:
+    """Raise if a file is empty, a web page, or not compressed as its name says."""
     if not start:
         raise fault(path, "byte 0", "an empty file", "data")
-    _reject_html(path, start)
+    if not text:
+        _reject_markup(path, start)
     packed = next((suffix for suffix, magic in _MAGIC.items() if start.startswith(magic)), None)
     suffix = path.suffix.lower()
     if suffix in _MAGIC and packed != suffix:
@@ -215,7 +260,8 @@ def _check_start(path: Path, start: bytes) -> None:
         raise fault(path, "byte 0", f"a compressed {packed} file", "plain data", advice)
 
 
-def _reject_html(path: Path, content: bytes) -> None:
-    if is_html(content):
-        advice = "A server's error page was saved as data: remove the file and fetch it again."
-        raise fault(path, "byte 0", "an HTML page", "data", advice)
+def _reject_markup(path: Path, content: bytes) -> None:
+    if is_markup(content):
+        found = f"an HTML or XML page, {content[:16].decode('latin-1')!r}"
+        advice = "If a server's error page was saved here, remove it and fetch the file again."
+        raise fault(path, "byte 0", found, "data", advice)

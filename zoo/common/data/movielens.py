@@ -2,7 +2,8 @@
 
 Harper, Konstan, "The MovieLens Datasets", 2015. The book's restricted Boltzmann machine in chapter
 3 reads the 1M set. In it a line of ratings.dat is `user::movie::rating::time`, in 100K's u.data the
-four stand between tabs; movies are in movies.dat (`id::title::genre|genre`) and u.item, in latin-1.
+four stand between tabs; movies are in movies.dat (`id::title::genre|genre`) and u.item, in latin-1
+as published, in UTF-8 as people convert them.
 
 1M is also read without its rating values: interactions.dat has lines `user::movie`. With it goes
 the leave-one-out test set of He et al., "Neural Collaborative Filtering", 2017: of each user the
@@ -11,6 +12,7 @@ latest movie is held out and ranked against 99 others.
 Axes: R ratings, U users, K negatives (99). Ids are those of the files, from one.
 """
 
+import codecs
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +35,14 @@ GENRES = (
 )
 """In the order of u.genre and of the flags in u.item; movies.dat has all but "unknown"."""
 
-# Every byte is a latin-1 character, but control characters do not belong in a title.
+# Lines of other releases, under the names of the files that are read here.
+_RELEASES = {
+    rb"[0-9]+::[0-9]+::[0-9]\.5::.*": "MovieLens 10M, with half stars",
+    rb"[0-9]+::[0-9]+::[0-9]::.*": "MovieLens 1M",
+    rb"[0-9]+\t[0-9]+\t[0-9]\t.*": "MovieLens 100K",
+    rb"userId,movieId,.*|[0-9]+,[0-9]+,[0-9.]+,.*": "a release in CSV, from 2014 on",
+}
+# Control characters do not belong in a title.
 _MOVIE = re.compile(r"0*([1-9][0-9]{0,8})::([^\x00-\x1f\x7f-\x9f]+)::([^:]+)")
 _ITEM = re.compile(r"0*([1-9][0-9]{0,8})\|([^|\x00-\x1f\x7f-\x9f]+)(?:\|[^|]*){3}((?:\|[01]){19})")
 
@@ -150,10 +159,10 @@ def read_movies(
 
     Raises:
         DataError: At a malformed line, an id for the second time, an unknown genre, or bytes that
-            are not latin-1 text.
+            are not UTF-8 in a file that else is.
     """
     titles, genres = {}, {}
-    for number, line in enumerate(_latin1_lines(path, check), start=1):
+    for number, line in enumerate(_lines(path, check), start=1):
         if match := _MOVIE.fullmatch(line):
             names = tuple(match[3].split("|"))
         elif match := _ITEM.fullmatch(line):
@@ -163,7 +172,9 @@ def read_movies(
             expected = "'id::title::genre|genre' or the 24 fields of u.item"
             raise fault(path, f"line {number:,}", repr(line[:60]), expected)
         if not names or not set(names) <= set(GENRES) or len(set(names)) < len(names):
-            raise fault(path, f"line {number:,}", f"genres {names}", "known genres, each once")
+            advice = "MovieLens 10M has other genres than 1M." if "::" in line else ""
+            found, expected = f"genres {names}", "known genres, each once"
+            raise fault(path, f"line {number:,}", found, expected, advice)
         if (movie := int(match[1])) in titles:
             raise fault(path, f"line {number:,}", f"movie {movie} a second time", "each once")
         titles[movie], genres[movie] = match[2], names
@@ -250,6 +261,11 @@ def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, 
     wrong = (listed[:, 0] >= len(users)) | (listed[:, 1:] >= len(items)).any(axis=1)
     expected = f"numbers of {len(users):,} users and {len(items):,} movies, from zero"
     _refuse(other, wrong, expected, "user {}, movie {} or {} ...", listed)
+    if len(table) != len(users):
+        expected = f"one for each of {len(users):,} users"
+        raise fault(path, "the end", f"{len(table):,} lines", expected)
+    wrong = table[:, 0] != np.arange(len(users))
+    _refuse(path, wrong, "the users in their order, from zero", "user {}", table)
     test = _columns(path, table)
     test["user"], test["item"] = users[test["user"]], items[test["item"]]
     test["negative"] = items[listed[:, 2:]]
@@ -258,6 +274,8 @@ def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, 
     _refuse(path, wrong, "a pair that was rated", "user {} and movie {}", table)
     # Rows are dropped by their pair, as the held-out file is not in the order of ratings.dat.
     kept = ~_among(pairs, held)
+    if not kept.any():
+        raise fault(path, "the end", "all ratings held out", "some to train on")
     ranked = _pairs({"user": test["user"][:, None], "item": test["negative"]})
     wrong = _among(ranked, pairs[kept]).any(axis=1)
     _refuse(other, wrong, "movies that the user never rated", "user {} and rated ones", table)
@@ -277,7 +295,7 @@ def _read_table(path: Path | str, check: Check | None, line: str) -> np.ndarray:
     A regular expression finds the first line of another form, and numpy parses the numbers, which
     would pass over much that is wrong: one million ratings take half a second.
     """
-    content = files.read_bytes(path, check=check).replace(b"\r\n", b"\n")
+    content = _read(path, check)
     # Possessive (*+): without it the engine would keep a way back for each of a million lines.
     pattern = re.escape(line).replace("N", "[0-9]{1,10}") + "\n"
     good = re.match(f"(?:{pattern})*+".encode(), content)
@@ -285,12 +303,24 @@ def _read_table(path: Path | str, check: Check | None, line: str) -> np.ndarray:
     if end < len(content):
         number = content.count(b"\n", 0, end) + 1
         bad, newline, _ = content[end:].partition(b"\n")
-        advice = "" if newline else "The file is cut off."
+        releases = (what for form, what in _RELEASES.items() if re.fullmatch(form, bad))
+        other = next(releases, "")
+        advice = f"This is a line of {other}." if other else ""
+        advice = advice if newline else "The file is cut off."
         expected = f"{line.replace('N', 'number')!r} and a newline"
         raise fault(path, f"line {number:,}", repr(bad[:60])[1:], expected, advice)
     digits = bytes(byte if chr(byte).isdecimal() else ord(" ") for byte in range(256))
     numbers = np.fromstring(content.translate(digits), np.int64, sep=" ")
     return numbers.reshape(content.count(b"\n"), -1)
+
+
+def _read(path: Path | str, check: Check | None, limit: int = 1024 * files.MIB) -> bytes:
+    """The content of a text, without a byte order mark and with plain newlines."""
+    content = files.read_bytes(path, limit, check)
+    content = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+    if not content:
+        raise fault(path, "byte 0", "a byte order mark alone", "lines")
+    return content
 
 
 def _columns(path: Path | str, table: np.ndarray) -> dict[str, np.ndarray]:
@@ -315,14 +345,20 @@ def _among(pairs: np.ndarray, others: np.ndarray) -> np.ndarray:
     return others[np.searchsorted(others, pairs)] == pairs
 
 
-def _latin1_lines(path: Path | str, check: Check | None) -> list[str]:
-    """The lines of a text, the last of which must end in a newline too."""
-    content = files.read_bytes(path, 16 * files.MIB, check).replace(b"\r\n", b"\n")
-    # Latin-1 that is not ASCII is hardly ever valid UTF-8, of which nothing is ignored here.
-    if not content.isascii() and content.decode("utf-8", "ignore").encode() == content:
-        raise fault(path, "the whole file", "UTF-8 text", "latin-1", "Convert it with iconv.")
-    # Not splitlines(): in latin-1 it would also break at the byte 0x85.
-    *lines, rest = content.decode("latin-1").split("\n")
+def _lines(path: Path | str, check: Check | None) -> list[str]:
+    """The lines of a text, UTF-8 or latin-1; the last one must end in a newline too."""
+    content = _read(path, check, 16 * files.MIB)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        # Latin-1 hardly ever has what in UTF-8 is a character: this is UTF-8 with a fault in it.
+        if not content.decode(errors="ignore").isascii():
+            line = content.count(b"\n", 0, error.start) + 1
+            found = content[error.start : error.start + 4].hex(" ")
+            raise fault(path, f"line {line:,}", found, "UTF-8 as before") from error
+        text = content.decode("latin-1")
+    # Not splitlines(): it would also break at a character such as U+0085.
+    *lines, rest = text.split("\n")
     if rest:
         place = f"line {len(lines) + 1:,} (the end)"
         raise fault(path, place, "no newline", "one", "The file is cut off.")

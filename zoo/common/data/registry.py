@@ -31,6 +31,7 @@ class Entry(NamedTuple):
     places: tuple[str, ...]
     home: str
     sample: str
+    similar: tuple[tuple[str, str], ...] = ()
 
     def file(self, name: str) -> File:
         """The record of one of the files."""
@@ -53,6 +54,7 @@ def _entry(name: str, table: dict) -> Entry:
         places=tuple(table["places"]),
         home=table["home"],
         sample=table.get("sample", name),
+        similar=tuple(map(tuple, table.get("similar", ()))),
     )
 
 

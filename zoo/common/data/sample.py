@@ -64,7 +64,7 @@ def folder(name: str) -> Iterator[Path]:
     end. The folder appears whole or not at all, also with two processes at once.
     """
     home = fetch.cache() / "sample" / f"{name}-{VERSION}"
-    if home.is_dir():
+    if os.path.isdir(home):
         yield home
         return
     temporary = functools.partial(
