@@ -16,7 +16,6 @@ from zoo.ch10_deploy.export import Signature
 from zoo.ch10_deploy.inputs import Problem
 from zoo.common import images
 
-pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 SHAPE = (32, 32, 3)
 PICTURE = Signature("", {"image": jax.ShapeDtypeStruct(SHAPE, np.uint8)}, {})
 RNG = np.random.default_rng(0)

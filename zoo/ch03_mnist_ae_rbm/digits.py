@@ -1,6 +1,7 @@
 """What the two networks on MNIST share: data, pixels, solvers, digits as picture files."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +64,27 @@ def optimizer(config: Any, steps: int) -> optax.GradientTransformation:
     return optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay, mask=kernels)
 
 
-def write(folder: Path, pictures: Iterable[tuple[str, np.ndarray]]) -> int:
+def write(
+    folder: Path,
+    pictures: Iterable[tuple[str, np.ndarray]],
+    one: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+) -> int:
     """Writes pictures, uint8 or float in [0, 1], as `folder/NAME.png`; returns their number.
 
-    Pictures of an earlier call are removed first, so that all in the folder are of one model.
+    Pictures of an earlier call are removed first, so that all in the folder are of one model. Each
+    is written within `one()`, which may catch its errors.
     """
     import PIL.Image
 
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
-        old.unlink()
+        if not old.is_dir():
+            old.unlink()
     count = 0
     for name, picture in pictures:
         if picture.dtype != np.uint8:
             picture = np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
-        PIL.Image.fromarray(picture).save(folder / f"{name}.png")
-        count += 1
+        with one():
+            PIL.Image.fromarray(picture).save(folder / f"{name}.png")
+            count += 1
     return count
