@@ -30,6 +30,7 @@ class Map(NamedTuple):
     minimum: tuple[float, float]
 
 
+@common.own_style
 def activations(curves: Mapping[str, tuple[np.ndarray, ...]], caption: str = "") -> Figure:
     """Functions by name, each as x, its values and its derivative there, all [points]."""
     figure = page(10.0, 4.3, caption=caption)
@@ -47,6 +48,7 @@ def activations(curves: Mapping[str, tuple[np.ndarray, ...]], caption: str = "")
     return figure
 
 
+@common.own_style
 def overlays(
     x: np.ndarray, panels: Mapping[str, Mapping[str, np.ndarray]], caption: str = ""
 ) -> Figure:
@@ -59,6 +61,7 @@ def overlays(
     return figure
 
 
+@common.own_style
 def parabolas(
     w: np.ndarray, cost: np.ndarray, paths: Mapping[str, tuple[np.ndarray, ...]], caption: str = ""
 ) -> Figure:
@@ -85,6 +88,7 @@ def _draw_map(axes: Axes, ground: Map) -> None:
     axes.spines[:].set_visible(False)
 
 
+@common.own_style
 def batches(
     ground: Map,
     paths: Mapping[str, np.ndarray],
@@ -121,6 +125,7 @@ def _draw_costs(axes: Axes, x: np.ndarray | None, costs: Mapping[str, np.ndarray
         axes.plot(steps, shown, label=solver, linewidth=1.4, color=colour, linestyle=line)
 
 
+@common.own_style
 def race(
     maps: Mapping[str, Map],
     paths: Mapping[str, Mapping[str, np.ndarray]],
@@ -143,6 +148,7 @@ def race(
     return figure
 
 
+@common.own_style
 def rates(
     rates: np.ndarray, costs: Mapping[str, Mapping[str, np.ndarray]], caption: str = ""
 ) -> Figure:
@@ -158,6 +164,7 @@ def rates(
     return figure
 
 
+@common.own_style
 def frames(
     maps: Mapping[str, Map],
     paths: Mapping[str, Mapping[str, np.ndarray]],

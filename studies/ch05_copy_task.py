@@ -121,6 +121,7 @@ def train(
         yield Report(first + every, **recall)
 
 
+@figures.own_style
 def copy_curves(
     updates: Sequence[int], nats: np.ndarray, delay: int, ignorance: float, caption: str = ""
 ) -> Figure:

@@ -95,6 +95,7 @@ def mends(
     print(f"written to {out / 'mends.json'}, {drawn}")
 
 
+@figures.own_style
 def draw(solved: Mapping[str, float], home: Mapping[str, float], caption: str = "") -> Figure:
     """Shares of mazes solved, and of tiles from which the goal is reached, one line a mend."""
     names = list(solved)

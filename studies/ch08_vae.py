@@ -74,6 +74,7 @@ def sweep_latents(
     _print_sizes(results)
 
 
+@figures.own_style
 def latent_sizes(results: Sequence[Mapping[str, float]], caption: str = "") -> Figure:
     """ELBO, reconstruction and KL (nats) by number of latents: means over seeds, bars from
     the least to the greatest.

@@ -6,10 +6,18 @@ every model. A chapter is imported by itself: `from zoo import ch06_cnn as cnn`.
 
 import importlib
 import pkgutil
+import signal
+import sys
 from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["load", "published", "tasks"]
+
+_module = sys.orig_argv[sys.orig_argv.index("-m") + 1 :][:1] if "-m" in sys.orig_argv else []
+if _module and _module[0].partition(".")[0] == __name__:
+    # A command of zoo: until `cli.main` takes over, Ctrl-C ends it without a word. As an exception
+    # it would come out of whatever is being imported, and some libraries swallow it there.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def tasks(chapter: str = "") -> tuple[Any, ...]:

@@ -42,3 +42,35 @@ def test_jit_with_the_options_changes_nothing():
 
 def test_the_device_is_described_in_a_line():
     assert device.describe(jax.devices("cpu")[0]).startswith("cpu: ")
+
+
+@pytest.mark.parametrize("choose", [lambda: "cpu", lambda: jax.devices("cpu")[3]])
+def test_a_default_device_of_the_users_is_kept(choose):
+    chosen = choose()
+    first = jax.devices("cpu")[0] if chosen == "cpu" else chosen
+    with jax.default_device(chosen):
+        assert device.current() == device.use() == first
+        assert {d.platform for d in device.devices()} == {"cpu"}
+        assert device.describe(device.current()).startswith("cpu")
+        assert device.jit(lambda: jnp.ones(2))().devices() == {first}
+
+
+def test_a_device_that_is_chosen_is_used_whatever_the_default_is():
+    before = jax.config.jax_default_device
+    try:
+        with jax.default_device(jax.devices("cpu")[3]):
+            assert device.use("cpu") == jax.devices("cpu")[0]
+    finally:
+        jax.config.update("jax_default_device", before)
+
+
+def test_nothing_is_compiled_where_jit_is_disabled():
+    def double(x):
+        calls.append(isinstance(x, jax.core.Tracer))
+        return 2 * x
+
+    calls = []
+    assert device.compile(double, 1.0)(3.0) == 6
+    with jax.disable_jit():
+        assert device.compile(double, 1.0)(3.0) == 6
+    assert calls == [True, False]

@@ -1,7 +1,9 @@
+import ast
 import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -253,3 +255,42 @@ def test_wrong_images_of_a_strip_have_a_frame():
     framed = [axes for axes in drawn.axes if axes.patches]
     assert len(framed) == 1
     assert framed[0].patches[0].get_x() == 5.5
+
+
+HOSTILE = {
+    **{"text.usetex": True, "font.family": "No Such Font", "axes.grid": True, "lines.linewidth": 9},
+    **{"savefig.bbox": "tight", "savefig.transparent": True, "figure.autolayout": True},
+    **{"axes.facecolor": "black", "savefig.dpi": 20, "image.cmap": "jet", "axes.unicode_minus": 0},
+}
+
+
+def test_pictures_are_the_same_whatever_a_matplotlibrc_says(tmp_path, images):
+    def drawn(name):
+        pictures = {
+            "curves": figures.curves({"a": [-1.0, 2.0]}, [1, 2], "x $1", "y_2", "title", "100 %"),
+            "grid": figures.image_grid(images, list("abcdefg")),
+            "confusion": figures.confusion_matrix(COUNTS, CLASSES, "a caption"),
+        }
+        return [
+            figures.save(picture, tmp_path / f"{name}-{n}.png").read_bytes()
+            for n, picture in pictures.items()
+        ]
+
+    before = drawn("before")
+    with matplotlib.rc_context(HOSTILE):
+        assert drawn("after") == before
+        assert matplotlib.rcParams["text.usetex"]  # and a user's settings are theirs again
+
+
+def test_every_function_that_draws_does_so_in_its_own_style():
+    root, found, plain = Path(__file__).parents[2], 0, []
+    for path in [*root.glob("zoo/**/*.py"), *root.glob("studies/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef) or node.returns is None:
+                continue
+            if "Figure" in ast.unparse(node.returns):
+                found += 1
+                if not any("own_style" in ast.unparse(d) for d in node.decorator_list):
+                    plain.append(f"{path.relative_to(root)}: {node.name}")
+    assert not plain
+    assert found > 40

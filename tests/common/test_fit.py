@@ -178,6 +178,37 @@ def test_a_non_finite_loss_stops_the_run_with_its_step(data):
         )
 
 
+def test_a_loss_that_is_not_finite_from_the_start_is_not_put_down_to_the_learning_rate(data):
+    broken = {name: np.where(True, np.nan, array) for name, array in data.items()}
+    with pytest.raises(
+        fit.NonFiniteError, match="nan before any update: look at the data"
+    ) as error:
+        fit.last(fit.iterate(loss, OPTIMIZER, fresh(), broken, epochs=1, batch_size=BATCH))
+    assert "rate" not in str(error.value)
+
+
+@pytest.mark.parametrize("form", ["loop", "step"])
+def test_nothing_changes_where_jit_is_disabled_64_bits_are_on_or_nans_are_errors(data, form):
+    def trained():
+        options = {"epochs": 2, "batch_size": BATCH, "test": data, "form": form}
+        reports = fit.iterate(loss, OPTIMIZER, fresh(), data, **options)
+        wide = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+        *_, progress = (report for report in reports if jnp.zeros(1).dtype == wide)
+        state = progress.state
+        kinds = {str(a.dtype) for a in jax.tree.leaves((state.params, state.totals))}
+        assert (progress.epoch, kinds) == (2, {"float32"})
+        return [np.asarray(a) for a in jax.tree.leaves((state.params, progress.metrics))]
+
+    expected = trained()
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(np.stack(trained()[:1]), np.stack(expected[:1]))
+    with jax.debug_nans(True):
+        trained()
+    with jax.disable_jit():
+        for got, wanted in zip(trained(), expected, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-4)
+
+
 @pytest.mark.parametrize("form", ["loop", "step"])
 def test_what_the_last_update_made_is_looked_at_before_it_is_reported(data, form):
     """The loss is finite at each step; the gradient of the last one is not."""

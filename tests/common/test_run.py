@@ -1,9 +1,14 @@
 """A run's folder: who makes it, what is in it, how a run stops, goes on and ends."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import platform
+import shlex
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +22,7 @@ import numpy as np
 import optax
 import pytest
 
-from zoo.common import checkpoint, cli, fit, run, settings
+from zoo.common import checkpoint, cli, commands, fit, run, settings
 from zoo.common.data import Dataset, digest
 from zoo.common.run import RunError
 from zoo.common.task import Task
@@ -55,6 +60,7 @@ DATA = Dataset("points", "sample", "sample", "22 points", points(22), points(6, 
 TASK = Task(
     name="ch99_line",
     model=SimpleNamespace(
+        __name__="zoo.ch99_line.model",
         Config=Config,
         RECIPES={"modern": CONFIG},
         init=lambda key, config: {"kernel": 0.1 * jax.random.normal(key, (3,))},
@@ -195,6 +201,70 @@ def test_what_a_killed_process_has_begun_locks_no_folder_without_a_word(tmp_path
     assert run.create("ch99_line", CONFIG, {}, tmp_path) == tmp_path
 
 
+HOLD = """
+import sys
+from zoo.common import run
+with run.held(run.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_at_a_time_trains_in_a_folder_and_a_killed_one_leaves_no_lock(tmp_path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], **pipes)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        found = f"is being trained by process {holder.pid} on {platform.node()}, begun .*: wait"
+        with pytest.raises(RunError, match=found), run.held(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with run.held(tmp_path):
+        twice = pytest.raises(RunError, match=f"by process {os.getpid()} on")
+        with twice, run.held(tmp_path):
+            pass
+    with run.held(tmp_path):
+        pass
+
+
+def test_a_run_holds_its_folder_while_it_trains(tmp_path, handled):
+    refused = []
+
+    def see(step):
+        if step in (3, 12):
+            with pytest.raises(RunError, match="is being trained by process") as error:
+                train(tmp_path / "run", resume=True)
+            refused.append(str(error.value))
+
+    train(tmp_path / "run", watched(see))
+    assert len(refused) == 2
+    with run.held(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.parametrize("error", [OSError(37, "No locks available"), OSError(95, "Not supported")])
+def test_without_locks_in_the_file_system_a_run_trains_all_the_same(
+    tmp_path, monkeypatch, unbroken, error
+):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert bits(train(tmp_path / "run")[1]) == bits(unbroken[1])
+
+
+@pytest.mark.parametrize("name", ["a[1] run", "back\\slash", "*?", "'\"$HOME` ;", "ä 字", "%s{}"])
+def test_no_character_of_a_path_matters(tmp_path, unbroken, handled, name):
+    folder = tmp_path / name / name
+    with pytest.raises(run.Stopped) as stopped:
+        train(folder, send(signal.SIGINT, at=8))
+    typed = shlex.split(str(stopped.value).partition("--resume ")[2])
+    assert typed == [str(folder)]
+    assert bits(train(folder, resume=True)[1]) == bits(unbroken[1])
+
+
 def test_a_configuration_says_what_was_run_on_what(unbroken):
     content = json.loads((unbroken[0] / "config.json").read_text())
     assert list(content) == [
@@ -333,18 +403,43 @@ def test_a_run_goes_on_only_as_itself(tmp_path, unbroken):
         "seed is 0 there and 1 here. Resume without these flags, or start a new run"
     )
     other = DATA._replace(train={**DATA.train, "y": DATA.train["y"] + 1})
-    with pytest.raises(RunError, match=r"was trained on 22 points \(sha256 .* others \(sha256 "):
-        train(folder, dataset=other, resume=True)
+    message = r"was trained on 22 points; found now: 22 others, which .* by --data-dir, or start"
+    with pytest.raises(RunError, match=message):
+        train(folder, dataset=other._replace(description="22 others"), resume=True)
     with pytest.raises(RunError, match="is a run of ch99_line, expected one of ch98"):
         train(folder, dataclasses.replace(TASK, name="ch98"), resume=True)
     with pytest.raises(RunError, match="is no run folder"):
         train(tmp_path, resume=True)
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
     run.check_same(folder, CONFIG, Config())
-    run.check_data(folder, {"sha256": "ab"}, "ab")
+    run.check_data(folder, {"sha256": digest(DATA)}, DATA)
     for saved in ({"sha256": "ab"}, {}):
-        with pytest.raises(RunError, match="the data found now are others"):
-            run.check_data(folder, saved, "ac")
+        with pytest.raises(RunError, match="found now: 22 points"):
+            run.check_data(folder, saved, DATA)
+
+
+def test_a_run_on_the_sample_goes_on_with_the_sample_though_real_data_are_there_now(
+    tmp_path, monkeypatch, handled
+):
+    seen = []
+
+    def load(config, source, folder):
+        seen.append(source)
+        if source == "sample" or not (tmp_path / "real").exists():
+            return DATA
+        return DATA._replace(source="real", description="real points")
+
+    task = dataclasses.replace(TASK, load=load)
+    stopping = dataclasses.replace(task, watch=send(signal.SIGINT, at=8).watch)
+    folder = tmp_path / "run"
+    with pytest.raises(run.Stopped):
+        commands.train(stopping, CONFIG, cli.Options(out=folder))
+    (tmp_path / "real").touch()
+    model = commands.train(task, CONFIG, cli.Options(resume=folder))
+    assert seen == ["auto", "sample"]
+    assert int(model.state.step) == 15
+    with pytest.raises(RunError, match="was trained on 22 points; found now: real points"):
+        commands.train(task, CONFIG, cli.Options(resume=folder, data="real"))
 
 
 def test_devices_make_a_mesh_where_there_are_several(monkeypatch):
@@ -385,7 +480,7 @@ def test_a_run_leaves_metrics_checkpoints_and_a_summary(unbroken):
     }
     assert summary["compile_seconds"] > 0
     assert {path.name for path in folder.iterdir()} == {
-        *("config.json", "metrics.jsonl", "summary.json", "checkpoints", "figures")
+        *(".lock", "config.json", "metrics.jsonl", "summary.json", "checkpoints", "figures")
     }
 
 
@@ -442,7 +537,8 @@ def handled():
     def fail(number, frame):
         raise AssertionError(f"signal {number} is not handled")
 
-    before = {number: signal.signal(number, fail) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    before = {number: signal.signal(number, fail) for number in heard}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -459,7 +555,7 @@ def send(*signals, at):
     return watched(see)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(("at", "epoch"), [(1, 1), (4, 1), (5, 1), (8, 2), (14, 3)])
 def test_a_signal_saves_and_the_run_resumed_equals_an_unbroken_one(
     tmp_path, unbroken, handled, number, at, epoch
@@ -502,6 +598,26 @@ def test_a_signal_in_the_last_step_of_all_stops_nothing(tmp_path, unbroken, hand
     folder, state = train(tmp_path / "run", send(signal.SIGINT, at=15))
     assert bits(state) == bits(unbroken[1])
     assert (folder / "summary.json").exists()
+
+
+def test_under_nohup_the_end_of_the_terminal_stops_nothing(tmp_path, unbroken, handled):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which `handled` takes back
+    assert bits(train(tmp_path / "run", send(signal.SIGHUP, at=8))[1]) == bits(unbroken[1])
+
+
+def test_a_screen_that_fails_loses_no_epoch(tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def screen(*_):
+        def show(progress, step, rate):
+            if step == 10:
+                raise OSError(28, "No space left on device")
+
+        yield show
+
+    monkeypatch.setattr(run, "_screen", screen)
+    with pytest.raises(OSError, match="No space left"):
+        train(tmp_path / "run")
+    assert checkpoint.latest(tmp_path / "run").stem == "10"
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])

@@ -34,6 +34,7 @@ def _draw_outputs(axes: Axes, output: np.ndarray, inputs: np.ndarray, labels: np
     axes.grid(axis="y", color=PALE, linewidth=0.5)
 
 
+@common.own_style
 def training(
     output: np.ndarray, loss: np.ndarray, inputs: np.ndarray, labels: np.ndarray, caption: str = ""
 ) -> Figure:
@@ -49,6 +50,7 @@ def training(
     return figure
 
 
+@common.own_style
 def programs(
     outputs: Mapping[str, np.ndarray], inputs: np.ndarray, labels: np.ndarray, caption: str = ""
 ) -> Figure:

@@ -23,6 +23,7 @@ def _grouped(rows: list[Record], group: str, name: str, value: Callable[[Record]
     return groups
 
 
+@figures.own_style
 def _bars(record: Record, groups: Groups, title: str, label: str) -> Figure:
     """Bars side by side: the groups on the left, in each one bar for every name."""
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
@@ -45,6 +46,7 @@ def _bars(record: Record, groups: Groups, title: str, label: str) -> Figure:
     return figure
 
 
+@figures.own_style
 def bench(record: Record) -> Figure:
     """Seconds an epoch of every model, on a logarithmic scale, and the book's where it has them."""
     groups = _grouped(record["rows"], "model", "device", lambda row: row["epoch"]["median"])
@@ -59,6 +61,7 @@ def bench(record: Record) -> Figure:
     return figure
 
 
+@figures.own_style
 def crossover(record: Record) -> Figure:
     """GFLOP/s of products by size: NumPy and JAX, with and without the transfer."""
     rows = record["rows"]
@@ -77,6 +80,7 @@ def crossover(record: Record) -> Figure:
     return figure
 
 
+@figures.own_style
 def roofline(record: Record) -> Figure:
     """Each device's roof and the models of the zoo below it."""
     figure = page(7.0, 4.6, "Roofline", tables.machine(record))
@@ -122,6 +126,7 @@ def _name_points(axes: Axes, rows: list[Record], column: float = 60.0) -> None:
         )
 
 
+@figures.own_style
 def ops(record: Record) -> Figure:
     """GFLOP/s of the operations at the largest size measured, forward and backward."""
     size = record["rows"][-1]["size"]
@@ -133,18 +138,21 @@ def ops(record: Record) -> Figure:
     return _bars(record, groups, f"The chapter's operations, {size}", "GFLOP/s")
 
 
+@figures.own_style
 def blas(record: Record) -> Figure:
     """GFLOP/s of the three levels of BLAS."""
     groups = _grouped(record["rows"], "level", "who", lambda row: row["gflops"])
     return _bars(record, groups, "BLAS levels", "GFLOP/s (logarithmic)")
 
 
+@figures.own_style
 def memory(record: Record) -> Figure:
     """Nanoseconds a number in each order of reading."""
     groups = _grouped(record["rows"], "order", "device", lambda row: row["nanoseconds"])
     return _bars(record, groups, "Reading memory in three orders", "ns a number")
 
 
+@figures.own_style
 def scale(record: Record) -> Figure:
     """Examples per second over the number of devices, against the best there could be."""
     rows = record["rows"]

@@ -11,7 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 
-from zoo.common.figures import COLOURS, GREY, INK, NORMAL, SMALL, draw_curves, page, plain
+from zoo.common.figures import (
+    COLOURS,
+    GREY,
+    INK,
+    NORMAL,
+    SMALL,
+    draw_curves,
+    own_style,
+    page,
+    plain,
+)
 
 SHOWN = {"\n": "⏎", " ": "␣", "\x02": "START", "\x03": "END", "\x04": "BLANK", "\t": "⇥"}
 KINDS = {  # of characters; the first whose test is true counts
@@ -48,6 +58,7 @@ def _name(axis: Axis, characters: Sequence[str], size: float) -> None:
             label.set_rotation(90)  # START would cover its neighbours
 
 
+@own_style
 def weights(
     before: np.ndarray, after: np.ndarray, characters: Sequence[str], caption: str = ""
 ) -> Figure:
@@ -65,6 +76,7 @@ def weights(
     return figure
 
 
+@own_style
 def embedding_map(
     points: np.ndarray, shares: np.ndarray, characters: Sequence[str], caption: str = ""
 ) -> Figure:
@@ -89,6 +101,7 @@ def embedding_map(
     return figure
 
 
+@own_style
 def gates(
     activations: Mapping[str, np.ndarray], sentence: Sequence[str], caption: str = ""
 ) -> Figure:
@@ -112,6 +125,7 @@ def gates(
     return figure
 
 
+@own_style
 def gradient_norms(norms: Mapping[str, np.ndarray], caption: str = "") -> Figure:
     """The norm of d loss_T / d h_t by distance T - t: [T] by name, in the order of time."""
     figure = page(6.5, 3.8, "how far back a mistake is felt", caption)

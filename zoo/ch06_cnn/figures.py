@@ -15,12 +15,14 @@ from zoo.common import figures
 from zoo.common.figures import BLUE, INK, NORMAL, ORANGE, PALE, SMALL, draw_image, page, plain
 
 
+@figures.own_style
 def learning_curves(metrics: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
     """The chapter's figure: cost and accuracy after each epoch, of the lines of metrics.jsonl."""
     panels = {"loss": "cost, cross-entropy (nats)", "accuracy": "accuracy (%)"}
     return figures.training_curves(metrics, panels, caption)
 
 
+@figures.own_style
 def cats(
     images: np.ndarray,
     probabilities: np.ndarray,
@@ -44,6 +46,7 @@ def cats(
     return figure
 
 
+@figures.own_style
 def filters(kernel: Any, caption: str = "") -> Figure:
     """The first layer's filters [5, 5, 3, F] as colour tiles, each scaled to its own range.
 
@@ -60,6 +63,7 @@ def filters(kernel: Any, caption: str = "") -> Figure:
     return figures.image_grid(tiles, columns=8, caption=f"{about}; {caption}" if caption else about)
 
 
+@figures.own_style
 def predictions(
     images: np.ndarray,
     labels: np.ndarray,
@@ -81,6 +85,7 @@ def predictions(
     return figure
 
 
+@figures.own_style
 def prediction(
     image: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], caption: str = ""
 ) -> Figure:

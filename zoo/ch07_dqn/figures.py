@@ -34,6 +34,7 @@ def _draw_maze(axes: Axes, maze: mazes.Maze) -> None:
             axes.text(column, row, letter, zorder=5, size=NORMAL, path_effects=halo, **_LETTER)
 
 
+@common.own_style
 def _maze_page(maze: mazes.Maze, title: str, caption: str, bar: float = 0.0) -> tuple[Figure, Axes]:
     height, width = maze.exits.shape
     figure = common.page(6.5 + bar, 6.5 * height / width, title, caption)
@@ -54,6 +55,7 @@ def _colour_bar(axes: Axes, shown: AxesImage, label: str) -> None:
     bar.outline.set_visible(False)
 
 
+@common.own_style
 def values(
     maze: mazes.Maze, values: ArrayLike, caption: str = "", title: str = "value and best move"
 ) -> Figure:
@@ -74,6 +76,7 @@ def values(
     return figure
 
 
+@common.own_style
 def visits(maze: mazes.Maze, visits: np.ndarray, caption: str = "") -> Figure:
     """How often each tile was entered in training; visits are [S]."""
     visits = np.reshape(visits, maze.exits.shape)
@@ -84,6 +87,7 @@ def visits(maze: mazes.Maze, visits: np.ndarray, caption: str = "") -> Figure:
     return figure
 
 
+@common.own_style
 def path(maze: mazes.Maze, sites: Sequence[int], best: Sequence[int], caption: str = "") -> Figure:
     """The way that an agent took, beside a shortest one."""
     arrived = int(sites[-1]) == int(maze.goal)
@@ -97,6 +101,7 @@ def path(maze: mazes.Maze, sites: Sequence[int], best: Sequence[int], caption: s
     return figure
 
 
+@common.own_style
 def learning_curve(
     shares: np.ndarray, lengths: np.ndarray, steps: Sequence[int], caption: str = ""
 ) -> Figure:
@@ -122,6 +127,7 @@ def learning_curve(
     return figure
 
 
+@common.own_style
 def walk(maze: mazes.Maze, sites: Sequence[int], caption: str = "") -> Iterator[Figure]:
     """An episode, a figure for each step, for `common.animate`."""
     for step in range(len(sites)):
@@ -131,6 +137,7 @@ def walk(maze: mazes.Maze, sites: Sequence[int], caption: str = "") -> Iterator[
         yield figure
 
 
+@common.own_style
 def gallery(pairs: Sequence[tuple[mazes.Maze, Sequence[int]]], caption: str = "") -> Figure:
     """Nine mazes of tiles with the ways that were walked in them."""
     height, width = pairs[0][0].exits.shape

@@ -95,12 +95,14 @@ def _image(figure: Figure, what: str) -> str:
     return f'<img alt="{escape(what)}" src="data:image/png;base64,{text}">'
 
 
+@common.own_style
 def accuracies(versions: Sequence[workspace.Version]) -> Figure:
     """The test accuracy of each version of the model, the oldest on the left."""
     shares = [version.metrics["test_accuracy"] for version in versions]
     return _percent("test", shares, range(1, len(versions) + 1), "version")
 
 
+@common.own_style
 def training(folder: Path) -> list[Figure]:
     """Loss and accuracy on the training pictures of a workspace's model, by epoch."""
     rows = run.read_json(folder / "model/history.json")
@@ -113,12 +115,14 @@ def training(folder: Path) -> list[Figure]:
     ]
 
 
+@common.own_style
 def _percent(name: str, shares: Sequence[float], x: Sequence[int], xlabel: str) -> Figure:
     figure = common.curves({name: [100 * share for share in shares]}, x, xlabel, "accuracy (%)")
     figure.axes[0].set_ylim(0, 100)
     return figure
 
 
+@common.own_style
 def confusion(folder: Path) -> Figure:
     """The confusion matrix of a workspace's model: true classes in rows, predicted in columns."""
     content = run.read_json(folder / "evaluation/confusion.json")

@@ -74,7 +74,7 @@ def time_call(
     if runs < 1 or warmup < 0:
         raise ValueError(f"got {runs} runs and {warmup} warm-ups: at least 1 and 0 are needed")
     began = time.perf_counter()
-    compiled = device.jit(function, donate_argnums=tuple(donate)).lower(*args).compile()
+    compiled = device.compile(function, *args, donate_argnums=tuple(donate))
     compile_seconds = time.perf_counter() - began
 
     def run() -> float:

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from zoo.common.scope import within
+
 Name = Literal["auto", "cpu", "gpu", "tpu"]
 
 # XLA's CPU backend hands single convolutions to a library that is slower than its own code; this
@@ -22,6 +24,7 @@ Name = Literal["auto", "cpu", "gpu", "tpu"]
 # 5,100 images/s in inference with it and 3,200 without.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
+_NARROW = {"float64": "float32", "int64": "int32", "uint64": "uint32", "complex128": "complex64"}
 _INSTALL = {
     "gpu": "pip install -e '.[cuda]' on a machine with an NVIDIA driver",
     "tpu": "pip install 'jax[tpu]' on a TPU virtual machine",
@@ -34,13 +37,14 @@ class DeviceError(ValueError):
 
 
 def devices(name: Name = "auto") -> list[jax.Device]:
-    """All devices of one kind; `auto` is JAX's own choice (TPU or GPU before CPU).
+    """All devices of one kind; `auto` is JAX's own choice (TPU or GPU before CPU), or the kind that
+    `jax.default_device` or JAX_DEFAULT_DEVICE names.
 
     Raises:
       DeviceError: there is none; says which there are and how to install for the kind asked.
     """
     if name == "auto":
-        return jax.devices()
+        return jax.devices(current().platform)
     try:
         return jax.devices(name)
     except RuntimeError as error:
@@ -52,8 +56,12 @@ def devices(name: Name = "auto") -> list[jax.Device]:
 
 
 def use(name: Name = "auto") -> jax.Device:
-    """Makes the first device of the kind the default of this process, and returns it."""
-    first = next(d for d in devices(name) if d.process_index == jax.process_index())
+    """Makes the first device of the kind the default of this process, and returns it.
+
+    With `auto` a device that is the default already stays it.
+    """
+    here = [d for d in devices(name) if d.process_index == jax.process_index()]
+    first = current() if name == "auto" else here[0]
     jax.config.update("jax_default_device", first)
     return first
 
@@ -134,6 +142,33 @@ def jit(function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:
     return jax.jit(function, compiler_options=compiler_options(current().platform), **options)
 
 
+def compile(function: Callable[..., Any], *args: Any, **options: Any) -> Callable[..., Any]:
+    """`jit(function, **options)`, compiled for arguments of these shapes.
+
+    Where `jax.disable_jit` is in force it is the function itself, one operation at a time.
+    """
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]  # made at run time
+        return function
+    return jit(function, **options).lower(*args).compile()
+
+
+in_float32 = within(functools.partial(jax.enable_x64, False))
+"""A decorator: the function computes as if JAX_ENABLE_X64 were not set.
+
+So models, their states on disk and their results are the same whatever a notebook has chosen.
+"""
+
+
+def narrow(tree: Any) -> Any:
+    """The arrays with numbers of 64 bits as numbers of 32."""
+
+    def one(leaf: Any) -> Any:
+        kind = _NARROW.get(str(leaf.dtype))
+        return leaf if kind is None else leaf.astype(kind)
+
+    return jax.tree.map(one, tree)
+
+
 def describe(device: jax.Device) -> str:
     """One line for logs and figures, like `gpu: NVIDIA H200` or `cpu: AMD EPYC, 2 threads`."""
     if device.platform != "cpu":
@@ -160,4 +195,6 @@ def threads() -> int:
 def current() -> jax.Device:
     """The device that computes when nothing else is said."""
     chosen = jax.config.jax_default_device  # type: ignore[attr-defined]  # made at run time
-    return chosen or jax.devices()[0]
+    if isinstance(chosen, str):  # as `jax.default_device("cpu")` and JAX_DEFAULT_DEVICE have it
+        return jax.local_devices(backend=chosen)[0]
+    return chosen or jax.local_devices()[0]

@@ -1,17 +1,21 @@
 """Pictures that several chapters draw: a grid of images, curves, a confusion matrix.
 
 Each function takes arrays and returns a `matplotlib.figure.Figure` that stands alone: no pyplot,
-no window, no global settings. A figure ends with its caption, which says what data it shows.
+no window, and matplotlib's own settings whatever a user has chosen (`own_style`). A figure ends
+with its caption, which says what data it shows.
 Axes: N images, H rows, W columns, C channels, K classes.
 """
 
+import contextlib
 import io
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,6 +26,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from zoo.common.data import files
+from zoo.common.scope import within
 
 # Okabe & Ito, "Color Universal Design", 2008: told apart by the colour-blind as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -33,6 +38,22 @@ _MARKERS, _LINES = "os^Dvp", ("-", "--", "-.", ":")
 _CAPTION_LINE, _TITLE, _MARGIN = 0.16, 0.3, 0.06  # inches
 
 
+@contextlib.contextmanager
+def _defaults() -> Iterator[None]:
+    """Matplotlib's own settings, whatever a matplotlibrc or a notebook has chosen."""
+    kept = {"backend", "backend_fallback", "interactive"}  # they concern windows alone
+    chosen = {n: v for n, v in matplotlib.rcParamsDefault.items() if n not in kept}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)
+        with matplotlib.rc_context(chosen):
+            yield
+
+
+own_style = within(_defaults)
+"""A decorator for functions that draw: they do so in matplotlib's own settings."""
+
+
+@own_style
 def page(
     width: float, height: float, title: str = "", caption: str = "", pad: float | None = None
 ) -> Figure:
@@ -114,6 +135,7 @@ def draw_curves(
         text.set_parse_math(False)
 
 
+@own_style
 def image_grid(
     images: Any, titles: Sequence[str] | None = None, columns: int = 10, caption: str = ""
 ) -> Figure:
@@ -139,6 +161,7 @@ def image_grid(
     return figure
 
 
+@own_style
 def curves(
     series: Mapping[str, ArrayLike],
     x: ArrayLike,
@@ -153,6 +176,7 @@ def curves(
     return figure
 
 
+@own_style
 def training_curves(
     metrics: Sequence[Mapping[str, Any]],
     panels: Mapping[str, str],
@@ -201,6 +225,7 @@ def logarithmic(axes: Axes) -> None:
     axes.tick_params(which="minor", labelsize=NORMAL, labelcolor=INK)
 
 
+@own_style
 def strips(
     rows: Mapping[str, Any],
     title: str = "",
@@ -239,6 +264,7 @@ def strips(
     return figure
 
 
+@own_style
 def mosaic(
     images: Any, columns: int, title: str = "", caption: str = "", width: float = 5.2
 ) -> Figure:
@@ -263,6 +289,7 @@ def tiled(images: np.ndarray, columns: int) -> np.ndarray:
     return grid.reshape(rows * images.shape[1], columns * images.shape[2], *images.shape[3:])
 
 
+@own_style
 def confusion(labels: Any, predictions: Any, classes: Sequence[str], caption: str = "") -> Figure:
     """The confusion matrix of true labels [N] and predicted labels [N], integers."""
     counts = np.zeros((len(classes), len(classes)), np.int64)
@@ -270,6 +297,7 @@ def confusion(labels: Any, predictions: Any, classes: Sequence[str], caption: st
     return confusion_matrix(counts, classes, caption)
 
 
+@own_style
 def confusion_matrix(counts: Any, classes: Sequence[str], caption: str = "") -> Figure:
     """How often each true class (row) was called which class (column), whole numbers [K, K].
 
@@ -299,6 +327,7 @@ def confusion_matrix(counts: Any, classes: Sequence[str], caption: str = "") -> 
     return figure
 
 
+@own_style
 def save(figure: Figure, path: Path | str) -> Path:
     """Write a figure as PNG of 150 dpi and return its path; the file appears whole or not at all.
 
@@ -312,6 +341,7 @@ def save(figure: Figure, path: Path | str) -> Path:
     return _write(path, content.getvalue())
 
 
+@own_style
 def animate(
     figures: Iterable[Figure], path: Path | str, seconds: float = 0.1, hold: float = 1.5
 ) -> Path:

@@ -166,7 +166,7 @@ def order(state: State, epoch: int, examples: int, shuffle: bool = True) -> jax.
 
 
 def _make_call(step, batch_size: int, form: Form, sharding: NamedSharding | None):
-    """Compiles-to-be: (state, data, order, first, last) -> state after batches first..last-1."""
+    """To be compiled: (state, data, order, first, last) -> state after batches first..last-1."""
 
     def one(i, state: State, data: Batch, order: jax.Array) -> State:
         index = jax.lax.dynamic_slice_in_dim(order, i * batch_size, batch_size)
@@ -195,12 +195,10 @@ def _make_call(step, batch_size: int, form: Form, sharding: NamedSharding | None
     def single(state, data, order, first, last):
         return checked(one(first, state, data, order))
 
-    options: dict[str, Any] = {"donate_argnums": 0}  # else there would be two states in memory
-    if sharding is not None:  # else XLA would split what a state carries for each example
-        options["out_shardings"] = NamedSharding(sharding.mesh, PartitionSpec())
-    return device.jit(loop if form == "loop" else single, **options)
+    return loop if form == "loop" else single
 
 
+@device.in_float32
 def iterate(
     loss: Loss,
     optimizer: optax.GradientTransformation,
@@ -246,7 +244,8 @@ def iterate(
     per_epoch, last_metrics = steps_per_epoch(data, batch_size, mesh), None
     check_unfinished(state, epochs, per_epoch)
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-    data, state = device.place((data, jax.tree.map(jnp.copy, state)), everywhere)
+    # Of 32 bits, even if they were made under JAX_ENABLE_X64.
+    data, state = device.place((data, jax.tree.map(jnp.copy, device.narrow(state))), everywhere)
     test = None if test is None else device.place(test, everywhere)
     evaluate = make_evaluate(test_loss or loss, batch_size)
     step, target = make_step(loss, optimizer, average), call_seconds if form == "loop" else None
@@ -276,8 +275,12 @@ def _compile(
     split = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
     order = jax.ShapeDtypeStruct((examples,), jnp.int32, sharding=everywhere)
-    call = _make_call(step, batch_size, form, split).lower(state, data, order, 0, 1)
-    return call.compile(), time.perf_counter() - began  # first and last are traced
+    options: dict[str, Any] = {"donate_argnums": 0}  # else there would be two states in memory
+    if everywhere is not None:  # else XLA would split what a state carries for each example
+        options["out_shardings"] = everywhere
+    call = _make_call(step, batch_size, form, split)
+    compiled = device.compile(call, state, data, order, 0, 1, **options)
+    return compiled, time.perf_counter() - began  # first and last are traced
 
 
 class _Made(NamedTuple):
@@ -360,6 +363,7 @@ def make_evaluate(loss: Loss, batch_size: int) -> Callable[[Weights, Batch], dic
 
     whole, rest = device.jit(whole), device.jit(measure)
 
+    @device.in_float32
     def evaluate(weights: Weights, data: Batch) -> dict[str, float]:
         given = weights["params"], weights.get("stats")
         count, left = divmod(jax.tree.leaves(data)[0].shape[0], batch_size)
@@ -394,6 +398,7 @@ def repeatable(loss: Loss, seed: int) -> Loss:
     return testing
 
 
+@device.in_float32
 def predict(function: Callable[[Any, Any], Any], weights: Any, inputs: Any, batch_size: int) -> Any:
     """`function(weights, inputs)` of any number of examples, in batches of few compiled sizes.
 
@@ -451,6 +456,11 @@ def check_unfinished(state: Any, epochs: int, per_epoch: int) -> None:
 
 def _check_finite(totals: dict[str, jax.Array], last_metrics: dict[str, float] | None) -> None:
     step = int(totals["bad_step"])
+    if step == 1 and not np.isfinite(totals["loss"]):
+        raise NonFiniteError(
+            f"the loss was {float(totals['loss'])} before any update: look at the data, and at "
+            "settings that are far from the recipe's"
+        )
     if step:
         raise NonFiniteError(
             f"the loss or the update was not finite at step {step}; the last finite epoch had "

@@ -1,9 +1,10 @@
 """A run's folder and the loop that keeps it: progress on the screen, metrics, checkpoints, stops.
 
 A folder holds `config.json`, `metrics.jsonl` (a line an epoch), `checkpoints/`, `figures/` and, at
-the end, `summary.json`. Each file appears whole or not at all. Ctrl-C and SIGTERM end a run after
-the step under way, with a checkpoint; killed outright, it goes on from the end of the last epoch.
-Of several processes that train together the first alone writes, and all stop at the same step.
+the end, `summary.json`. Each file appears whole or not at all. Ctrl-C, SIGTERM and the end of the
+terminal stop a run after the step under way, with a checkpoint; killed outright, it goes on from
+the end of the last epoch. A folder is written by one process at a time, see `held`; of several that
+train together the first alone writes, and all stop at the same step.
 """
 
 import contextlib
@@ -12,6 +13,8 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
+import os
+import platform
 import shlex
 import signal
 import sys
@@ -19,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import numpy as np
@@ -45,7 +48,7 @@ class Stopped(Exception):
 
 def write(path: Path, text: str) -> None:
     """Writes a file so that it appears whole or not at all."""
-    files.write_bytes(path, text.encode())
+    files.write_bytes(path, text.encode(errors="surrogateescape"))  # as in names of files
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -57,11 +60,14 @@ def _as_json(content: Any) -> str:
     return json.dumps(content, indent=2, default=str) + "\n"
 
 
-def create(name: str, config: Any, data: dict[str, Any], out: Path | None = None) -> Path:
+def create(
+    name: str, config: Any, data: dict[str, Any], out: Path | None = None, *, resumes: bool = True
+) -> Path:
     """Makes the folder of a new run, by default runs/NAME/TIME, and writes its config.json.
 
     `data` is what config.json says of the data set: name, split, description, hash. Of several
     processes that are given the same `out` one makes the run there; the file decides which.
+    `resumes` is whether the command that trains can go on with a run.
 
     Raises:
       RunError: there is a run in `out` already.
@@ -83,7 +89,9 @@ def create(name: str, config: Any, data: dict[str, Any], out: Path | None = None
     try:
         files.write_bytes(path, text.encode(), new=True)
     except FileExistsError as error:
-        advice = f"go on with it by --resume {shlex.quote(str(folder))}, or choose another --out"
+        advice = "choose another --out"
+        if resumes:
+            advice = f"go on with it by --resume {shlex.quote(str(folder))}, or {advice}"
         if not path.stat().st_size:  # only a file system without links shows it so, see `files`
             advice = f"another process is just beginning it, or was killed there: delete {path}"
         raise RunError(f"{folder} holds a run already: {advice}") from error
@@ -101,6 +109,48 @@ def _claim(parent: Path) -> Path:
             return folder
         except FileExistsError:
             folder = parent / f"{stamp}-{next(numbers)}"
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training in a run's folder.
+
+    The lock is the operating system's, on the file `.lock`: it ends with the process, even one that
+    is killed. Where the file system has none, as some network drives, the run is not protected.
+
+    Raises:
+      RunError: another process holds the folder; says which.
+    """
+    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+        if not _lock(file):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise RunError(
+                f"{folder} is being trained by {holder}: wait until it ends, stop it, or choose "
+                "another folder"
+            )
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}, begun {time.strftime('%c')}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)  # the file stays: removed, two processes could lock two of one name
+
+
+def _lock(file: TextIO) -> bool:
+    """Locks an open file until it is closed; False if another process has locked it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # the file system has no locks
+        return True
+    return True
 
 
 def newest(name: str) -> Path | None:
@@ -191,13 +241,28 @@ def check_same(folder: Path, saved: Any, asked: Any) -> None:
         )
 
 
-def check_data(folder: Path, saved: dict[str, Any], sha256: str) -> None:
-    """Refuses to go on with a run on other data than it began with."""
-    if saved.get("sha256") != sha256:
+def check_data(folder: Path, saved: dict[str, Any], dataset: Any) -> None:
+    """Refuses to go on with a run on other data than it began with.
+
+    Raises:
+      RunError: says what both are.
+    """
+    if saved.get("sha256") != digest(dataset):
         raise RunError(
-            f"the run in {folder} was trained on {saved.get('description')} "
-            f"(sha256 {saved.get('sha256')}), the data found now are others (sha256 {sha256})"
+            f"the run in {folder} was trained on {saved.get('description')}; found now: "
+            f"{dataset.description}, which is not the same. Give the data that it began with, as "
+            "by --data-dir, or start a new run"
         )
+
+
+def load_again(task: Task, config: Any, saved: dict[str, Any], data_dir: Path | None) -> Any:
+    """The data set of a run from what its config.json says of it.
+
+    What "auto" chose then need not be what it chooses now.
+    """
+    if getattr(config, "split", None) == "auto" and saved["source"] == "real":
+        config = dataclasses.replace(config, split=saved["split"])
+    return task.load(config, saved["source"], data_dir)
 
 
 def devices(options: Any) -> Mesh | None:
@@ -231,7 +296,6 @@ def train(
     about = {name: getattr(dataset, name) for name in ("name", "source", "split", "description")}
     about |= {"classes": list(getattr(dataset, "classes", ())), "sha256": digest(dataset)}
     _check_peers(config, about["sha256"])
-    notes: dict[str, Any] = {}
     first_process = jax.process_index() == 0
     steps = task.steps(config, dataset.train, mesh)
     if options.resume is None:  # first, so that what can't begin leaves no folder
@@ -240,30 +304,40 @@ def train(
         if first_process:
             folder = create(task.name, config, about, options.out)
     else:
-        folder = options.resume
+        state, folder = None, options.resume
         saved, content = read_config(folder, task.name, type(config))
         check_same(folder, saved, config)
-        check_data(folder, content["data"], about["sha256"])
-        if checkpoint.latest(folder):
-            state, notes = checkpoint.restore(folder, task.like(config))
-        else:
-            state = task.start(config, dataset.train)
-    print(f"run folder {folder}, {device.describe(device.current())}")
-    first = int(state.step)
-    if options.resume is not None and first == config.epochs * steps:
-        print(f"all {config.epochs} epochs of this run are trained already")
-        rows = read_metrics(folder)
-        if first_process and rows and not (folder / "summary.json").exists():
-            _summarise(folder, rows, 0.0)  # it was killed behind the last checkpoint
-    else:
-        reports = task.iterate(config, state, dataset.train, dataset.test or None, mesh)
-        if task.watch is not None:
-            reports = task.watch(config, dataset, folder, state, reports)
-        seconds = notes.get("epoch_seconds", 0.0)
-        state = device.own(_follow(folder, config, steps, reports, first, seconds))
+        check_data(folder, content["data"], dataset)
+    with held(folder) if first_process else contextlib.nullcontext():
+        state = _train(task, config, dataset, mesh, folder, state)
     if not first_process:
         sys.exit(0)
     return folder, state
+
+
+def _train(
+    task: Task, config: Any, dataset: Any, mesh: Mesh | None, folder: Path, state: Any
+) -> Any:
+    """The last state of the run in `folder`, from `state` or, where it is None, the checkpoint."""
+    notes: dict[str, Any] = {}
+    resumed, steps = state is None, task.steps(config, dataset.train, mesh)
+    if state is None and checkpoint.latest(folder):
+        state, notes = checkpoint.restore(folder, task.like(config))
+    elif state is None:
+        state = task.start(config, dataset.train)
+    print(f"run folder {folder}, {device.describe(device.current())}")
+    first = int(state.step)
+    if resumed and first == config.epochs * steps:
+        print(f"all {config.epochs} epochs of this run are trained already")
+        rows = read_metrics(folder)
+        if jax.process_index() == 0 and rows and not (folder / "summary.json").exists():
+            _summarise(folder, rows, 0.0)  # it was killed behind the last checkpoint
+        return state
+    reports = task.iterate(config, state, dataset.train, dataset.test or None, mesh)
+    if task.watch is not None:
+        reports = task.watch(config, dataset, folder, state, reports)
+    seconds = notes.get("epoch_seconds", 0.0)
+    return device.own(_follow(folder, config, steps, reports, first, seconds))
 
 
 def _check_peers(config: Any, sha256: str) -> None:
@@ -280,7 +354,7 @@ def _check_peers(config: Any, sha256: str) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; a second one interrupts at once."""
+    """An event that the first signal to stop sets; a second one interrupts at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
         yield asked
@@ -291,7 +365,11 @@ def _signals() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         asked.set()
 
-    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has none
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # as under `nohup`
+        heard.append(hangup)
+    before = {number: signal.signal(number, handle) for number in heard}
     try:
         yield asked
     finally:
@@ -351,13 +429,13 @@ def _follow(
                 if writes:
                     write_metrics(folder, rows)  # before the checkpoint, which vouches for it
                 steps, seconds = 0, 0.0
-            show(progress, step, rate)
             # All processes ask, or those that don't would wait for ever.
             stop = device.everyone(asked.is_set()).any() and step < epochs * steps_per_epoch
             if writes and (ended or stop or time.monotonic() - saved > SAVE_SECONDS):
                 state = device.own(progress.state)
                 checkpoint.save(folder, state, {"epoch_seconds": seconds})
                 saved = time.monotonic()
+            show(progress, step, rate)  # after the save, as a screen can fail as well
             if stop:
                 raise Stopped(
                     f"stopped and saved at step {step:,} (epoch {progress.epoch} of {epochs}); "

@@ -22,7 +22,6 @@ import numpy as np
 
 import zoo
 from zoo.common import bench, checkpoint, device, fit, run
-from zoo.common.data import digest
 from zoo.common.task import Prediction, Task
 
 PUBLISHED = "published"
@@ -92,12 +91,9 @@ class Trained:
           DataError: it can't be had.
           RunError: the data found now are others than those of the run.
         """
-        about, config = self.about["data"], self.config
-        # What "auto" chose then need not be what it chooses now.
-        if getattr(config, "split", None) == "auto" and about["source"] == "real":
-            config = dataclasses.replace(config, split=about["split"])
-        dataset = self.task.load(config, about["source"], data_dir)
-        run.check_data(self.folder, about, digest(dataset))
+        saved = self.about["data"]
+        dataset = run.load_again(self.task, self.config, saved, data_dir)
+        run.check_data(self.folder, saved, dataset)
         return dataset
 
 

@@ -12,6 +12,7 @@ from zoo.common import figures
 from zoo.common.figures import BLUE, INK, NORMAL, ORANGE, PALE, SMALL, page, plain
 
 
+@figures.own_style
 def answers(
     images: Any,
     labels: Any,

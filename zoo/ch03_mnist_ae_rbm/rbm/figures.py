@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from zoo.common.figures import BLUE, GREY, INK, NORMAL, ORANGE, PALE, SMALL, page, plain
+from zoo.common.figures import BLUE, GREY, INK, NORMAL, ORANGE, PALE, SMALL, own_style, page, plain
 
 POPULAR = 300
 """So many of the most rated movies are drawn: the weights of rare ones are mostly noise."""
@@ -18,6 +18,7 @@ LONGEST = 28
 """Letters of a title."""
 
 
+@own_style
 def themes(vectors: Any, titles: Sequence[str], caption: str = "") -> Figure:
     """The hidden units that differ most between movies: for each, the movies that move it most.
 
@@ -37,6 +38,7 @@ def themes(vectors: Any, titles: Sequence[str], caption: str = "") -> Figure:
     return _bars(panels, "which movies switch the unit on (blue) and off (orange)", caption)
 
 
+@own_style
 def alike(vectors: Any, titles: Sequence[str], caption: str = "") -> Figure:
     """For six movies, far from one another, the movies whose vectors point the same way.
 
@@ -61,6 +63,7 @@ def alike(vectors: Any, titles: Sequence[str], caption: str = "") -> Figure:
     return _bars(panels, "cosine of the movies' vectors", caption)
 
 
+@own_style
 def predicted(expected: Any, ratings: Any, caption: str = "") -> Figure:
     """Predicted ratings by true rating: boxes of the quartiles, whiskers from 5 to 95 %.
 
@@ -101,6 +104,7 @@ def _check(vectors: Any, titles: Sequence[str]) -> np.ndarray:
     return vectors
 
 
+@own_style
 def _bars(panels: Mapping[str, Sequence[tuple[str, float]]], xlabel: str, caption: str) -> Figure:
     """Small horizontal bar charts, two in a row, on one scale."""
     rows = -(-len(panels) // 2)

@@ -3,13 +3,14 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from zoo.common.figures import INK, NORMAL, PALE, page, plain
+from zoo.common.figures import INK, NORMAL, PALE, own_style, page, plain
 
 # Ten colours that stay apart on white, for the ten digits (Tol 2021, "muted", and grey).
 DIGITS = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677"]
 DIGITS += ["#882255", "#AA4499", "#777777"]
 
 
+@own_style
 def scatter(codes: np.ndarray, labels: np.ndarray, caption: str = "") -> Figure:
     """Mean codes [N, 2] of images, coloured by their labels [N], integers 0 to 9."""
     figure = page(5.6, 5.0, "where the digits lie: mean codes of the test images", caption)
