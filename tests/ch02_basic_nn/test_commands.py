@@ -53,7 +53,7 @@ def test_help_names_every_command_and_program(zoo):
 def test_what_a_user_can_mend_is_said_in_one_line(zoo):
     done = zoo("ch02_basic_nn", "train", "--steps", 0)
     assert done.returncode == 1
-    assert done.stderr == "error: got 0 steps, expected at least 1\n"
+    assert done.stderr == "error: got steps 0, expected at least 1\n"
 
 
 @pytest.fixture

@@ -129,8 +129,7 @@ def test_toy_prints_the_chapters_numbers(capsys):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: commands.bench(Where(), runs=0), "got runs 0, expected more than 0"),
-        (lambda: commands.trace("agent", steps=0), "got steps 0"),
+        (lambda: commands.ops(Where(), ()), "got no sizes, expected some of small"),
         (lambda: commands.scale(devices=3, device="cpu"), "1024 does not divide by 3 devices"),
         (lambda: commands.compare_precisions(Where(), ("x",)), "got the model 'x'"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from zoo.ch05_lstm import generate, model, text
 from zoo.common.data import DataError
+from zoo.common.settings import SettingError
 
 WORDS = text.make_vocabulary("ab c\n")
 CONFIG = dataclasses.replace(
@@ -44,12 +45,60 @@ def test_filters_keep_what_they_say():
     np.testing.assert_allclose(cooled, squared / squared.sum(), rtol=1e-5)
 
 
-def test_a_number_out_of_its_range_is_refused_before_anything_is_written():
-    for wrong in ({"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}):
-        with pytest.raises(DataError, match="expected a length of at least 1, a temperature"):
-            generate.stream({}, WORDS, "a", 3, **wrong)
-    with pytest.raises(DataError, match="got length 0"):
-        generate.stream({}, WORDS, "a", 0)
+def by_definition(logits, temperature, top_k, top_p):
+    """The distribution to draw from in float64; no two logits are equal."""
+    order = np.argsort(-logits)
+    cooled = (logits - logits.max()) / min(max(temperature, 1e-100), 1e100)
+    p = np.exp(cooled)
+    p[order[top_k or len(p) :]] = 0
+    p /= p.sum()
+    before = np.cumsum(p[order]) - p[order]
+    p[order[1:][before[1:] >= top_p]] = 0
+    return p / p.sum()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-45, 1e-20, 0.3, 7.0, 1e20, 1e38, np.inf])
+def test_the_limits_of_sampling_are_those_of_the_definition(temperature):
+    scales = np.array([[1e-3], [1.0], [1e4], [1e15]])
+    logits = np.float32(scales * np.random.default_rng(0).permutation(np.linspace(-1, 1, 9)))
+    logits[:, 3] = -np.inf  # a mark
+    for top_k, top_p in itertools.product((0, 1, 4, 2**40), (1e-45, 0.31, 1.0)):
+        filtered = generate.filter_logits(jnp.asarray(logits), temperature, top_k, top_p)
+        found = np.asarray(jax.nn.softmax(filtered))
+        rows = [by_definition(np.float64(row), temperature, top_k, top_p) for row in logits]
+        np.testing.assert_allclose(found, rows, atol=2e-5, err_msg=f"{top_k} {top_p}")
+        assert (found[:, 3] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"temperature": 3e38}, {"temperature": 1e-45}, {"top_p": 1e-45}, {"top_k": 2**31 - 1}],
+)
+def test_at_the_limits_as_many_characters_are_written(params, options):
+    written = "".join(generate.stream(params, WORDS, "a", 12, **options))
+    assert len(written) == 12
+    if "top_p" in options or options.get("temperature") == 1e-45:
+        assert written == by_hand(params, "a", 12)
+    elif "temperature" in options:
+        assert len(set(written)) > 3  # as good as uniform
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"temperature": -1.0}, "got temperature -1.0, expected at least 0"),
+        ({"temperature": float("nan")}, "got temperature nan, expected at least 0"),
+        ({"temperature": float("inf")}, "got temperature inf, expected a finite number"),
+        ({"top_k": -1}, "got top_k -1, expected at least 0"),
+        ({"top_p": 0.0}, "got top_p 0.0, expected above 0, at most 1"),
+        ({"top_p": 1.1}, "got top_p 1.1, expected above 0, at most 1"),
+        ({"length": 0}, "got length 0, expected at least 1"),
+        ({"seed": 2**32}, "got seed 4294967296, expected 0 to 4,294,967,295"),
+    ],
+)
+def test_a_number_out_of_its_bounds_is_refused_before_anything_is_written(wrong, message):
+    with pytest.raises(SettingError, match=message):
+        generate.stream({}, WORDS, "a", **{"length": 3, **wrong})
 
 
 def log_probabilities(params, rows, length=16):

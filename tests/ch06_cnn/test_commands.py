@@ -84,7 +84,7 @@ def test_predict_draws_a_figure_for_each_of_several_files_of_one_name(
     picture.rotate(90).save(room / "other" / "same.png")
     done = command("predict", "same.png", "other/same.png", "--run", trained[0])
     assert done.returncode == 0, done.stderr
-    drawn = [trained[0] / "figures" / f"predict-same{end}.png" for end in ("", "-2")]
+    drawn = [trained[0] / "figures" / f"predict-{name}.png" for name in ("same", "other-same")]
     assert drawn[0].read_bytes() != drawn[1].read_bytes()
 
 

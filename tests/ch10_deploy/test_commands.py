@@ -43,9 +43,6 @@ def test_keys_are_made_listed_and_revoked(place, monkeypatch, capsys):
         ({"open": True, "host": "0.0.0.0"}, "so not on 0.0.0.0"),
         ({"open": True, "host": "example.org"}, "so not on example.org"),
         ({"keys": "nowhere.json"}, "no file of keys nowhere.json"),
-        ({"open": True, "limits": Limits(max_batch=0)}, "--max-batch 0: use a positive number"),
-        ({"open": True, "port": 99999}, "--port 99999: use 1 to 65535"),
-        ({"open": True, "limits": Limits(timeout=-1.0)}, "--timeout -1.0"),
         ({"open": True}, "nomodel/manifest.json: No such file"),
     ],
 )

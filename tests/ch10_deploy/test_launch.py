@@ -129,11 +129,6 @@ def test_a_command_may_begin_with_its_interpreter():
     assert launch._checked(["python3", "-m", *plain]) == launch._checked(plain) == plain
 
 
-def test_fewer_than_one_process_is_refused():
-    with pytest.raises(RunError, match="got --processes 0, expected 1 or more"):
-        launch.run([CHAPTER, "train"], 0)
-
-
 def child(number, program):
     log = tempfile.TemporaryFile("w+") if number else None  # noqa: SIM115
     command = [sys.executable, "-c", program]

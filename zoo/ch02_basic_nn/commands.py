@@ -15,6 +15,7 @@ from zoo.common import figures as common
 from zoo.common.data import digest
 from zoo.common.device import Name as DeviceName
 from zoo.common.device import current, describe, use
+from zoo.common.settings import Count
 
 FOLDER = Path("runs", task.TASK.name)
 ROWS = np.array(model.INPUTS), np.array(model.LABELS)
@@ -31,12 +32,11 @@ def train(config: model.Config, device: DeviceName = "auto", out: Path | None = 
         device: where to compute
         out: folder for the run; runs/ch02_basic_nn/TIME if not given
     """
-    _check_count("steps", config.steps)
     use(device)
     dataset = task.load(config)
     about = {name: getattr(dataset, name) for name in ("name", "source", "split", "description")}
     about |= {"classes": list(dataset.classes), "sha256": digest(dataset)}
-    folder = run.create(task.TASK.name, config, about, out)
+    folder = run.create(task.TASK.name, config, about, out, resumes=False)
     print(f"run folder {folder}, {describe(current())}")
     began = time.perf_counter()
     params, history = program.run_program(config, dataset.train)
@@ -51,11 +51,6 @@ def train(config: model.Config, device: DeviceName = "auto", out: Path | None = 
     _report(config, rows, printed)
     (path,) = commands.draw(trained.load(folder, task.TASK), dataset)
     print(f"{config.steps:,} steps in {seconds:.2f} s with compilation; picture: {path}")
-
-
-def _check_count(name: str, count: int) -> None:
-    if count < 1:
-        raise run.RunError(f"got {count} {name}, expected at least 1")
 
 
 def _metrics(history: program.History) -> list[dict[str, Any]]:
@@ -110,14 +105,13 @@ def compare(out: Path = FOLDER / "compare") -> None:
     print(common.save(figures.programs(outputs, *ROWS, caption), out / "programs.png"))
 
 
-def bench(device: DeviceName = "auto", runs: int = 20) -> None:
+def bench(device: DeviceName = "auto", runs: Count = 20) -> None:
     """Time 10,000 steps of each recipe; compilation apart.
 
     Args:
         device: where to compute
         runs: how often each is run
     """
-    _check_count("runs", runs)
     use(device)
     rows = []
     for name, config in model.RECIPES.items():

@@ -12,7 +12,7 @@ from the book.
 """
 
 import dataclasses
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 from zoo.common import ops, settings
+from zoo.common.settings import Bounds, NotNegative, Seed
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
@@ -43,17 +44,17 @@ class Config:
     cost: Cost = "cross-entropy"
     """what is minimised, for labels y and outputs p: mean-square is mean (y - p)^2, half-sum-square
     is sum (y - p)^2 / 2, mean-signed is mean (y - p), which only pushes every output up"""
-    hidden: int = 0
+    hidden: Annotated[int, Bounds(0, ceiling=2**20)] = 0
     """tanh units between the numbers and the output; 0 for none, as in all three programs"""
     weights: tuple[float, float, float] | None = None
     """what the weights begin as, if there is no hidden layer; None draws them by the seed"""
-    learning_rate: float = 1.0
+    learning_rate: NotNegative = 1.0
     """of gradient descent"""
-    steps: int = 10_000
+    steps: Annotated[int, Bounds(1, ceiling=2**24)] = 10_000
     """updates, each on all four rows"""
     dtype: Literal["float32", "float64"] = "float32"
     """the numbers' precision"""
-    seed: int = 0
+    seed: Seed = 0
     """of the weights, where none are given"""
 
     def __post_init__(self) -> None:

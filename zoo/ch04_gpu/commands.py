@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import tyro
@@ -27,10 +27,13 @@ from zoo.common import run
 from zoo.common.data import DataError
 from zoo.common.device import Name as DeviceName
 from zoo.common.device import current, describe, use
+from zoo.common.settings import Bounds, Count, Duration, Positive, Size
 
 CHAPTER = "ch04_gpu"
 Models = tyro.conf.Positional[tuple[str, ...]]
 OneModel = tyro.conf.Positional[str]
+Sizes = Literal["small", "medium", "large"]
+Largest = Annotated[int, Bounds(products.SMALLEST, ceiling=2**17)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +76,6 @@ class Where:
         print(f"\nwritten: {written}")
 
 
-def _positive(**values: float) -> None:
-    """Refuses, by its name, a number that is not above 0."""
-    for name, value in values.items():
-        if value <= 0:
-            raise DataError(f"got {name.replace('_', '-')} {value:g}, expected more than 0")
-
-
 def _each(
     chosen: list[models.Model],
     kinds: tuple[DeviceName, ...],
@@ -104,7 +100,11 @@ def devices() -> None:
 
 
 def bench(
-    where: Where, names: Models = (), runs: int = 5, seconds: float = 0.5, examples: int = 0
+    where: Where,
+    names: Models = (),
+    runs: Count = 5,
+    seconds: Duration = 0.5,
+    examples: Annotated[int, Bounds(0, ceiling=2**24)] = 0,
 ) -> None:
     """Time an epoch of training, and inference, of the zoo's models on each device.
 
@@ -115,7 +115,6 @@ def bench(
         seconds: least length of each of these runs
         examples: of the data set; 0 for as many as the model's chapter has
     """
-    _positive(runs=runs, seconds=seconds)
     chosen, kinds = models.choose(names), where.begin()
 
     def one(model: models.Model) -> list[dict[str, Any]]:
@@ -156,7 +155,7 @@ def check(where: Where, names: Models = ()) -> None:
         raise run.RunError(f"beyond the tolerance: {', '.join(wrong)}")
 
 
-def ops(where: Where, sizes: tuple[str, ...] = ("small", "medium"), runs: int = 10) -> None:
+def ops(where: Where, sizes: tuple[Sizes, ...] = ("small", "medium"), runs: Count = 10) -> None:
     """Time the chapter's operations forward and backward: convolutions, pooling, product ...
 
     Args:
@@ -164,12 +163,13 @@ def ops(where: Where, sizes: tuple[str, ...] = ("small", "medium"), runs: int = 
         sizes: some of small, medium, large: 4, 32, 128 pictures, matrices of 128, 1024, 4096
         runs: how often each is timed
     """
-    _positive(runs=runs, sizes=len(sizes))
+    if not sizes:
+        raise DataError("got no sizes, expected some of small, medium, large")
     kinds = where.begin()
     where.keep(machine.record("ops", kinds), operations.run(kinds, sizes, runs))
 
 
-def crossover(where: Where, largest: int = 2048, seconds: float = 0.3) -> None:
+def crossover(where: Where, largest: Largest = 2048, seconds: Duration = 0.3) -> None:
     """Time products of matrices from 8x8 up, in NumPy and JAX, with and without the transfer.
 
     Args:
@@ -181,7 +181,12 @@ def crossover(where: Where, largest: int = 2048, seconds: float = 0.3) -> None:
     where.keep(machine.record("crossover", kinds), products.run(kinds, largest, seconds))
 
 
-def place_models(where: Where, names: Models = (), size: int = 0, seconds: float = 0.5) -> None:
+def place_models(
+    where: Where,
+    names: Models = (),
+    size: Annotated[int, Bounds(0, ceiling=2**17)] = 0,
+    seconds: Duration = 0.5,
+) -> None:
     """Measure the machine's peaks and place every model below its roof.
 
     Args:
@@ -190,7 +195,6 @@ def place_models(where: Where, names: Models = (), size: int = 0, seconds: float
         size: of the matrices whose product is the peak; 0 for 2048 on a CPU, 8192 on a GPU
         seconds: least length of a timed run, of which there are three for each model
     """
-    _positive(seconds=seconds)
     chosen, kinds = models.choose(names), where.begin()
     peaks = {}
     for kind in kinds:
@@ -200,7 +204,7 @@ def place_models(where: Where, names: Models = (), size: int = 0, seconds: float
     where.keep(record, _each(chosen, kinds, lambda model: [roofline.place(model, seconds)]))
 
 
-def blas(where: Where, numbers: int = 2**22, runs: int = 10) -> None:
+def blas(where: Where, numbers: Count = 2**22, runs: Count = 10) -> None:
     """Time BLAS levels 1, 2 and 3 on operands of the same number of numbers.
 
     Args:
@@ -208,12 +212,13 @@ def blas(where: Where, numbers: int = 2**22, runs: int = 10) -> None:
         numbers: in the largest operand
         runs: how often each is timed
     """
-    _positive(numbers=numbers, runs=runs)
     kinds = where.begin()
     where.keep(machine.record("blas", kinds, numbers=numbers), memory.blas(kinds, numbers, runs))
 
 
-def read_memory(where: Where, numbers: int = 2**24, runs: int = 5) -> None:
+def read_memory(
+    where: Where, numbers: Annotated[int, Bounds(memory.LINE)] = 2**24, runs: Count = 5
+) -> None:
     """Time reading memory in sequence, in strides and at random.
 
     Args:
@@ -221,12 +226,13 @@ def read_memory(where: Where, numbers: int = 2**24, runs: int = 5) -> None:
         numbers: how many float32 numbers; they should not fit into a cache
         runs: how often each is timed
     """
-    _positive(numbers=numbers // memory.LINE, runs=runs)
     kinds = where.begin()
     where.keep(machine.record("memory", kinds), memory.patterns(kinds, numbers, runs))
 
 
-def toy(items: tuple[int, ...] = (1, 2, 3, 10, 100), cpu: float = 2.0, gpu: float = 4.0) -> None:
+def toy(
+    items: tuple[Count, ...] = (1, 2, 3, 10, 100), cpu: Positive = 2.0, gpu: Positive = 4.0
+) -> None:
     """The chapter's arithmetic: 2 ns one after the other against 4 ns all at once.
 
     Args:
@@ -243,7 +249,7 @@ def toy(items: tuple[int, ...] = (1, 2, 3, 10, 100), cpu: float = 2.0, gpu: floa
 
 
 def compare_precisions(
-    where: Where, names: Models = precision.DEFAULT, steps: int = 50, runs: int = 10
+    where: Where, names: Models = precision.DEFAULT, steps: Count = 50, runs: Count = 10
 ) -> None:
     """Time updates in float32, tf32 (on a GPU) and bfloat16, and see what they do to the loss.
 
@@ -253,7 +259,6 @@ def compare_precisions(
         steps: updates on the one batch before the last loss
         runs: how often an update is timed
     """
-    _positive(steps=steps, runs=runs)
     chosen, kinds = models.choose(names), where.begin()
 
     def one(model: models.Model) -> list[dict[str, Any]]:
@@ -264,10 +269,10 @@ def compare_precisions(
 
 def scale(
     name: OneModel = "feedforward-book",
-    devices: int = 2,
+    devices: Annotated[int, Bounds(1, ceiling=1024)] = 2,
     device: DeviceName = "auto",
-    batch_size: int = 1024,
-    seconds: float = 0.5,
+    batch_size: Size = 1024,
+    seconds: Duration = 0.5,
     out: Path | None = None,
 ) -> None:
     """Train on 1, 2, 4 ... devices: strong and weak scaling, and whether the result is the same.
@@ -282,7 +287,6 @@ def scale(
         seconds: least length of a timed run, of which there are three
         out: folder for the results; runs/ch04_gpu/TIME if not given
     """
-    _positive(devices=devices, batch_size=batch_size, seconds=seconds)
     where = Where((device,), out)
     (model,), kinds = models.choose((name,)), where.begin()
     if batch_size % devices:
@@ -301,7 +305,7 @@ def scale(
 
 
 def trace(
-    name: OneModel, device: DeviceName = "auto", steps: int = 5, out: Path | None = None
+    name: OneModel, device: DeviceName = "auto", steps: Count = 5, out: Path | None = None
 ) -> None:
     """Write a profiler's trace of a model's training, which Perfetto and XProf open.
 
@@ -311,7 +315,6 @@ def trace(
         steps: updates in the trace
         out: folder for the trace; runs/ch04_gpu/TIME if not given
     """
-    _positive(steps=steps)
     (model,), folder = models.choose((name,)), Where(out=out).folder()
     use(device)
     path = profile.trace(model, folder, steps)
@@ -334,7 +337,7 @@ MEASUREMENTS: dict[str, Callable[..., None]] = {
 }
 
 
-def everything(where: Where, largest: int = 2048) -> None:
+def everything(where: Where, largest: Largest = 2048) -> None:
     """All measurements one after the other into one folder; some minutes.
 
     Args:

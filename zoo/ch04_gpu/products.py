@@ -54,7 +54,7 @@ def seconds(
         x, y = jax.device_put((a, b), where)
         # True float32 everywhere: a GPU's tensor cores would round the operands.
         with jax.default_matmul_precision("float32"):
-            product = device.jit(jnp.matmul).lower(x, y).compile()
+            product = device.compile(jnp.matmul, x, y)
 
         def resident(product=product, x=x, y=y):
             return product(x, y).block_until_ready()

@@ -48,8 +48,9 @@ def count(function: Callable[..., Any], *args: Any) -> Count:
     if any(c.primitive == "scan" and c.repeats > 1 for c in graph.clusters):
         flops, moved = graphs.cost(graph)
         return Count(float(flops), float(moved), "graph")
-    lowered = device.jit(function).lower(*args)
-    before, after = lowered.cost_analysis(), lowered.compile().cost_analysis()
+    with jax.disable_jit(False):
+        lowered = device.jit(function).lower(*args)
+        before, after = lowered.cost_analysis(), lowered.compile().cost_analysis()
     if before is None or after is None:
         raise device.DeviceError("XLA counts nothing on this device: choose --devices cpu")
     return Count(before["flops"], after["bytes accessed"], "xla")

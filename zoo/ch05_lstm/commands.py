@@ -12,7 +12,7 @@ from zoo.ch05_lstm import generate as writing
 from zoo.ch05_lstm import probes, text
 from zoo.ch05_lstm.task import TASK
 from zoo.common import cli, commands, fit, trained
-from zoo.common.data import DataError
+from zoo.common.settings import Count, NotNegative, Seed
 from zoo.common.trained import Trained
 
 
@@ -65,13 +65,13 @@ def _score_text(model: Trained, rows: dict[str, np.ndarray]) -> dict[str, float]
 def generate(
     which: cli.TrainedModel,
     prompt: str = "",
-    length: int = 500,
-    temperature: float = 0.8,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    seed: int = 0,
+    length: Count = 500,
+    temperature: NotNegative = 0.8,
+    top_k: writing.TopK = 0,
+    top_p: writing.TopP = 1.0,
+    seed: Seed = 0,
     next_word: str | None = None,
-    words: int = 10,
+    words: Count = 10,
 ) -> None:
     """Write text behind a prompt, as it comes; or list the likeliest next words.
 
@@ -88,8 +88,6 @@ def generate(
             is taken as the beginning of a word
         words: how many words to list
     """
-    if words < 1:
-        raise DataError(f"got {words} words to list, expected at least 1: use --words 10")
     model = trained.choose(TASK, which)
     config, params = model.config, model.params
     vocabulary = text.Vocabulary(model.classes)

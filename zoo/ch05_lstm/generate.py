@@ -5,7 +5,7 @@ Axes: B sequences, V characters, N characters to write.
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,12 @@ import numpy as np
 
 from zoo.ch05_lstm import model
 from zoo.ch05_lstm.text import BLANK, START, Vocabulary
-from zoo.common import device, keys
+from zoo.common import device, keys, settings
 from zoo.common.data import DataError
+from zoo.common.settings import Bounds, Count, NotNegative, Seed
 
+TopK = Annotated[int, Bounds(0)]
+TopP = Annotated[float, Bounds(above=0, most=1)]
 PIECE = 64
 """Characters written by one compiled call; what is written does not depend on it."""
 
@@ -28,18 +31,24 @@ def filter_logits(
     The temperature divides the logits: below 1 the likely characters gain, above 1 the unlikely
     ones. `top_k` keeps the so many likeliest characters, and what ties with the last (0: all),
     `top_p` the fewest whose probabilities reach this sum (nucleus, Holtzman et al. 2020).
+
+    At the limits: near temperature 0 all but the likeliest get nothing, near infinity all that are
+    possible get the same, and a tiny `top_p` still keeps the likeliest.
     """
-    logits = logits / temperature
+    # At 1e30 the softmax of any logits is flat; 1 / 1e38 would be 0 in float32, and 0 * inf NaN.
+    temperature = min(max(temperature, 1e-30), 1e30)
+    logits = logits - logits.max(-1, keepdims=True)  # so that dividing by little makes no inf
     if 0 < top_k < logits.shape[-1]:
         last = jax.lax.top_k(logits, top_k)[0][..., -1:]
         logits = jnp.where(logits < last, -jnp.inf, logits)
     if top_p < 1:
         falling = -jnp.sort(-logits, axis=-1)
-        shares = jax.nn.softmax(falling)
+        shares = jax.nn.softmax(falling / temperature)
         needed = jnp.cumsum(shares, axis=-1) - shares < top_p  # those before do not reach it yet
+        needed = needed.at[..., 0].set(True)  # also where float32 takes `top_p` for 0
         last = jnp.where(needed, falling, jnp.inf).min(axis=-1, keepdims=True)
         logits = jnp.where(logits < last, -jnp.inf, logits)
-    return logits
+    return logits / temperature  # last: it may make ties of what differs
 
 
 def write(
@@ -89,29 +98,26 @@ def stream(
     params: model.Params,
     vocabulary: Vocabulary,
     prompt: str,
-    length: int,
-    seed: int = 0,
+    length: Count,
+    seed: Seed = 0,
     *,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    temperature: NotNegative = 1.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
 ) -> Iterator[str]:
     """`length` characters behind a prompt, in pieces as they are written, see `write`.
 
     The network must have been trained on true characters. An empty prompt is a line break.
 
     Raises:
-      DataError: the prompt has unknown characters, or a number is out of its range.
+      DataError: the prompt has unknown characters.
+      SettingError: a number is out of its bounds.
     """
-    if length < 1 or temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
-        raise DataError(
-            f"got length {length}, temperature {temperature}, top-k {top_k}, top-p {top_p}; "
-            "expected a length of at least 1, a temperature and top-k of at least 0, top-p above 0 "
-            "and up to 1"
-        )
+    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    for name, value in {"length": length, "seed": seed, **options}.items():
+        settings.check_value(name, value, settings.annotations(stream)[name])
     ids = vocabulary.encode(prompt or ("\n" if "\n" in vocabulary.characters else ""))
     ids = ids if len(ids) else np.array([START])
-    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
 
     def pieces() -> Iterator[str]:
         state, last = model.init_state(params, 1), jnp.asarray(ids[-1:])

@@ -10,7 +10,7 @@ characters of the vocabulary. README.md lists where this departs from the book.
 """
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ import optax
 
 from zoo.ch05_lstm import cells
 from zoo.common import ops, settings
+from zoo.common.settings import Bounds, Count, NotNegative, Positive, Seed, Share, Size, Strength
 
 Params = dict[str, Any]
 State = list[Any]
@@ -36,51 +37,54 @@ class Config:
     """book-shakespeare is the file of the book's chapter 5, Shakespeare-like text"""
     text: str = ""
     """a text file in UTF-8 to train on in place of the data set"""
-    vocabulary: int = 68
+    vocabulary: Annotated[int, Bounds(4, ceiling=2**20)] = 68
     """characters known, with START, END and BLANK; `train` counts them itself"""
     cell: Literal["lstm", "gru", "rnn", "mingru"] = "lstm"
     """kind of the recurrent cells"""
-    embedding: int = 64
+    embedding: Size = 64
     """numbers that stand for a character"""
-    hidden: int = 256
+    hidden: Size = 256
     """units of each layer"""
-    layers: int = 1
+    layers: Annotated[int, Bounds(1, ceiling=256)] = 1
     """recurrent layers, one upon the other"""
     decoder_bias: bool = True
     """whether the decoder has one; the book's has none"""
     glorot: bool = False
     """kernels normal as in the book; off: recurrent ones orthogonal"""
-    forget_bias: float = 1.0
+    forget_bias: Annotated[float, Bounds(-1000, 1000)] = 1.0
     """of the LSTM's forget gates at the start"""
-    chrono: int = 0
-    """longest delay, in characters, that gate biases are initialised for (LSTM only); 0: none"""
+    chrono: Annotated[int, Bounds(0)] = 0
+    """longest delay, in characters, that gate biases are initialised for, from 3 (LSTM only); 0:
+    none"""
     feedback: Literal["true", "expected"] = "true"
     """what goes in: the true character, or as in the book the mean embedding that was expected"""
-    chunk: int = 64
+    chunk: Annotated[int, Bounds(1, ceiling=2**16)] = 64
     """characters that gradients reach back; with expected feedback, the length of a sentence"""
-    dropout: float = 0.0
+    dropout: Share = 0.0
     """share of the units dropped behind each layer"""
-    weight_dropout: float = 0.0
+    weight_dropout: Share = 0.0
     """share of the recurrent weights dropped, once for each chunk (Merity et al. 2018)"""
     reduction: Literal["mean", "sum"] = "mean"
     """loss per character, or summed over the sentence as in the book"""
     solver: Literal["adamw", "rmsprop"] = "adamw"
     """adamw: warm-up and cosine, clipped by norm; rmsprop: Gorgonia's, clipped by element"""
-    learning_rate: float = 4e-3
+    learning_rate: NotNegative = 4e-3
     """peak of the schedule, or the constant rate"""
-    weight_decay: float = 0.01
+    weight_decay: Strength = 0.01
     """of the kernels, times the rate; for rmsprop of all, not times the rate"""
-    clip: float = 1.0
+    clip: Positive = 1.0
     """bound of the gradient's norm; for rmsprop of each of its elements"""
-    epochs: int = 8
+    epochs: Count = 8
     """passes over the training text"""
-    batch_size: int = 32
+    batch_size: Size = 32
     """streams, or sentences, per update"""
-    seed: int = 0
+    seed: Seed = 0
     """of the weights, dropout and the order of the sentences"""
 
     def __post_init__(self) -> None:
         settings.check(self)
+        if 0 < self.chrono < 3:
+            raise settings.SettingError(f"got chrono {self.chrono}, expected at least 3, or 0")
 
 
 RECIPES = {

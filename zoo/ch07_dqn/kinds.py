@@ -6,32 +6,42 @@ import jax
 import numpy as np
 
 from zoo.ch07_dqn import maze as mazes
-from zoo.common.data import DataError, Dataset
+from zoo.common import settings
+from zoo.common.data import Dataset
+from zoo.common.settings import SettingError
+
+LARGEST = 2**20
+"""Most cells of a maze."""
 
 
-def check_counts(config: Any, *names: str) -> None:
-    """Refuses a configuration in which one of these fields is below 1.
+def check(config: Any) -> None:
+    """Refuses what no maze, and no run through mazes, can have; for `__post_init__`.
 
     Raises:
-      DataError: names the field and its value.
+      SettingError: names the fields and their values.
     """
-    for name in names:
-        if (value := getattr(config, name)) < 1:
-            flag = name.replace("_", "-")
-            raise DataError(f"got --{flag} {value}, expected at least 1")
+    settings.check(config)
+    if not 2 <= (cells := config.rows * config.columns) <= LARGEST:
+        raise SettingError(
+            f"got a maze of {config.rows}x{config.columns} cells, expected "
+            f"{'at least 2' if cells < 2 else f'at most {LARGEST:,}'} cells"
+        )
+    if config.epsilon_min > config.epsilon:
+        raise SettingError(
+            f"got epsilon {config.epsilon:g} and epsilon_min {config.epsilon_min:g}: share of "
+            "random moves, which falls: the second must not be above the first"
+        )
+    if config.epochs * config.epoch_steps >= 2**31:
+        raise SettingError(
+            f"got {config.epochs:,} epochs of {config.epoch_steps:,} steps, expected at most "
+            f"{2**31 - 1:,} steps in all"
+        )
 
 
 def generate(key: jax.Array, config: Any, grid: str = "tiles") -> mazes.Maze:
-    """A random maze of the configuration's kind.
-
-    Raises:
-      DataError: it has fewer than 2 cells.
-    """
+    """A random maze of the configuration's kind."""
     options = {"method": config.method, "extra": config.extra, "grid": grid}
-    try:
-        return mazes.generate(key, config.rows, config.columns, **options)
-    except ValueError as error:  # commands print a DataError in one line
-        raise DataError(str(error)) from error
+    return mazes.generate(key, config.rows, config.columns, **options)
 
 
 def describe(config: Any) -> str:

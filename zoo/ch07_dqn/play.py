@@ -2,10 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from typing import Annotated
 
 from zoo.ch07_dqn import maze as mazes
+from zoo.common.settings import Bounds
 from zoo.common.trained import Trained
 
+Pause = Annotated[float, Bounds(0, 60)]
+"""Seconds for a step; a GIF has room for 655."""
 FRAMES = 60
 """Of a walk that does not arrive only so many steps are in the GIF."""
 

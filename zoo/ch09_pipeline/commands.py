@@ -12,6 +12,7 @@ from zoo.ch09_pipeline.stages import Folder
 from zoo.common import cli
 from zoo.common.data import DataError
 from zoo.common.run import RunError
+from zoo.common.settings import Count, Seed
 
 Recipe = Literal["book", "nodropout", "modern"]
 Maker = Annotated[Path | None, tyro.conf.arg(name="workspace")]
@@ -20,7 +21,7 @@ _COMMAND = "python -m zoo.ch09_pipeline"
 
 
 def init(
-    folder: tyro.conf.Positional[Path], recipe: Recipe = "book", epochs: int = 1, seed: int = 0
+    folder: tyro.conf.Positional[Path], recipe: Recipe = "book", epochs: Count = 1, seed: Seed = 0
 ) -> None:
     """Make a workspace: a git and DVC repository with data/, params.yaml and dvc.yaml.
 
@@ -82,7 +83,7 @@ def run(folder: Folder = Path()) -> None:
 
 
 def swap(
-    recipe: tyro.conf.Positional[Recipe], epochs: int | None = None, folder: Folder = Path()
+    recipe: tyro.conf.Positional[Recipe], epochs: Count | None = None, folder: Folder = Path()
 ) -> None:
     """Change the model and run: book, the book's without dropout, or modern.
 

@@ -10,6 +10,7 @@ from zoo.ch06_cnn import RECIPES, Config
 from zoo.common import run
 from zoo.common.data.cifar10 import CLASSES
 from zoo.common.run import RunError
+from zoo.common.settings import SettingError
 
 FILE = "params.yaml"
 _BOOK = RECIPES["book"]
@@ -49,6 +50,8 @@ def read(folder: Path) -> Params:
     path = folder / FILE
     try:
         text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is no UTF-8: {error}") from error
     except FileNotFoundError as error:
         raise RunError(
             f"{folder} is no workspace: it has no {FILE}; make one by "
@@ -61,15 +64,17 @@ def parse(text: str, name: str = FILE) -> Params:
     """The parameters in a params.yaml's text; errors as in `read`."""
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 5,000 digits
         raise RunError(f"{name} is no YAML: {' '.join(str(error).split())}") from error
     expected = {"model": dict, "device": str, "classes": list}
     if not isinstance(content, dict) or set(content) != set(expected):
-        found = sorted(content) if isinstance(content, dict) else content
+        found = [*content] if isinstance(content, dict) else repr(content)[:60]
         raise RunError(f"{name} has {found}, expected {', '.join(expected)}")
     for field, kind in expected.items():
         if type(content[field]) is not kind:
             raise RunError(f"{name}: {field} is {content[field]!r}, expected a {kind.__name__}")
+    if not all(isinstance(label, str) for label in content["classes"]):
+        raise RunError(f"{name}: classes are {content['classes']}, expected a text for each label")
     if content["device"] not in ("cpu", "auto"):
         raise RunError(f"{name}: device is {content['device']!r}, expected cpu or auto")
     _config(content["model"], name)
@@ -85,19 +90,16 @@ def write(folder: Path, params: Params) -> None:
 def _config(model: dict[str, Any], name: str = FILE) -> Config:
     fields = dict(model)
     recipe = fields.pop("recipe", None)
-    if recipe not in VARIANTS:
+    if not isinstance(recipe, str) or recipe not in VARIANTS:
         raise RunError(f"{name}: recipe is {recipe!r}, expected one of {', '.join(VARIANTS)}")
+    known = {field.name for field in dataclasses.fields(Config)}
     for field, value in fields.items():
-        default = getattr(VARIANTS[recipe], field, None)
-        # The pipeline prepares the data itself; None is the default of no field.
-        if default is None or field in ("dataset", "split", "classes"):
+        # The pipeline prepares the data itself.
+        if field not in known - {"dataset", "split", "classes"}:
             raise RunError(f"{name}: the model has no setting {field!r} that can be changed here")
-        # YAML has lists for tuples, and people write 1 for 1.0.
-        if isinstance(default, tuple) and isinstance(value, list):
-            fields[field] = value = tuple(value)
-        if isinstance(default, float) and type(value) is int:
-            fields[field] = value = float(value)
-        if type(value) is not type(default):
-            kind = "list" if isinstance(default, tuple) else type(default).__name__
-            raise RunError(f"{name}: {field} of the model is {value!r}, expected a {kind}")
-    return dataclasses.replace(VARIANTS[recipe], **fields)
+        if isinstance(value, list):  # YAML has no tuples
+            fields[field] = tuple(value)
+    try:
+        return dataclasses.replace(VARIANTS[recipe], **fields)
+    except SettingError as error:
+        raise RunError(f"{name}: {error}") from error

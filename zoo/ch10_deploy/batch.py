@@ -21,6 +21,7 @@ import tyro
 
 from zoo.ch10_deploy import export, store
 from zoo.common.data import DataError
+from zoo.common.settings import Bounds
 
 RECORD = 1 + 3 * 32 * 32  # a label and 32x32 pixels of three colours, CIFAR-10's binary format
 MERGED = "predictions"
@@ -42,8 +43,8 @@ def run(
     model: tyro.conf.Positional[str],
     images: tyro.conf.Positional[str],
     out: tyro.conf.Positional[str],
-    shard: Annotated[int | None, tyro.conf.arg(metavar="I")] = None,
-    shards: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    shard: Annotated[int | None, Bounds(0), tyro.conf.arg(metavar="I")] = None,
+    shards: Annotated[int | None, Bounds(1, ceiling=99_999), tyro.conf.arg(metavar="N")] = None,
     merge: bool = False,
 ) -> None:
     """Classify files of images, one shard of them or all, or merge what the shards wrote.

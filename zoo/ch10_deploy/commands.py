@@ -14,6 +14,7 @@ from zoo.common import cli, trained
 from zoo.common import commands as common
 from zoo.common import device as devices
 from zoo.common.data import DataError
+from zoo.common.settings import Bounds, NotNegative
 
 Positional = tyro.conf.Positional
 _KEYS = Path("keys.json")
@@ -37,7 +38,7 @@ def serve(
     model: Annotated[str, Positional],
     limits: Limits,
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Annotated[int, Bounds(0, 65535)] = 8000,
     keys: Path | None = None,
     open: bool = False,
     digest: str | None = None,
@@ -69,9 +70,6 @@ def serve(
         )
     if open and not server.is_loopback(host):
         raise DataError(f"--open lets everyone in, so not on {host}: use --keys FILE")
-    if not 0 <= port <= 65535:
-        raise DataError(f"--port {port}: use 1 to 65535, or 0 for any free one")
-    limits.check()
     devices.use(device)
     ring = None if keys is None else keyfiles.KeyRing(keys)
     loaded = exporting.load(model, digest)
@@ -80,7 +78,9 @@ def serve(
     server.serve(Service(loaded, limits, ring), host, port)
 
 
-def keys_add(name: Annotated[str, Positional], file: Path = _KEYS, rate: float = 1000.0) -> None:
+def keys_add(
+    name: Annotated[str, Positional], file: Path = _KEYS, rate: NotNegative = 1000.0
+) -> None:
     """Make an API key; it is printed once, and only its hash is kept.
 
     Args:

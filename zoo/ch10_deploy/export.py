@@ -113,7 +113,7 @@ class Exported:
         with self._lock:
             if (name, size) not in self._compiled:  # within the lock: nothing is compiled twice
                 specs = _batched(self.predictions[name].inputs, size)
-                program = device.jit(self.functions[name]).lower(self.weights, specs).compile()
+                program = device.compile(self.functions[name], self.weights, specs)
                 self._compiled[name, size] = functools.partial(program, self.weights)
             call = self._compiled[name, size]
         return lambda inputs: jax.device_get(call(inputs))
@@ -293,8 +293,9 @@ def _export_function(name: str, prediction: Prediction, weights: Any) -> Any:
             jax.config.update(option, value)
         # A new function object: traces of it made earlier would bring their source paths along.
         function = jax.jit(lambda weights, inputs: prediction.function(weights, inputs))
-        exporter = jax.export.export(function, platforms=PLATFORMS)
-        return exporter(specs, _batched(prediction.inputs, batch))
+        with jax.disable_jit(False):  # an export is a compiled program, whatever is set
+            exporter = jax.export.export(function, platforms=PLATFORMS)
+            return exporter(specs, _batched(prediction.inputs, batch))
     except (TypeError, ValueError) as error:
         raise ExportError(
             f"{name} can't be exported for batches of any size ({_one_line(error)}): the length of "
@@ -406,7 +407,8 @@ def _from_functions(contents: Mapping[str, bytes], manifest: Mapping[str, Any]) 
         _check_takes(name, _rows(inputs), signature)
         weights = _weights(contents[WEIGHTS], like) if weights is None else weights
         # Lowering finds operations that this JAX no longer has, before the first request does.
-        device.jit(exported.call).lower(weights, _batched(signature.inputs, 1))
+        with jax.disable_jit(False):
+            device.jit(exported.call).lower(weights, _batched(signature.inputs, 1))
         functions[name] = exported.call
     return functions, weights
 

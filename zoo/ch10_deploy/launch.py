@@ -22,13 +22,14 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Annotated, NamedTuple
 
 import jax
 import tyro
 
 from zoo.common import device
 from zoo.common.run import RunError
+from zoo.common.settings import Bounds, Duration
 
 STOPPED = 130
 """The exit status of a run that was stopped by a signal and saved."""
@@ -47,8 +48,8 @@ class Child(NamedTuple):
 
 def run(
     command: tyro.conf.Positional[tuple[str, ...]],
-    processes: int | None = None,
-    heartbeat: float = 30.0,
+    processes: Annotated[int, Bounds(1, ceiling=1024)] | None = None,
+    heartbeat: Duration = 30.0,
 ) -> None:
     """Train with several processes, here or on a cluster, as if they were one.
 
@@ -69,8 +70,6 @@ def run(
     if processes is None:
         _join_cluster()
         _become(checked)
-    elif processes < 1:
-        raise RunError(f"got --processes {processes}, expected 1 or more")
     else:
         _supervise([*_start(checked, processes, heartbeat)], checked)
 

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import PIL.Image
@@ -18,10 +18,12 @@ from zoo.ch10_deploy import batcher, inputs
 from zoo.ch10_deploy.export import Arrays, Exported
 from zoo.ch10_deploy.inputs import Problem
 from zoo.ch10_deploy.keys import KeyRing
-from zoo.common.data import DataError
+from zoo.common import settings
+from zoo.common.settings import Bounds, Count, Duration
 
 SMALL_BODY = 16 * 1024  # smaller ones are unpacked at once: another thread would take longer
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+Wait = Annotated[float, Bounds(0, ceiling=1e6)]
 Headers = Mapping[bytes, bytes]
 Receive = Callable[[], Awaitable[Any]]
 
@@ -30,30 +32,20 @@ Receive = Callable[[], Awaitable[Any]]
 class Limits:
     """What a server takes; the fields are flags of `serve`."""
 
-    max_batch: int = 32
+    max_batch: Annotated[int, Bounds(1, ceiling=2**14)] = 32
     """most examples in a compiled call; 1 switches batching off"""
-    max_delay: float = 2.0
+    max_delay: Wait = 2.0
     """milliseconds that an example waits for others at the most, if nothing is computed"""
-    max_queue: int = 128
+    max_queue: Count = 128
     """requests under way; more get 429"""
-    max_bytes: int = 4 * 1024 * 1024
+    max_bytes: Count = 4 * 1024 * 1024
     """of a request's body"""
-    max_pixels: int = 16_000_000
+    max_pixels: Count = 16_000_000
     """of a picture before it is shrunk; read from its header, before anything is unpacked"""
-    timeout: float = 10.0
+    timeout: Duration = 10.0
     """seconds for a request, from its headers to its answer"""
-    drain: float = 1.0
+    drain: Wait = 1.0
     """seconds after SIGTERM in which new requests are still taken, while /readyz says 503"""
-
-    def check(self) -> None:
-        """Raises a DataError where a limit makes no sense."""
-        wrong = [
-            f"--{name.replace('_', '-')} {value}"
-            for name, value in dataclasses.asdict(self).items()
-            if not (value > 0 or (value == 0 and name in ("max_delay", "drain")))
-        ]
-        if wrong:
-            raise DataError(f"{', '.join(wrong)}: use a positive number")
 
 
 class Gone(Exception):
@@ -130,6 +122,7 @@ class Service:
     """A model behind keys, limits and batchers; lives in one event loop."""
 
     def __init__(self, model: Exported, limits: Limits, keys: KeyRing | None):
+        settings.check(limits)
         self.model, self.limits, self.keys = model, limits, keys
         self.sizes = batcher.sizes_up_to(limits.max_batch)
         self.batchers: dict[str, batcher.Batcher] = {}  # one for each prediction

@@ -2,10 +2,12 @@
 
 import ast
 import dataclasses
+import difflib
 import functools
 import inspect
 import itertools
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,13 +16,13 @@ from typing import Annotated, Any, Literal, TypedDict
 
 import jax
 
-from zoo.common import run
+from zoo.common import process, run, settings
 from zoo.common.checkpoint import CheckpointError
 from zoo.common.data import DataError, fetch
 from zoo.common.device import DeviceError
 from zoo.common.device import Name as DeviceName
 from zoo.common.fit import BatchError, FinishedError, NonFiniteError
-from zoo.common.settings import SettingError
+from zoo.common.settings import Count, SettingError
 from zoo.common.task import Task
 
 Command = Callable[..., None]
@@ -51,7 +53,7 @@ class Options(RunOptions):
     """auto: the real data set, else the built-in sample; real: fail instead; sample: no network"""
     data_dir: Path | None = None
     """folder to look in before $ZOO_DATA_DIR and the cache"""
-    devices: int = 1
+    devices: Count = 1
     """split each batch over so many devices of that kind"""
 
 
@@ -89,18 +91,34 @@ def main(doc: str | None, commands: Commands | Command, tasks: Sequence[Task] = 
       tasks: the chapter's models.
     """
     try:
+        process.prepare()
         # Compiled programs stay from run to run.
         if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
             jax.config.update("jax_compilation_cache_dir", str(Path(fetch.cache()) / "xla"))
-        _dispatch(doc, commands, {task.config_type: task for task in tasks})
+        with jax.enable_x64(False):  # zoo's numbers have 32 bits, see `device.in_float32`
+            _dispatch(doc, commands, {task.config_type: task for task in tasks})
     except (run.Stopped, KeyboardInterrupt) as stopped:
         print(str(stopped) or "interrupted", file=sys.stderr)
         sys.exit(130)
     except EXPECTED as error:
         if os.environ.get("ZOO_DEBUG"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_line(error)}", file=sys.stderr)
         sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        # XLA has no exception of its own for it.
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        cause = " ".join(str(error).split())[:200]
+        print(f"error: not enough memory ({cause}): choose smaller sizes", file=sys.stderr)
+        sys.exit(1)
+
+
+def _line(error: Exception) -> str:
+    """The message of an error; of one of the operating system's, the file first."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _dispatch(doc: str | None, commands: Commands | Command, tasks: Mapping[type, Task]) -> None:
@@ -115,6 +133,7 @@ def _dispatch(doc: str | None, commands: Commands | Command, tasks: Mapping[type
                 made.command(app(command), name=name)
         return made
 
+    _check_names(commands)
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
     if callable(commands):
         tyro.cli(_with_flags(commands, tasks), prog=_program(), description=doc, config=config)
@@ -122,36 +141,113 @@ def _dispatch(doc: str | None, commands: Commands | Command, tasks: Mapping[type
         app(commands).cli(prog=_program(), description=doc, config=config)
 
 
-def _program() -> str:
+class _Program(str):
+    """The name of a program of several words; tyro's hints would take the first one for it."""
+
+    def partition(self, separator: str) -> tuple[str, str, str]:
+        return self, "", ""
+
+
+def _program() -> _Program:
     module = sys.modules["__main__"].__spec__
-    return f"python -m {module.name.removesuffix('.__main__')}" if module else sys.argv[0]
+    return _Program(f"python -m {module.name.removesuffix('.__main__')}" if module else sys.argv[0])
+
+
+def _check_names(commands: Commands | Command) -> None:
+    """Ends the program where the command line names a command that it lacks."""
+    typed: str = _program()
+    for word in sys.argv[1:]:
+        if callable(commands) or word.startswith("-"):
+            return
+        if word not in commands:
+            close = difflib.get_close_matches(word, commands, 1)
+            hint = f". Did you mean `{typed} {close[0]}`?" if close else ""
+            known = f"{typed} has no command {word!r}, expected one of {', '.join(commands)}"
+            print(f"error: {known}{hint}", file=sys.stderr)
+            sys.exit(2)
+        typed, commands = f"{typed} {word}", commands[word]
 
 
 def _with_flags(command: Command, tasks: Mapping[type, Task]) -> Command:
-    """The command with flags in place of its parameter `config`."""
-    signature = inspect.signature(command)
-    parameter = signature.parameters.get("config")
-    if parameter is None or parameter.annotation not in tasks:
-        return command
-    task = tasks[parameter.annotation]
+    """The command with flags in place of its parameter `config`, and with the others checked."""
+    parameters = dict(inspect.signature(command).parameters)
+    config = parameters.get("config")
+    task = tasks.get(config.annotation) if config is not None else None
 
     @functools.wraps(command)
-    def with_config(*args: Any, config: dict[str, Any], **keywords: Any) -> None:
-        resumed = getattr(keywords.get("options"), "resume", None)
-        command(*args, config=configure(task, config, resumed, tasks.values()), **keywords)
+    def with_flags(*args: Any, **keywords: Any) -> None:
+        for name, value in keywords.items():
+            value = keywords[name] = _local(value)
+            if dataclasses.is_dataclass(value):
+                settings.check(value)
+            elif name != "config":
+                settings.check_value(name, value, parameters[name].annotation)
+        if task is not None:
+            resumed = getattr(keywords.get("options"), "resume", None)
+            keywords["config"] = configure(task, keywords["config"], resumed, tasks.values())
+        command(*args, **keywords)
 
     # By keyword alone, and `config` last, so that the command's own flags come first in --help.
-    own = parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=flags(task))
-    others = [
-        p if p.kind is p.VAR_POSITIONAL else p.replace(kind=p.KEYWORD_ONLY)
-        for name, p in signature.parameters.items()
-        if name != "config"
+    shown = [
+        p.replace(
+            kind=p.kind if p.kind is p.VAR_POSITIONAL else p.KEYWORD_ONLY,
+            annotation=_with_bounds(p.annotation),
+        )
+        for p in parameters.values()
+        if task is None or p is not config
     ]
-    changed = signature.replace(parameters=[*others, own])
-    with_config.__signature__ = changed  # type: ignore[attr-defined]  # `inspect` looks for it
-    del with_config.__wrapped__  # tyro would read the flags of the function inside
-    with_config.__annotations__ = {p.name: p.annotation for p in [*others, own]}
-    return with_config
+    if task is not None and config is not None:
+        shown.append(config.replace(kind=config.KEYWORD_ONLY, annotation=flags(task)))
+    with_flags.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]  # for `inspect`
+    del with_flags.__wrapped__  # tyro would read the flags of the function inside
+    with_flags.__annotations__ = {p.name: p.annotation for p in shown}
+    return with_flags
+
+
+def _local(value: Any) -> Any:
+    """A flag's value with `~` in its paths expanded, as shells do not behind an `=`.
+
+    Raises:
+      RunError: a path is the address of a bucket or server, which would become a folder here.
+    """
+    if isinstance(value, tuple):
+        return tuple(map(_local, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **{name: _local(v) for name, v in fields.items()})
+    if not isinstance(value, Path):
+        return value
+    if re.match("[a-z][a-z0-9]+:/", str(value)):
+        raise run.RunError(
+            f"got {str(value).replace(':/', '://', 1)}, expected a file or folder of this machine: "
+            "choose a local one and copy it afterwards"
+        )
+    try:
+        return value.expanduser()
+    except RuntimeError as error:  # no such user
+        raise run.RunError(f"{value}: {error}") from error
+
+
+def _with_bounds(annotation: Any) -> Any:
+    """The annotation of a flag, or of the dataclass of several, with bounds that --help shows."""
+    import tyro
+
+    if dataclasses.is_dataclass(annotation):
+        fields = [
+            (field.name, _with_bounds(field.type), dataclasses.field(default=field.default))
+            for field in dataclasses.fields(annotation)
+            if settings.bounds(field.type)
+        ]
+        if not fields:
+            return annotation
+        assert isinstance(annotation, type)
+        return dataclasses.make_dataclass(
+            annotation.__name__, fields, bases=(annotation,), frozen=True
+        )
+    if (bounds := settings.bounds(annotation)) is None:
+        return annotation
+    hint = tyro.conf.arg(help_behavior_hint=lambda default: f"(default: {default}; {bounds})")
+    return Annotated[annotation, hint]
 
 
 def flags(task: Task) -> type:
@@ -166,7 +262,7 @@ def flags(task: Task) -> type:
         named = field.name == "recipe"
         about = tyro.conf.arg(
             help=documentation(task.config_type).get(field.name),
-            help_behavior_hint=_values(field.name, recipes),
+            help_behavior_hint=_values(field, recipes),
             aliases=field.metadata.get("aliases"),
             metavar=f"{{{','.join(recipes)}}}" if named else None,
         )
@@ -174,14 +270,16 @@ def flags(task: Task) -> type:
     return TypedDict("Flags", fields, total=False)  # type: ignore[operator]  # made at run time
 
 
-def _values(name: str, recipes: Mapping[str, Any]) -> str:
-    """The value of a field in each recipe, "(modern: 10, book: 20)"."""
-    if name == "recipe":
+def _values(field: dataclasses.Field, recipes: Mapping[str, Any]) -> str:
+    """The value of a field in each recipe and its bounds, "(modern: 10, book: 20; at least 1)"."""
+    if field.name == "recipe":
         return f"(default: {next(iter(recipes))})"
-    shown = {recipe: _shown(getattr(config, name)) for recipe, config in recipes.items()}
+    shown = {recipe: _shown(getattr(config, field.name)) for recipe, config in recipes.items()}
     if len(set(shown.values())) == 1:
-        return f"(default: {next(iter(shown.values()))})"
-    return f"({', '.join(f'{recipe}: {value}' for recipe, value in shown.items())})"
+        shown = {"default": next(iter(shown.values()))}
+    bounds = settings.bounds(field.type)
+    values = ", ".join(f"{recipe}: {value}" for recipe, value in shown.items())
+    return f"({values}; {bounds})" if bounds else f"({values})"
 
 
 def _shown(value: Any) -> str:
@@ -218,7 +316,8 @@ def configure(
     if recipe not in task.recipes:
         owners = [other for other in others if recipe in other.recipes]
         use = f"; for that one use `{owners[0].command} train --recipe {recipe}`" if owners else ""
-        raise run.RunError(f"got the recipe {recipe!r}, expected {', '.join(task.recipes)}{use}")
+        known = ", ".join(task.recipes)
+        raise run.RunError(f"got the recipe {settings.told(recipe)}, expected {known}{use}")
     base = task.recipes[recipe]
     if resumed is not None:
         base, _ = run.read_config(resumed, task.name, task.config_type)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from zoo.common import bench, cli, device, fit, run, trained
+from zoo.common.settings import Duration
 from zoo.common.task import Task
 from zoo.common.trained import Trained
 
@@ -30,7 +31,7 @@ def make(task: Task) -> dict[str, cli.Command]:
         for path in draw(found, dataset_of(found, getattr(model, "data_dir", None))):
             print(path)
 
-    def bench_command(config: Any, device: device.Name = "auto", seconds: float = 10.0) -> None:
+    def bench_command(config: Any, device: device.Name = "auto", seconds: Duration = 10.0) -> None:
         """Time training and inference of a recipe on random data; compilation apart.
 
         Args:
@@ -77,7 +78,11 @@ def train(task: Task, config: Any, options: cli.RunOptions) -> Trained:
     """Trains in a run folder, reports, draws, and prints what can be done next."""
     mesh = run.devices(options)
     source, folder = getattr(options, "data", "auto"), getattr(options, "data_dir", None)
-    dataset = task.load(config, source, folder)
+    if options.resume is not None and source == "auto":
+        saved = run.read_config(options.resume, task.name, task.config_type)[1]["data"]
+        dataset = run.load_again(task, config, saved, folder)
+    else:
+        dataset = task.load(config, source, folder)
     config = task.fill(config, dataset)  # before config.json is written
     print(dataset.description)
     folder, state = run.train(task, config, options, dataset, mesh)

@@ -17,8 +17,9 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from zoo.common import fit, keys
+from zoo.common import device, fit, keys
 from zoo.common.fit import Batch, Loss, Progress, State, Weights
+from zoo.common.settings import SettingError
 
 Arrays = dict[str, jax.Array]
 
@@ -43,6 +44,19 @@ class Loop(NamedTuple):
     """(config, data) -> the state before the first step; it has an attribute `step`."""
     steps: Callable[[Any], int] | None = None
     """config -> steps in an epoch."""
+
+
+def of_classes(config: Any, dataset: Any) -> Any:
+    """The configuration, which must have as many classes as the data set if it has a number.
+
+    Raises:
+      SettingError: it has another number.
+    """
+    names = getattr(dataset, "classes", ())
+    if (count := getattr(config, "classes", len(names))) != len(names):
+        known = ", ".join(map(str, names))
+        raise SettingError(f"got classes {count}, expected {len(names)} for these data: {known}")
+    return config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +89,7 @@ class Task:
     """Commands to try after training, such as "predict cat.png"."""
     watch: Callable[..., Iterator[Progress]] | None = None
     """(config, data set, run folder, state, reports) -> the reports: keeps something of them."""
-    fill: Callable[[Any, Any], Any] = lambda config, dataset: config
+    fill: Callable[[Any, Any], Any] = of_classes
     """(config, data set) -> the configuration with what only the data can tell, as a size."""
     prepare: Callable[[Any, Batch], Batch] = lambda config, data: data
     """(config, data) -> the arrays that the losses take."""
@@ -141,15 +155,31 @@ class Task:
         return f"python -m {self.package} {self.second}".strip()
 
     def steps(self, config: Any, data: Batch, mesh: Mesh | None = None) -> int:
-        """Updates in an epoch over `data`."""
+        """Updates in an epoch over `data`.
+
+        Raises:
+          BatchError: as `fit.steps_per_epoch`.
+          SettingError: the labels are of more classes than the configuration has, or there are more
+            updates than can be counted.
+        """
         if self.loop is not None and self.loop.steps is not None:
             return self.loop.steps(config)
-        return fit.steps_per_epoch(data, config.batch_size, mesh)
+        steps = fit.steps_per_epoch(data, config.batch_size, mesh)
+        if (updates := self.updates(config, steps)) >= 2**31:
+            raise SettingError(
+                f"got {config.epochs:,} epochs of {steps:,} updates, {updates:,} in all, expected "
+                f"at most {2**31 - 1:,}"
+            )
+        classes, labels = getattr(config, "classes", None), data.get("label")
+        if classes is not None and labels is not None and (most := int(labels.max())) >= classes:
+            raise SettingError(f"got classes {classes} and a label {most}, expected labels below")
+        return steps
 
     def updates(self, config: Any, steps: int) -> int:
         """Updates in a run with so many in an epoch."""
         return steps * getattr(config, "epochs", 1)
 
+    @device.in_float32
     def start(self, config: Any, data: Batch) -> Any:
         """The state before the first step of a run over `data`."""
         if self.loop is not None and self.loop.start is not None:
@@ -181,12 +211,14 @@ class Task:
             averaged=self.average(config) is not None,
         )
 
+    @device.in_float32
     def like(self, config: Any) -> Any:
         """The shapes and dtypes of a state; nothing is computed."""
         # One batch will do, since no state depends on how many examples there are.
         data = self.random(config, getattr(config, "batch_size", 1))
         return jax.eval_shape(lambda: self.start(config, data))
 
+    @device.in_float32
     def iterate(
         self,
         config: Any,
@@ -197,10 +229,11 @@ class Task:
     ) -> Iterator[Progress]:
         """Trains from `state` to the configuration's last epoch; reports as `fit.iterate` does."""
         if self.loop is not None:
-            return self.loop.iterate(config, state, data, test, mesh)
+            yield from self.loop.iterate(config, state, data, test, mesh)
+            return
         steps = self.steps(config, data, mesh)
         training, testing = self.losses(config, steps)
-        return fit.iterate(
+        yield from fit.iterate(
             training,
             self.optimizer(config, self.updates(config, steps)),
             state,

@@ -53,8 +53,7 @@ def test_reconstruct_writes_pairs_of_test_digits_and_of_files(trained, place, co
         PIL.ImageDraw.Draw(picture).rectangle((left, 40, 90, 160), fill=255)
         (place / name).parent.mkdir(exist_ok=True)
         picture.save(place / name)
-    assert command(CHAPTER, *line, place / "two.png", place / "other/two.png").status == 0
+    assert command(CHAPTER, *line, "two.png", "other/two.png").status == 0
     written = {path.stem for path in (trained / "images").iterdir()}
-    assert written == {f"{n} {what}" for n in ("1 two", "2 two") for what in ("input", "output")}
+    assert written == {f"{n} {what}" for n in ("two", "other-two") for what in ("input", "output")}
     assert "reconstruct" in names(trained)
-    assert "expected at least 1" in command(CHAPTER, *line, "--count", 0).err

@@ -111,7 +111,7 @@ def test_recommend_takes_likes_of_someone_who_is_not_in_the_data(recommend, hund
         ("modern", ("--user", 999), "no user 999; ids go from 1 to 300"),
         ("modern", ("--likes", "Casablanca"), "no movie 'Casablanca'; the nearest are 'Sample"),
         ("modern", ("--likes", "Heat=9"), "expected a title and a rating from 1 to 5"),
-        ("modern", ("--user", 1, "--count", 0), "got 0 movies to recommend"),
+        ("modern", ("--user", 1, "--count", 0), "got count 0, expected at least 1"),
         ("item", ("--likes", "Heat"), "no unit for someone who is not in its data"),
     ],
 )

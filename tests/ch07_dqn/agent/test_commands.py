@@ -13,6 +13,7 @@ from zoo.ch07_dqn.agent import commands, model, task
 from zoo.common import cli, figures, run, trained
 from zoo.common import commands as common
 from zoo.common.data import DataError
+from zoo.common.settings import SettingError
 
 CONFIG = model.Config(
     rows=2,
@@ -131,7 +132,7 @@ def test_the_map_of_a_seed_and_its_solution(capsys):
     assert all(len(line) == 14 for line in lines[:5])
     steps = int(lines[-1].split()[-2])
     assert sum(line.count("·") for line in lines) == steps - 1
-    with pytest.raises(DataError, match="1x1 cells"):
+    with pytest.raises(SettingError, match="1x1 cells"):
         commands.show_map(rows=1, columns=1)
 
 

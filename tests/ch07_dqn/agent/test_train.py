@@ -280,38 +280,9 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 
 def test_a_last_update_that_is_not_finite_stops_the_run():
     """The loss of the only step is finite: only a next one would see what the update made."""
-    config = dataclasses.replace(SHORT, epoch_steps=1, target_every=1, learning_rate=jnp.inf)
+    config = dataclasses.replace(SHORT, epoch_steps=1, target_every=1, learning_rate=3e38)
     with pytest.raises(fit.NonFiniteError, match=r"the loss is [\d.]+ in epoch 1, or an update"):
         next(iterate(config, start(config)))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"epoch_steps": 150, "target_every": 100}, "must be a multiple"),
-        ({"mazes": 0}, "0 mazes and 1 agents"),
-        ({"agents": 0}, "3 mazes and 0 agents"),
-        ({"rows": 1, "columns": 1}, "1x1 cells"),
-        ({"capacity": 0}, "--capacity 0, expected at least 1"),
-        ({"target_every": 2000}, "--epoch-steps 1000 and --target-every 2000"),
-        ({"target_every": 0}, "--target-every 0, expected at least 1"),
-        ({"epoch_steps": 0}, "--epoch-steps 0, expected at least 1"),
-        ({"epoch_steps": -50}, "--epoch-steps -50, expected at least 1"),
-        ({"batch_size": 0}, "--batch-size 0, expected at least 1"),
-        ({"n_step": 0}, "--n-step 0, expected at least 1"),
-        ({"limit": 0}, "--limit 0, expected at least 1"),
-        ({"n_step": 301}, "--n-step 301 and --capacity 300"),
-        ({"n_step": 2, "replay": "first"}, "--n-step 2 and --replay first"),
-    ],
-)
-def test_a_configuration_that_makes_no_sense_is_refused(changes, message, begun):
-    config = dataclasses.replace(TINY, **changes)
-    with pytest.raises(DataError, match=message):
-        start(config)
-    with pytest.raises(DataError, match=message):
-        task.TASK.load(config, "auto", None)
-    with pytest.raises(DataError, match=message):
-        task.TASK.train(config, {}, state=begun)
 
 
 def test_a_state_of_other_agents_is_refused(begun):
@@ -322,5 +293,3 @@ def test_a_state_of_other_agents_is_refused(begun):
 def test_a_state_with_all_epochs_behind_it_is_refused(trained):
     with pytest.raises(fit.FinishedError, match="at step 4000, and 4 epochs of 1000 steps"):
         task.TASK.train(TINY, {}, state=trained[0])
-    with pytest.raises(fit.FinishedError, match="0 epochs"):
-        task.TASK.train(dataclasses.replace(TINY, epochs=0), {})

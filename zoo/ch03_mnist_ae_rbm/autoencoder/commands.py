@@ -8,7 +8,8 @@ import tyro
 from zoo.ch03_mnist_ae_rbm import digits
 from zoo.ch03_mnist_ae_rbm.autoencoder.task import TASK, nearest
 from zoo.common import cli, commands, images, trained
-from zoo.common.data import DataError, Dataset
+from zoo.common.data import Dataset
+from zoo.common.settings import Count
 
 
 def evaluate(trained_model: cli.Trained) -> None:
@@ -43,8 +44,9 @@ def pca_errors(components: int, dataset: Dataset) -> tuple[float, float]:
     """Test error of PCA fitted to the training images, as it is and cut to [0, 1]."""
     from sklearn.decomposition import PCA
 
-    test = _rows(dataset.test["image"])
-    pca = PCA(components, svd_solver="covariance_eigh").fit(_rows(dataset.train["image"]))
+    train, test = _rows(dataset.train["image"]), _rows(dataset.test["image"])
+    components = min(components, *train.shape)  # there are no more
+    pca = PCA(components, svd_solver="covariance_eigh").fit(train)
     back = pca.inverse_transform(pca.transform(test))
 
     def error(x: np.ndarray) -> float:
@@ -58,7 +60,7 @@ def _rows(images: np.ndarray) -> np.ndarray:
 
 
 def reconstruct(
-    pictures: tyro.conf.Positional[tuple[Path, ...]], trained_model: cli.Trained, count: int = 20
+    pictures: tyro.conf.Positional[tuple[Path, ...]], trained_model: cli.Trained, count: Count = 20
 ) -> None:
     """Put digits through the autoencoder; write what goes in and what comes out as pictures.
 
@@ -69,13 +71,11 @@ def reconstruct(
     """
     from zoo.common import figures
 
-    if not pictures and count < 1:
-        raise DataError(f"got {count} test images, expected at least 1: use --count 20")
-    chosen = [images.read_digit(path)[0] for path in pictures]
+    answers = images.Answers(pictures)
+    read = answers.read(images.read_digit)
     model = trained.choose(TASK, trained_model)
-    names, caption = [path.stem for path in pictures], f"model of {model.folder}"
-    if len(set(names)) < len(names):  # files of one name in two folders
-        names = [f"{number} {name}" for number, name in enumerate(names, 1)]
+    chosen, names = [picture.content[0] for picture in read], [picture.name for picture in read]
+    caption = f"model of {model.folder}"
     if not pictures:
         dataset, size = commands.dataset_of(model, trained_model.data_dir), model.config.batch_size
         chosen, caption = list(dataset.test["image"][:count]), dataset.description
@@ -86,10 +86,11 @@ def reconstruct(
         print(f"{name}: mean squared error {error:.6f}")
     both = zip(names, given, back, strict=True)
     pairs = (pair for name, a, b in both for pair in ((f"{name} input", a), (f"{name} output", b)))
-    written = digits.write(model.folder / "images", pairs)
+    written = digits.write(model.folder / "images", pairs, answers.one)
     print(f"written: {written} pictures in {model.folder / 'images'}")
     drawn = figures.strips({"input": given[:10], "output": back[:10]}, caption=caption)
     commands.save(model, "reconstruct", drawn)
+    answers.end()
 
 
 COMMANDS = commands.make(TASK) | {"evaluate": evaluate, "reconstruct": reconstruct}

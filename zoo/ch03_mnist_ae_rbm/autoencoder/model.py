@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 from zoo.common import ops, settings
+from zoo.common.settings import Count, NotNegative, Seed, Size, Strength
 
 Params = dict[str, list[dict[str, jax.Array]]]
 Batch = dict[str, jax.Array]
@@ -32,9 +33,9 @@ class Config:
 
     recipe: Literal["modern", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
-    hidden: tuple[int, ...] = (128,)
+    hidden: tuple[Size, ...] = (128,)
     """widths of the encoder's hidden layers; mirrored, they are the decoder's"""
-    code: int = 64
+    code: Size = 64
     """numbers in the code"""
     bias: bool = True
     """add a bias in each layer"""
@@ -46,21 +47,21 @@ class Config:
     """unit: 0 to 1; book: 0.9 x + 0.1, up to 0.999"""
     objective: Literal["mse", "bce"] = "mse"
     """what is made small: the mean squared error, or the cross-entropy of grey values"""
-    noise: float = 0.0
+    noise: Strength = 0.0
     """deviation of the noise on the scaled images that go in; what shall come out is clean"""
     shuffle: bool = True
     """draw a new order of the images for each epoch"""
     solver: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
     """adamw: the rate rises, then falls to 0; adam, rmsprop: Gorgonia's, sgd: plain, at one rate"""
-    learning_rate: float = 1e-2
+    learning_rate: NotNegative = 1e-2
     """peak of the schedule, or the constant rate"""
-    weight_decay: float = 0.0
+    weight_decay: Strength = 0.0
     """decay of the kernels, times the rate (adamw only)"""
-    epochs: int = 40
+    epochs: Count = 40
     """passes over the training images"""
-    batch_size: int = 100
+    batch_size: Size = 100
     """images per update"""
-    seed: int = 0
+    seed: Seed = 0
     """of the weights, the order of the images and the noise"""
 
     def __post_init__(self) -> None:

@@ -1,22 +1,25 @@
 """What the feed-forward network does beside the commands of every model: read digits."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 
 from zoo.ch03_mnist_ae_rbm import digits
 from zoo.ch03_mnist_ae_rbm.feedforward.task import TASK, worst_first
-from zoo.common import cli, commands, images, ops, run, trained
-from zoo.common.data import DataError
+from zoo.common import cli, commands, images, run, trained
+from zoo.common.data import DataError, files
+from zoo.common.settings import Bounds, Count
 
 SHOWN = 40
 """`predict` draws at most so many digits."""
 
 
 def evaluate(
-    trained_model: cli.Trained, images: int = 200, which: Literal["mistakes", "all"] = "mistakes"
+    trained_model: cli.Trained,
+    images: Annotated[int, Bounds(0)] = 200,
+    which: Literal["mistakes", "all"] = "mistakes",
 ) -> None:
     """Measure a trained net on its test images; write probabilities.csv and digits as pictures.
 
@@ -28,7 +31,6 @@ def evaluate(
         images: the most pictures to write; 0 for none
         which: pictures of the mistakes alone, the surest first, or of all images in their order
     """
-    ops.check_choice("pictures", which, ("mistakes", "all"))
     model = trained.choose(TASK, trained_model)
     dataset = commands.dataset_of(model, trained_model.data_dir)
     test, labels, size = dataset.test["image"], dataset.test["label"], model.config.batch_size
@@ -42,7 +44,7 @@ def evaluate(
         shares = ",".join(f"{p:.6f}" for p in row)
         lines.append(f"{n // size},{n % size},{labels[n]},{guesses[n]},{shares}")
     run.write(model.folder / "probabilities.csv", "\n".join(lines) + "\n")
-    chosen = (mistakes if which == "mistakes" else np.arange(len(labels)))[: max(images, 0)]
+    chosen = (mistakes if which == "mistakes" else np.arange(len(labels)))[:images]
     names = [f"{n // size} - {n % size} - {labels[n]} - {guesses[n]}" for n in chosen]
     written = digits.write(model.folder / "images", zip(names, test[chosen], strict=True))
 
@@ -63,7 +65,7 @@ def evaluate(
 def predict(
     pictures: tyro.conf.Positional[tuple[Path, ...]],
     trained_model: cli.TrainedModel,
-    top: int = 3,
+    top: Count = 3,
 ) -> None:
     """Read the digit in each picture file; any size, dark on bright or bright on dark.
 
@@ -76,11 +78,13 @@ def predict(
 
     if not pictures:
         raise DataError(f"name at least one picture: {TASK.command} predict 7.png")
-    given, notes = zip(*map(images.read_digit, pictures), strict=True)
+    answers = images.Answers(pictures)
+    read = answers.read(images.read_digit)
     model = trained.choose(TASK, trained_model)
+    given, notes = zip(*(picture.content for picture in read), strict=True)
     probabilities = model.predict(image=np.stack(given))["probabilities"]
-    for path, note, p in zip(pictures, notes, probabilities, strict=True):
-        print(f"{path} ({note})")
+    for picture, note, p in zip(read, notes, probabilities, strict=True):
+        print(f"{files.printable(picture.path)} ({note})")
         for best in np.argsort(-p)[:top]:
             print(f"  {model.classes[best]}  {p[best]:.6f}")
     drawn = figures.answers(
@@ -92,6 +96,7 @@ def predict(
         f"model of {model.folder}",
     )
     commands.save(model, "predict", drawn)
+    answers.end()
 
 
 COMMANDS = commands.make(TASK) | {"evaluate": evaluate, "predict": predict}

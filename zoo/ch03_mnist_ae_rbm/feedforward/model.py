@@ -10,7 +10,7 @@ set and float32 [B, D] here; `zoo.ch03_mnist_ae_rbm.scale_pixels` lies between.
 
 import dataclasses
 import itertools
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from zoo.common import ops, settings
+from zoo.common.settings import Bounds, Count, NotNegative, Seed, Share, Size, Strength
 
 Params = list[dict[str, jax.Array]]
 Batch = dict[str, jax.Array]
@@ -30,9 +31,9 @@ class Config:
 
     recipe: Literal["modern", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
-    hidden: tuple[int, ...] = (300, 100)
+    hidden: tuple[Size, ...] = (300, 100)
     """widths of the hidden layers, as many as there shall be"""
-    classes: int = 10
+    classes: Size = 10
     """number of classes"""
     bias: bool = True
     """add a bias in each layer"""
@@ -40,27 +41,27 @@ class Config:
     """unit: 0 to 1; book: 0.9 x + 0.1, up to 0.999"""
     objective: Literal["cross-entropy", "product"] = "cross-entropy"
     """what is made small; product: the book's, -mean(probability * target), without a logarithm"""
-    target_on: float = 1.0
+    target_on: Share = 1.0
     """target for the right class"""
-    target_off: float = 0.0
+    target_off: Share = 0.0
     """target for each other class"""
-    dropout: float = 0.0
+    dropout: Share = 0.0
     """share of each hidden layer dropped"""
-    shift: int = 1
+    shift: Annotated[int, Bounds(0, 28)] = 1
     """augmentation moves images by up to so many pixels"""
     shuffle: bool = True
     """draw a new order of the images for each epoch"""
     solver: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
     """adamw: the rate rises, then falls to 0; adam, rmsprop: Gorgonia's, sgd: plain, at one rate"""
-    learning_rate: float = 4e-3
+    learning_rate: NotNegative = 4e-3
     """peak of the schedule, or the constant rate"""
-    weight_decay: float = 0.1
+    weight_decay: Strength = 0.1
     """decay of the kernels, times the rate (adamw only)"""
-    epochs: int = 30
+    epochs: Count = 30
     """passes over the training images"""
-    batch_size: int = 100
+    batch_size: Size = 100
     """images per update"""
-    seed: int = 0
+    seed: Seed = 0
     """of the weights, the order of the images, augmentation and dropout"""
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings, Table
 from zoo.ch03_mnist_ae_rbm.rbm.task import TASK
 from zoo.common import bench, cli, commands, trained
 from zoo.common.data import DataError, movielens
+from zoo.common.settings import Count
 
 
 def evaluate(trained_model: cli.Trained) -> None:
@@ -24,7 +25,7 @@ def recommend(
     trained_model: cli.Trained,
     user: int | None = None,
     likes: tuple[str, ...] = (),
-    count: int = 10,
+    count: Count = 10,
 ) -> None:
     """Recommend movies to a user of the data, or to anyone who names some likes.
 
@@ -39,8 +40,6 @@ def recommend(
     """
     if (user is None) == (not likes):
         raise DataError('expected either --user 42 or --likes "Toy Story (1995)=5" "Heat (1995)=2"')
-    if count < 1:
-        raise DataError(f"got {count} movies to recommend, expected at least 1: use --count 10")
     model = trained.choose(TASK, trained_model)
     dataset, config = commands.dataset_of(model, trained_model.data_dir), model.config
     table = dataset.table

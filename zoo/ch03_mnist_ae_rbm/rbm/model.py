@@ -16,12 +16,13 @@ lists where this departs from the book.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 
 from zoo.common import ops, settings
+from zoo.common.settings import Bounds, Count, NotNegative, Seed, Share, Size, Strength
 
 Params = dict[str, jax.Array]
 Batch = dict[str, jax.Array]
@@ -43,37 +44,39 @@ class Config:
     """user: movies are the visible units and a user is an example; item: the other way round"""
     units: Literal["softmax", "binary"] = "softmax"
     """softmax: ratings from 1 to 5, missing ones left out; binary: 1 or 0"""
-    liked: int = 1
+    liked: Annotated[int, Bounds(1, 5)] = 1
     """binary units are 1 from this rating on; 1 takes every rating as a sign of interest"""
-    visible: int = 1682
+    visible: Size = 1682
     """number of visible units; `train` sets it to what the data have"""
-    hidden: int = 200
+    hidden: Size = 200
     """number of hidden units"""
-    scale: float = 0.01
+    scale: Strength = 0.01
     """standard deviation of the first weights"""
-    prior: float = 20.0
+    prior: Strength = 20.0
     """first visible biases are log frequencies, smoothed by so many ratings; 0 begins at 0"""
-    steps: tuple[int, ...] = (1, 3, 5)
+    steps: tuple[Size, ...] = (1, 3, 5)
     """k of CD-k in equal parts of the run, one after the other"""
     sampled_bias: bool = False
     """the hidden biases learn from samples of the data's hidden units, as printed in the book"""
-    learning_rate: float = 0.05
+    learning_rate: NotNegative = 0.05
     """at the beginning; it falls to `final_rate` of this in a straight line"""
-    final_rate: float = 0.1
+    final_rate: Share = 0.1
     """share of the learning rate that is left at the end"""
-    momentum: float = 0.9
+    momentum: Annotated[float, Bounds(0, below=1)] = 0.9
     """share of the last update that is added to the next"""
-    weight_decay: float = 0.01
+    weight_decay: Strength = 0.01
     """L2 penalty on the weights, not on the biases"""
-    epochs: int = 60
+    epochs: Count = 60
     """passes over the examples"""
-    batch_size: int = 50
+    batch_size: Size = 50
     """examples per update; all of them where there are fewer"""
-    seed: int = 0
+    seed: Seed = 0
     """of the weights, the order of the examples and the Gibbs chains"""
 
     def __post_init__(self) -> None:
         settings.check(self)
+        if not self.steps:
+            raise settings.SettingError("got no steps, expected at least one number, such as 1")
 
 
 RECIPES = {

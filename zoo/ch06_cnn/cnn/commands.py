@@ -9,7 +9,8 @@ import tyro
 
 from zoo.ch06_cnn.cnn.task import TASK
 from zoo.common import cli, commands, images, run, trained
-from zoo.common.data import DataError, Dataset, cifar10
+from zoo.common.data import DataError, Dataset, cifar10, files
+from zoo.common.settings import Count
 from zoo.common.task import Task
 from zoo.common.trained import Trained
 
@@ -30,7 +31,7 @@ def make(task: Task) -> dict[str, cli.Command]:
     def predict_command(
         pictures: tyro.conf.Positional[tuple[Path, ...]],
         trained_model: cli.TrainedModel,
-        top: int = 5,
+        top: Count = 5,
     ) -> None:
         """Print what is in picture files: the likeliest classes with probabilities.
 
@@ -41,8 +42,9 @@ def make(task: Task) -> dict[str, cli.Command]:
         """
         if not pictures:
             raise DataError(f"name at least one picture: {task.command} predict cat.png")
-        given = np.stack([images.read_square(path, 32) for path in pictures])
-        predict(trained.choose(task, trained_model), pictures, given, top)
+        answers = images.Answers(pictures)
+        read = answers.read(lambda path: images.read_square(path, 32))
+        predict(trained.choose(task, trained_model), read, answers, top)
 
     return commands.make(task) | {"evaluate": evaluate_command, "predict": predict_command}
 
@@ -75,28 +77,20 @@ def classify(model: Trained, pictures: np.ndarray) -> np.ndarray:
     return model.predict(image=pictures)["probabilities"]
 
 
-def predict(model: Trained, paths: Sequence[Path], pictures: np.ndarray, top: int) -> None:
-    """Prints and draws the likeliest classes of pictures, uint8 [N, 32, 32, 3]."""
+def predict(model: Trained, read: Sequence[images.Read], answers: images.Answers, top: int) -> None:
+    """Prints and draws the likeliest classes of pictures, uint8 [32, 32, 3] each."""
     from zoo.ch06_cnn import figures
 
-    probabilities = classify(model, pictures)
-    for path, name, picture, p in zip(paths, _names(paths), pictures, probabilities, strict=True):
-        print(path)
+    probabilities = classify(model, np.stack([picture.content for picture in read]))
+    for picture, p in zip(read, probabilities, strict=True):
+        print(files.printable(picture.path))
         for best in np.argsort(-p)[:top]:
             print(f"  {model.classes[best]:<12}{p[best]:.4f}")
-        caption = f"{path.name}, model of {model.folder}"
-        commands.save(model, name, figures.prediction(picture, p, model.classes, caption))
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """A name for the figure of each picture; those of files with the same name are numbered."""
-    names = []
-    for path in paths:
-        name, number = f"predict-{path.stem}", 2
-        while name in names:
-            name, number = f"predict-{path.stem}-{number}", number + 1
-        names.append(name)
-    return names
+        caption = f"{picture.name}, model of {model.folder}"
+        drawn = figures.prediction(picture.content, p, model.classes, caption)
+        with answers.one():
+            commands.save(model, f"predict-{picture.name}", drawn)
+    answers.end()
 
 
 COMMANDS = make(TASK)

@@ -11,13 +11,14 @@ Axes: B images in a batch, H rows, W columns, C channels. Images are uint8 [B, 3
 
 import dataclasses
 import itertools
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from zoo.common import ops, settings
+from zoo.common.settings import Bounds, Count, NotNegative, Seed, Share, Size, Strength
 
 Params = dict[str, Any]
 Stats = list[dict[str, jax.Array]]
@@ -35,30 +36,30 @@ class Config:
     """mnist is the chapter's exercise: digits padded to 32x32, grey in all three channels"""
     split: Literal["auto", "official", "holdout"] = "auto"
     """holdout trains on data_batch_1..4 and tests on 5; auto is official if it is there"""
-    filters: tuple[int, int, int] = (32, 64, 128)
+    filters: tuple[Size, Size, Size] = (32, 64, 128)
     """filters of the three convolutions"""
-    hidden: int = 256
+    hidden: Size = 256
     """width of the dense layer"""
-    classes: int = 10
+    classes: Size = 10
     """number of classes"""
     batch_norm: bool = True
     """normalise behind each convolution and the dense layer, with biases; off: no biases at all"""
-    dropout: float = 0.0
+    dropout: Share = 0.0
     """share of the maps dropped behind each pooling"""
-    dropout_dense: float = 0.25
+    dropout_dense: Share = 0.25
     """share of the dense layer dropped"""
     dropout_bug: bool = False
     """scale what dropout keeps by the rate, and drop in tests too, as Gorgonia did in 2019; without
     batch norm only"""
     pixels: Literal["standard", "book"] = "standard"
     """standard: mean 0 and deviation 1 per colour over CIFAR-10; book: 0.9 x + 0.1, up to 0.999"""
-    shift: int = 4
+    shift: Annotated[int, Bounds(0, 32)] = 4
     """augmentation moves images by up to so many pixels"""
     flip: bool = True
     """augmentation mirrors half of the images"""
-    target_on: float = 0.91
+    target_on: Share = 0.91
     """target for the right class"""
-    target_off: float = 0.01
+    target_off: Share = 0.01
     """target for each other class"""
     reduction: Literal["mean", "sum"] = "mean"
     """cross-entropy averaged over the batch, or summed as in the book"""
@@ -66,15 +67,15 @@ class Config:
     """draw a new order of the images for each epoch"""
     solver: Literal["nesterov", "rmsprop"] = "nesterov"
     """nesterov: momentum 0.9, warm-up and decay to 0; rmsprop: Gorgonia's, at a constant rate"""
-    learning_rate: float = 0.1
+    learning_rate: NotNegative = 0.1
     """peak of the schedule, or the constant rate"""
-    weight_decay: float = 5e-4
+    weight_decay: Strength = 5e-4
     """L2 penalty on the kernels (nesterov only)"""
-    epochs: int = 20
+    epochs: Count = 20
     """passes over the training images"""
-    batch_size: int = 100
+    batch_size: Size = 100
     """images per update"""
-    seed: int = 0
+    seed: Seed = 0
     """of the weights, the order of the images, augmentation and dropout"""
 
     def __post_init__(self) -> None:

@@ -4,9 +4,10 @@ from zoo.ch06_cnn.cnn.commands import evaluate, make
 from zoo.ch06_cnn.speedrun import model
 from zoo.ch06_cnn.speedrun.task import TASK
 from zoo.common import cli, commands, run
+from zoo.common.settings import Share
 
 
-def train(config: model.Config, options: cli.Options, target: float | None = None) -> None:
+def train(config: model.Config, options: cli.Options, target: Share | None = None) -> None:
     """Train the network of the speed run; Ctrl-C saves, --resume DIR goes on.
 
     The test accuracy after each epoch is of one view of each image; at the end predictions average

@@ -13,13 +13,14 @@ Axes: B images in a batch, H rows, W columns, C channels. Images are uint8 [B, 3
 
 import dataclasses
 import itertools
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from zoo.common import ops, settings
+from zoo.common.settings import Bounds, Count, NotNegative, Seed, Share, Size
 
 Params = dict[str, Any]
 Moments = list[dict[str, jax.Array]]
@@ -37,9 +38,9 @@ class Config:
     """mnist: digits padded to 32x32; use --flip none"""
     split: Literal["auto", "official", "holdout", "all"] = "auto"
     """all: train on data_batch_1..5, test on the first 1,000 official images; else as in modern"""
-    width: int = 64
+    width: Size = 64
     """filters of the first block; the others have four times as many"""
-    patch: int = 2
+    patch: Annotated[int, Bounds(1, 25)] = 2
     """side of the patches that the first layer whitens"""
     whiten: bool = True
     """fix the first layer to the data's whitening filters; off: random ones, which are learnt"""
@@ -51,31 +52,31 @@ class Config:
     """learn a scale for each normalised channel; off: they stay 1"""
     flip: Literal["alternating", "random", "none"] = "alternating"
     """alternating: each image is mirrored in every second epoch"""
-    shift: int = 2
+    shift: Annotated[int, Bounds(0, 31)] = 2
     """images move by up to so many pixels, their edges mirrored"""
-    label_smoothing: float = 0.2
+    label_smoothing: Annotated[float, Bounds(0, below=1)] = 0.2
     """share of the target that is spread over all classes"""
     solver: Literal["muon", "nesterov"] = "muon"
     """of the convolutions; all else is trained by Nesterov's momentum"""
-    learning_rate: float = 0.24
+    learning_rate: NotNegative = 0.24
     """peak, of the convolutions: how far a step turns filters of length 1"""
-    bias_rate: float = 40.0
+    bias_rate: NotNegative = 40.0
     """peak, of biases and scales"""
-    head_rate: float = 5.0
+    head_rate: NotNegative = 5.0
     """peak, of the dense layer"""
-    rise: float = 0.1
+    rise: Share = 0.1
     """share of the run in which the rates rise to their peak, before they fall to 0"""
-    average: float = 0.98
+    average: Annotated[float, Bounds(0, below=1)] = 0.98
     """share of the running average of the weights that stays at a step; 0: no average"""
     views: Literal["plain", "flips", "flips and shifts"] = "flips and shifts"
     """what predictions average over"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """of the convolutions; auto is bfloat16 on a GPU or TPU, float32 on a CPU"""
-    epochs: int = 8
+    epochs: Count = 8
     """passes over the training images"""
-    batch_size: int = 2000
+    batch_size: Size = 2000
     """images per update"""
-    seed: int = 0
+    seed: Seed = 0
     """of the weights, the order of the images and augmentation"""
 
     def __post_init__(self) -> None:

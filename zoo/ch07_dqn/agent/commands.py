@@ -1,12 +1,15 @@
 """What the agents do beside the commands of every model: play, map, figures of one of them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn import play as playing
 from zoo.ch07_dqn.agent import model, task, train
 from zoo.ch07_dqn.agent.task import TASK
 from zoo.common import cli, commands, trained
+from zoo.common.settings import Bounds, Share, Size
+
+Number = Annotated[int, Bounds(0)]
 
 
 def evaluate(model: cli.TrainedModel) -> None:
@@ -22,7 +25,7 @@ def evaluate(model: cli.TrainedModel) -> None:
     commands.keep(found, task.report(found, dataset) | {"mazes": dataset.description})
 
 
-def play(model: cli.TrainedModel, agent: int = 0, seconds: float = 0.08) -> None:
+def play(model: cli.TrainedModel, agent: Number = 0, seconds: playing.Pause = 0.08) -> None:
     """Watch an agent walk its maze in the terminal, live; writes figures/walk.gif.
 
     Args:
@@ -36,7 +39,7 @@ def play(model: cli.TrainedModel, agent: int = 0, seconds: float = 0.08) -> None
     playing.play(found, params.maze, sites, seconds, caption)
 
 
-def figures(model: cli.TrainedModel, agent: int = 0) -> None:
+def figures(model: cli.TrainedModel, agent: Number = 0) -> None:
     """Draw a model again: learning curve, values with arrows, visits, the way taken.
 
     Args:
@@ -49,11 +52,11 @@ def figures(model: cli.TrainedModel, agent: int = 0) -> None:
 
 
 def show_map(
-    seed: int = 0,
-    rows: int = 5,
-    columns: int = 10,
+    seed: Number = 0,
+    rows: Size = 5,
+    columns: Size = 10,
     method: Literal["depth-first", "prim"] = "depth-first",
-    extra: float = 0.0,
+    extra: Share = 0.0,
     solve: bool = False,
 ) -> None:
     """Print a maze; with --solve the shortest way in it.

@@ -13,13 +13,15 @@ input. `_tm1` is before a step, `_t` after it. README.md lists where this depart
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.common import ops, settings
+from zoo.ch07_dqn import kinds
+from zoo.common import ops
+from zoo.common.settings import Bounds, Count, NotNegative, Seed, SettingError, Share, Size
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
@@ -33,19 +35,19 @@ class Config:
 
     recipe: Literal["modern", "mended", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
-    rows: int = 5
+    rows: Size = 5
     """rows of cells"""
-    columns: int = 10
+    columns: Size = 10
     """columns of cells; 5x10 cells are 11x21 tiles"""
     method: Literal["depth-first", "prim"] = "depth-first"
     """how mazes are made: long corridors, or many short dead ends"""
-    extra: float = 0.0
+    extra: Share = 0.0
     """share of the other inner walls opened as well; above 0 several ways lead to the goal"""
-    mazes: int = 1
+    mazes: Size = 1
     """so many mazes at once; their seeds count up from maze_seed"""
-    agents: int = 1
+    agents: Size = 1
     """so many agents in each maze, with seeds of their own"""
-    maze_seed: int = 0
+    maze_seed: Annotated[int, Bounds(0)] = 0
     """seed of the first maze"""
     rewards: Literal["modern", "book"] = "modern"
     """modern: -1 a step; book: goal 100, start -100, other floor 0 or -1"""
@@ -53,13 +55,13 @@ class Config:
     """take rows for columns as the book does: the goal then lies where no way leads"""
     spread: bool = True
     """episodes start all over the maze, not only at its entrance"""
-    limit: int = 200
+    limit: Count = 200
     """steps until an episode is cut off"""
     endless: bool = False
     """never begin a new episode, neither at the goal nor at the limit, as the book does"""
     network: Literal["site", "coordinates"] = "site"
     """what the network sees: one input for each site, or the book's x, y, dx, dy"""
-    hidden: tuple[int, ...] = (32,)
+    hidden: tuple[Size, ...] = (32,)
     """widths of the hidden layers"""
     activation: Literal["relu", "tanh"] = "relu"
     """behind each hidden layer"""
@@ -69,13 +71,13 @@ class Config:
     """coordinates from -1 to 1; off: as they are, up to 20"""
     optimistic: bool = True
     """the last layer begins near 0: values better than any to come, so every move gets tried"""
-    discount: float = 0.99
+    discount: Share = 0.99
     """gamma, by which a reward loses with each step that it lies ahead"""
-    epsilon: float = 1.0
+    epsilon: Share = 1.0
     """share of random moves in the first episode"""
-    epsilon_decay: float = 0.995
+    epsilon_decay: Share = 0.995
     """by this factor it falls with each episode"""
-    epsilon_min: float = 0.01
+    epsilon_min: Share = 0.01
     """down to this"""
     legal_moves: bool = True
     """only moves that are open are chosen, and looked at in targets"""
@@ -83,15 +85,15 @@ class Config:
     """running-maximum: any action better than those before it in the list, as the book does"""
     replay: Literal["sample", "first", "never"] = "sample"
     """how memory is used: drawn at random, always its first places, not at all"""
-    capacity: int = 2000
+    capacity: Annotated[int, Bounds(1, ceiling=2**24)] = 2000
     """transitions in memory"""
-    batch_size: int = 32
+    batch_size: Size = 32
     """transitions per update; one update a step"""
-    n_step: int = 1
+    n_step: Size = 1
     """so many rewards are added up before the network's value takes their place"""
     double: bool = True
     """the newest network names the best next action, the target network values it"""
-    target_every: int = 100
+    target_every: Count = 100
     """steps from one copy of the target network to the next"""
     loss: Literal["huber", "squared"] = "huber"
     """of the temporal-difference error"""
@@ -99,17 +101,37 @@ class Config:
     """compare every target with every value, a row less a column, as the book's cost does"""
     solver: Literal["rmsprop", "adam"] = "rmsprop"
     """rmsprop: Gorgonia's; it is also the one of the first DQN"""
-    learning_rate: float = 1e-3
+    learning_rate: NotNegative = 1e-3
     """of the solver"""
-    epochs: int = 60
+    epochs: Count = 60
     """parts of a run; after each one the greedy policy is tested"""
-    epoch_steps: int = 1000
+    epoch_steps: Annotated[int, Bounds(1, ceiling=2**24)] = 1000
     """steps in each part"""
-    seed: int = 0
+    seed: Seed = 0
     """of the weights, the exploration and the samples"""
 
     def __post_init__(self) -> None:
-        settings.check(self)
+        kinds.check(self)
+        if self.maze_seed + self.mazes > 2**31:
+            raise SettingError(
+                f"got maze_seed {self.maze_seed} and {self.mazes} mazes, whose seeds count up from "
+                f"it, expected them below {2**31:,}"
+            )
+        if self.epoch_steps % self.target_every:
+            raise SettingError(
+                f"got epoch_steps {self.epoch_steps} and target_every {self.target_every}: the "
+                "first must be a multiple of the second"
+            )
+        if self.n_step > self.capacity:
+            raise SettingError(
+                f"got n_step {self.n_step} and capacity {self.capacity}: memory must hold so many "
+                "transitions"
+            )
+        if self.n_step > 1 and self.replay == "first":
+            raise SettingError(
+                f"got n_step {self.n_step} and replay first, which takes single transitions: use "
+                "replay sample"
+            )
 
 
 _MEANT: dict[str, Any] = {  # what the text means

@@ -5,7 +5,7 @@ batch.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -108,45 +108,12 @@ def init(key: jax.Array, config: Config, params: Params) -> State:
     )
 
 
-def check(config: Config) -> None:
-    """Refuses a configuration that contradicts itself; that of the maze `kinds.generate` refuses.
-
-    Raises:
-      DataError: says what was found and what was expected.
-    """
-    if min(config.mazes, config.agents) < 1:
-        raise DataError(
-            f"got {config.mazes} mazes and {config.agents} agents in each, expected at least 1"
-        )
-    kinds.check_counts(config, "limit", "capacity", "batch_size", "n_step")
-    kinds.check_counts(config, "target_every", "epoch_steps")
-    if config.epoch_steps % config.target_every:
-        raise DataError(
-            f"got --epoch-steps {config.epoch_steps} and --target-every {config.target_every}: "
-            "the first must be a multiple of the second"
-        )
-    if config.n_step > config.capacity:
-        raise DataError(
-            f"got --n-step {config.n_step} and --capacity {config.capacity}: memory must hold so "
-            "many transitions"
-        )
-    if config.n_step > 1 and config.replay == "first":
-        raise DataError(
-            f"got --n-step {config.n_step} and --replay first, which takes single transitions: use "
-            "--replay sample"
-        )
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def make_agents(config: Config, count: int) -> tuple[State, Params]:
     """So many agents before their first step, with their mazes; each leaf has a leading axis M.
 
     `config.agents` of them in turn are in the same maze.
-
-    Raises:
-      DataError: the configuration contradicts itself.
     """
-    check(config)
 
     def make(number: jax.Array) -> tuple[State, Params]:
         params = make_params(config, config.maze_seed + number // config.agents)
@@ -161,11 +128,7 @@ def make_mazes(config: Config) -> Params:
 
 
 def start(config: Config, *_: Any) -> Run:
-    """A run before its first step; the mazes follow from the configuration, so no data are used.
-
-    Raises:
-      DataError: as `make_agents`.
-    """
+    """A run before its first step; the mazes follow from the configuration: no data are used."""
     agents, _ = make_agents(config, config.mazes * config.agents)
     nothing = jnp.zeros((len(agents.step), 0))
     return _widen(Run(agents, nothing.astype(jnp.int32), nothing, jnp.int32(0)), config.epochs)
@@ -296,11 +259,11 @@ def greedy_all(config: Config, nets: model.Params, params: Params) -> Greedy:
 
 
 @functools.cache
-def _epoch(config: Config, count: int) -> jax.stages.Compiled:
+def _epoch(config: Config, count: int) -> Callable[..., Any]:
     """`run_epoch`, compiled once for each configuration in a process."""
     # Donated: the agents' memories need not be held twice.
-    epoch = device.jit(lambda agents, params: run_epoch(agents, config, params), donate_argnums=0)
-    return epoch.lower(*jax.eval_shape(lambda: make_agents(config, count))).compile()
+    shapes = jax.eval_shape(lambda: make_agents(config, count))
+    return device.compile(lambda a, p: run_epoch(a, config, p), *shapes, donate_argnums=0)
 
 
 def run_epoch(
@@ -340,7 +303,7 @@ def iterate(config: Config, run: Run, *_: Any) -> Iterator[fit.Progress[Run]]:
     the mazes of the configuration: data, test and mesh, which other loops take, are not used.
 
     Raises:
-      DataError: as `make_agents`, or the run has another number of agents.
+      DataError: the run has another number of agents.
       FinishedError: the run has all epochs behind it.
       NonFiniteError: the loss is infinite or not a number.
     """
@@ -348,7 +311,7 @@ def iterate(config: Config, run: Run, *_: Any) -> Iterator[fit.Progress[Run]]:
     if count != (asked := config.mazes * config.agents):
         raise DataError(f"the run has {count} agents, and the configuration asks for {asked}")
 
-    def epoch(compiled: jax.stages.Compiled, run: Run) -> tuple[Run, dict[str, jax.Array]]:
+    def epoch(compiled: Callable[..., Any], run: Run) -> tuple[Run, dict[str, jax.Array]]:
         number = int(run.step) // config.epoch_steps
         agents, totals, tried = compiled(run.agents, params)
         lengths = run.lengths.at[:, number].set(tried.walk.length)

@@ -1,22 +1,23 @@
 """What the planner does beside the commands of every model: evaluate on mazes of any size, play."""
 
 import dataclasses
+from typing import Annotated
 
 from zoo.ch07_dqn import environment, kinds
 from zoo.ch07_dqn import play as playing
 from zoo.ch07_dqn.planner import task, train
 from zoo.ch07_dqn.planner.task import TASK
 from zoo.common import cli, commands, trained
-from zoo.common.data import DataError
+from zoo.common.settings import Bounds, Count, Share, Size
 
 
 def evaluate(
     model: cli.TrainedModel,
-    count: int = 1000,
-    rows: int | None = None,
-    columns: int | None = None,
-    extra: float | None = None,
-    rounds: int | None = None,
+    count: Size = 1000,
+    rows: Size | None = None,
+    columns: Size | None = None,
+    extra: Share | None = None,
+    rounds: Count | None = None,
 ) -> None:
     """Let a planner walk mazes that it has never seen, also larger ones; writes the result as JSON.
 
@@ -28,10 +29,6 @@ def evaluate(
         extra: share of the other inner walls opened, if not as in training
         rounds: of the convolution; one for each cell and one more if the size is another
     """
-    if count < 1:
-        raise DataError(f"got {count} mazes, expected at least 1")
-    if rounds is not None and rounds < 1:
-        raise DataError(f"got {rounds} rounds, expected at least 1")
     found = trained.choose(TASK, model)
     config = found.config
     given = {"rows": rows, "columns": columns, "extra": extra}
@@ -48,7 +45,11 @@ def evaluate(
     commands.keep(found, results | {"count": count, "mazes": kind, "rounds": rounds}, name)
 
 
-def play(model: cli.TrainedModel, number: int = 0, seconds: float = 0.08) -> None:
+def play(
+    model: cli.TrainedModel,
+    number: Annotated[int, Bounds(0, ceiling=2**20)] = 0,
+    seconds: playing.Pause = 0.08,
+) -> None:
     """Watch a planner walk a maze that it has never seen, live; writes figures/walk.gif.
 
     Args:
@@ -56,8 +57,6 @@ def play(model: cli.TrainedModel, number: int = 0, seconds: float = 0.08) -> Non
         number: of the held-out maze
         seconds: time for a step
     """
-    if number < 0:
-        raise DataError(f"got maze {number}, expected 0 or more")
     found = trained.choose(TASK, model)
     maze, tried = task.walk(found, max(number + 1, train.TESTED))
     tiles, sites = task.way(maze, tried, number)

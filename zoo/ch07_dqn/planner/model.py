@@ -13,13 +13,24 @@ transitions of each maze, A = 4 actions.
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.common import ops, settings
+from zoo.ch07_dqn import kinds
+from zoo.common import ops
+from zoo.common.settings import (
+    Bounds,
+    Count,
+    NotNegative,
+    Positive,
+    Seed,
+    SettingError,
+    Share,
+    Size,
+)
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
@@ -33,47 +44,52 @@ class Config:
 
     recipe: Literal["modern", "large"] = "modern"
     """the whole configuration to start from; large: for 5x10 cells"""
-    rows: int = 5
+    rows: Size = 5
     """rows of cells"""
-    columns: int = 5
+    columns: Size = 5
     """columns of cells"""
     method: Literal["depth-first", "prim"] = "depth-first"
     """how mazes are made: long corridors, or many short dead ends"""
-    extra: float = 0.0
+    extra: Share = 0.0
     """share of the other inner walls opened as well; above 0 several ways lead to the goal"""
-    channels: int = 1
+    channels: Size = 1
     """values that are kept of a cell; the first one is that of going on from it"""
-    rounds: int = 26
+    rounds: Count = 26
     """how often the convolution is applied: at least as often as the longest way has steps"""
-    discount: float = 0.95
+    discount: Share = 0.95
     """gamma"""
-    epsilon: float = 1.0
+    epsilon: Share = 1.0
     """share of random moves at the beginning"""
-    epsilon_min: float = 0.1
+    epsilon_min: Share = 0.1
     """share of random moves from the middle of the run on"""
-    walkers: int = 64
+    walkers: Size = 64
     """mazes walked at the same time, all new in each update"""
-    walk_steps: int = 16
+    walk_steps: Size = 16
     """steps of each walker between two updates; they begin anywhere in the maze"""
-    capacity: int = 2048
+    capacity: Annotated[int, Bounds(1, ceiling=2**24)] = 2048
     """walks in memory, with their mazes"""
-    batch_size: int = 64
+    batch_size: Size = 64
     """walks per update"""
-    target_every: int = 20
+    target_every: Count = 20
     """updates from one copy of the target network to the next"""
-    learning_rate: float = 1e-2
+    learning_rate: NotNegative = 1e-2
     """of Adam; it rises for 100 updates and falls to 0 as a cosine"""
-    clip: float = 1.0
+    clip: Positive = 1.0
     """largest norm of a gradient"""
-    epochs: int = 20
+    epochs: Count = 20
     """parts of a run; after each one it walks 200 mazes that it was not trained on"""
-    epoch_steps: int = 100
+    epoch_steps: Annotated[int, Bounds(1, ceiling=2**24)] = 100
     """updates in each part"""
-    seed: int = 0
+    seed: Seed = 0
     """of the weights, the mazes, the exploration and the samples"""
 
     def __post_init__(self) -> None:
-        settings.check(self)
+        kinds.check(self)
+        if self.walkers > self.capacity:
+            raise SettingError(
+                f"got walkers {self.walkers} and capacity {self.capacity}: memory must hold all "
+                "walks of an update"
+            )
 
 
 RECIPES = {"modern": Config(), "large": Config("large", columns=10, rounds=51)}

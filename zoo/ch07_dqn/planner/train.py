@@ -89,21 +89,6 @@ def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
     return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)[:count]), *found)
 
 
-def check(config: model.Config) -> None:
-    """Refuses a configuration that contradicts itself; that of the maze `kinds.generate` refuses.
-
-    Raises:
-      DataError: says what was found and what was expected.
-    """
-    kinds.check_counts(config, "channels", "rounds", "walkers", "walk_steps", "capacity")
-    kinds.check_counts(config, "batch_size", "target_every", "epoch_steps")
-    if config.walkers > config.capacity:
-        raise DataError(
-            f"got --walkers {config.walkers} and --capacity {config.capacity}: memory must hold "
-            "all walks of an update"
-        )
-
-
 def make_optimizer(config: model.Config) -> optax.GradientTransformation:
     """Adam with a rate that rises and falls, on gradients of bounded norm."""
     updates = config.epochs * config.epoch_steps
@@ -203,13 +188,13 @@ def step(state: State, config: model.Config) -> tuple[State, model.Metrics]:
 
 
 @functools.cache
-def _epoch(config: model.Config) -> jax.stages.Compiled:
+def _epoch(config: model.Config) -> Callable[..., Any]:
     """An epoch's steps, compiled once for each configuration in a process."""
 
     def epoch(state: State) -> tuple[State, model.Metrics]:
         return jax.lax.scan(lambda s, _: step(s, config), state, length=config.epoch_steps)
 
-    return device.jit(epoch, donate_argnums=0).lower(start(config)).compile()
+    return device.compile(epoch, start(config), donate_argnums=0)
 
 
 @functools.cache
@@ -225,12 +210,7 @@ def solve(params: model.Params, maze: mazes.Maze, rounds: int) -> environment.Wa
 
 
 def start(config: model.Config, *_: Any) -> State:
-    """The state before the first step of a run; each step draws its mazes, so no data are used.
-
-    Raises:
-      DataError: the configuration contradicts itself.
-    """
-    check(config)
+    """The state before the first step of a run; each step draws its mazes, so no data are used."""
     return jax.jit(lambda: init(keys.derive(config.seed, "planner"), config))()
 
 
@@ -242,11 +222,10 @@ def iterate(config: model.Config, state: State, *_: Any) -> Iterator[fit.Progres
     other loops take, are not used.
 
     Raises:
-      DataError: as `start`, or the mazes are too few to hold some of them out.
+      DataError: the mazes are too few to hold some of them out.
       FinishedError: the state has all epochs behind it.
       NonFiniteError: the loss is infinite or not a number.
     """
-    check(config)
     test, maze = solver(config.rounds), held_out_mazes(config, TESTED)
 
     def prepare() -> loop.Epoch:

@@ -21,6 +21,7 @@ import numpy as np
 
 from zoo.ch08_vae.vae.model import kl_to_standard_normal, reparameterise
 from zoo.common import ops, settings
+from zoo.common.settings import Count, NotNegative, Seed, Size
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
@@ -37,21 +38,21 @@ class Config:
 
     recipe: Literal["modern", "dense"] = "modern"
     """modern: convolutions; dense: layers of `hidden` units with the same code and likelihood"""
-    filters: tuple[int, ...] = (32, 64, 128)
+    filters: tuple[Size, Size, Size] = (32, 64, 128)
     """maps of the encoder's convolutions; the decoder's are the same in reverse"""
-    hidden: tuple[int, ...] = (512, 512)
+    hidden: tuple[Size, ...] = (512, 512)
     """widths of the dense encoder's layers (recipe dense only)"""
-    latents: int = 128
+    latents: Size = 128
     """length of the code"""
     split: Literal["auto", "official", "holdout"] = "auto"
     """holdout trains on data_batch_1..4 and tests on 5; auto is official if it is there"""
-    learning_rate: float = 2e-3
+    learning_rate: NotNegative = 2e-3
     """Adam's at its peak; it falls to 0 as a cosine"""
-    epochs: int = 10
+    epochs: Count = 10
     """passes over the training images"""
-    batch_size: int = 100
+    batch_size: Size = 100
     """images per update"""
-    seed: int = 0
+    seed: Seed = 0
     """of the weights, the order of the images and the codes"""
 
     def __post_init__(self) -> None:
@@ -77,8 +78,6 @@ def init(key: jax.Array, config: Config) -> Params:
         into: list[tuple[int, ...]] = [*itertools.pairwise(down)]
         up: list[tuple[int, ...]] = [*itertools.pairwise((config.latents, *reversed(down)))]
     else:
-        if len(config.filters) != 3:
-            raise ValueError(f"got {len(config.filters)} widths in filters, expected 3: 32 = 4 * 8")
         maps = (SHAPE[-1], *config.filters)
         into, width = [(3, 3, *pair) for pair in itertools.pairwise(maps)], SIDE**2 * maps[-1]
         pairs = itertools.pairwise(reversed(maps))  # four channels for each pixel of the next map

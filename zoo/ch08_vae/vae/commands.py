@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from tyro.conf import Positional
@@ -12,14 +12,15 @@ from zoo.ch08_vae.vae import latent, likelihood
 from zoo.ch08_vae.vae.task import TASK
 from zoo.common import cli, commands, images, keys, trained
 from zoo.common.data import DataError
+from zoo.common.settings import Bounds, Count, Seed, Size
 from zoo.common.trained import Trained
 
 
 def evaluate(
     trained_model: cli.Trained,
-    samples: int = 5_000,
-    images: int = 1_000,
-    k: int = 50,
+    samples: Count = 5_000,
+    images: Count = 1_000,
+    k: Count = 50,
     binarise: bool | None = None,
 ) -> None:
     """Measure a trained model on test images, in nats; write evaluation.json.
@@ -37,8 +38,6 @@ def evaluate(
     """
     from rich.progress import track
 
-    if min(samples, images, k) < 1:
-        raise DataError(f"got samples {samples}, images {images}, k {k}: each must be at least 1")
     model = trained.choose(TASK, trained_model)
     dataset = commands.dataset_of(model, trained_model.data_dir)
     config, test = model.config, dataset.test["image"]
@@ -77,7 +76,7 @@ def _report(results: dict[str, Any], k: int, images: int, latents: int) -> None:
         print("squared errors leave out a constant: add 784/2 log(pi) = 448.7 to each -log p")
 
 
-def sample(trained_model: cli.TrainedModel, count: int = 100, seed: int = 0) -> None:
+def sample(trained_model: cli.TrainedModel, count: Size = 100, seed: Seed = 0) -> None:
     """Draw digits from the prior.
 
     Args:
@@ -87,8 +86,6 @@ def sample(trained_model: cli.TrainedModel, count: int = 100, seed: int = 0) -> 
     """
     from zoo.common import figures
 
-    if count < 1:
-        raise DataError(f"got {count} digits to draw, expected at least 1: use --count 100")
     model = trained.choose(TASK, trained_model)
     drawn = latent.sample(model.config, model.params, keys.derive(seed, "samples"), count)
     columns, title = max(1, round(np.sqrt(count))), "drawn from the prior"
@@ -100,7 +97,7 @@ def _data(model: Trained) -> str:
 
 
 def reconstruct(
-    pictures: Positional[tuple[Path, ...]], trained_model: cli.Trained, count: int = 10
+    pictures: Positional[tuple[Path, ...]], trained_model: cli.Trained, count: Count = 10
 ) -> None:
     """Show what comes back from picture files, or from the first test images if none is named.
 
@@ -111,19 +108,22 @@ def reconstruct(
     """
     from zoo.common import figures
 
-    if not pictures and count < 1:
-        raise DataError(f"got {count} test images, expected at least 1: use --count 10")
-    chosen = [images.read_digit(path)[0] for path in pictures]
+    answers = images.Answers(pictures)
+    chosen = [picture.content[0] for picture in answers.read(images.read_digit)]
     model = trained.choose(TASK, trained_model)
     if not chosen:
         chosen = list(commands.dataset_of(model, trained_model.data_dir).test["image"][:count])
     given = np.stack(chosen)
     rows = {"input": given, "output": model.predict(image=given)["image"]}
     commands.save(model, "reconstruct", figures.strips(rows, caption=_data(model)))
+    answers.end()
 
 
 def interpolate(
-    a: Positional[str], b: Positional[str], trained_model: cli.Trained, steps: int = 10
+    a: Positional[str],
+    b: Positional[str],
+    trained_model: cli.Trained,
+    steps: Annotated[int, Bounds(2, ceiling=1000)] = 10,
 ) -> None:
     """Walk in a straight line from the code of one digit to that of another.
 
@@ -135,20 +135,19 @@ def interpolate(
     """
     from zoo.common import figures
 
-    if steps < 2:
-        raise DataError(f"got {steps} steps, expected at least 2, the ends included")
     model = trained.choose(TASK, trained_model)
     pair = np.stack([_digit(name, model, trained_model.data_dir) for name in (a, b)])
     between = latent.interpolate(model.config, model.params, pair, steps)
     row = np.concatenate([pair[:1] / 255, between, pair[1:] / 255])  # all in [0, 1]
     title = "at the ends the two images, between them the decoder's"
-    start, end = (f"image {name}" if name.isdigit() else Path(name).stem for name in (a, b))
+    ends = zip((a, b), images.names([Path(a), Path(b)]), strict=True)
+    start, end = (f"image {name}" if name.isdecimal() else plain for name, plain in ends)
     rows = {f"{start}\nto {end}": row}
     commands.save(model, "interpolate", figures.strips(rows, title, _data(model)))
 
 
 def _digit(name: str, model: Trained, data_dir: Path | None) -> np.ndarray:
-    if not name.isdigit():
+    if not name.isdecimal():
         return images.read_digit(Path(name))[0]
     test = model.dataset(data_dir).test["image"]
     if int(name) >= len(test):

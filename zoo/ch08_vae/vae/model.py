@@ -15,13 +15,14 @@ uint8 [N, 28, 28] until `scale_pixels`, then float32 [B, D].
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from zoo.common import ops, settings
+from zoo.common.settings import Bounds, Count, NotNegative, Seed, Size, Strength
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
@@ -38,9 +39,9 @@ class Config:
 
     recipe: Literal["modern", "book", "iwae"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
-    hidden: tuple[int, ...] = (500, 500)
+    hidden: tuple[Size, ...] = (500, 500)
     """widths of the encoder's hidden layers; the decoder's are the same in reverse"""
-    latents: int = 20
+    latents: Size = 20
     """length of the code"""
     activation: Literal["relu", "tanh"] = "relu"
     """behind each hidden layer"""
@@ -54,9 +55,9 @@ class Config:
     """draw each pixel black or white by its grey level, anew at each access"""
     importance_weighted: bool = False
     """train on the IWAE bound of `samples` codes in place of the ELBO"""
-    samples: int = 1
+    samples: Annotated[int, Bounds(1, ceiling=2**16)] = 1
     """codes drawn for each image in training"""
-    beta: float = 1.0
+    beta: Strength = 1.0
     """weight of the KL in the ELBO"""
     kl_as_printed: bool = False
     """the book's slip: the KL takes the logarithm of the deviation for that of the variance"""
@@ -66,20 +67,20 @@ class Config:
     """gorgonia: Adam on the gradient divided by the batch size"""
     adam_doubled: bool = False
     """the bug of Gorgonia before 0.9.18, a second undivided step (solver gorgonia only)"""
-    adam_epsilon: float = 1e-8
+    adam_epsilon: Annotated[float, Bounds(1e-30)] = 1e-8
     """Adam's epsilon (solver adam only)"""
     schedule: Literal["cosine", "constant", "iwae"] = "cosine"
     """how the rate falls (solver adam only); iwae: to a tenth in eight stages, each three times the
     one before"""
-    learning_rate: float = 2e-3
+    learning_rate: NotNegative = 2e-3
     """at the top of the schedule"""
     shuffle: bool = True
     """draw a new order of the images for each epoch"""
-    epochs: int = 10
+    epochs: Count = 10
     """passes over the training images"""
-    batch_size: int = 100
+    batch_size: Size = 100
     """images per update"""
-    seed: int = 0
+    seed: Seed = 0
     """of the weights, the order of the images and the codes"""
 
     def __post_init__(self) -> None:
