@@ -93,7 +93,7 @@ def call(program, *arguments):
 
 
 def extern(name):
-    return {"fold_depth": "fold", "folder": "workspace"}.get(name, name).replace("_", "-")
+    return {"folder": "workspace"}.get(name, name).replace("_", "-")
 
 
 def attempt(program, flag, value):

@@ -116,7 +116,7 @@ def test_draw_writes_the_graph_and_its_size(model, tmp_path, monkeypatch, capsys
     commands.draw("zoo.ch99_fake:loss", gradients=True, out=tmp_path / "loss.dot")
     text = (tmp_path / "loss.dot").read_text()
     assert "gradient" in text
-    commands.draw("zoo.ch99_fake:loss", grad=True, fold_depth=0)
+    commands.draw("zoo.ch99_fake:loss", grad=True, fold=0)
     out = capsys.readouterr().out
     assert "zoo.ch99_fake:loss (gradient): " in out
     assert "equations, " in out

@@ -173,9 +173,10 @@ def test_pictures_that_are_none_or_empty_are_refused_by_name(tmp_path):
             reader.read_digit(tmp_path / name)
 
 
-def test_written_digits_replace_those_of_another_call(tmp_path):
+def test_written_digits_leave_other_files_of_the_folder_alone(tmp_path):
     digit = np.full((28, 28), 0.5)
-    digits.write(tmp_path, [("a", digit), ("b", digit)])
-    digits.write(tmp_path, [("c", digit)])
-    assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
+    (tmp_path / "mine.png").touch()
+    assert digits.write(tmp_path, [("a", digit), ("b", digit)]) == 2
+    assert digits.write(tmp_path, [("c", digit)]) == 1
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["a", "b", "c", "mine"]
     assert np.asarray(PIL.Image.open(tmp_path / "c.png"))[0, 0] == 128

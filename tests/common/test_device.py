@@ -74,3 +74,15 @@ def test_nothing_is_compiled_where_jit_is_disabled():
     with jax.disable_jit():
         assert device.compile(double, 1.0)(3.0) == 6
     assert calls == [True, False]
+
+
+def test_a_state_that_the_machine_cannot_hold_is_refused(monkeypatch):
+    monkeypatch.setattr(device, "memory", lambda: 8000.0)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    device.check_memory({"kernel": jax.ShapeDtypeStruct((10, 100), jnp.float32), "key": key})
+    with pytest.raises(device.DeviceError, match=r"at least 0\.0 GB, this machine has 0\.0 GB: ch"):
+        device.check_memory({"kernel": jax.ShapeDtypeStruct((10, 101), jnp.float32)})
+
+
+def test_the_memory_of_this_machine_is_known():
+    assert 1e8 < device.memory() < 1e14

@@ -11,9 +11,10 @@ import numpy as np
 import tyro
 
 from zoo.ch01_graphs import examples, targets
+from zoo.ch01_graphs import graph as graphs
 from zoo.ch01_graphs.dot import short
 from zoo.ch01_graphs.draw import save
-from zoo.ch01_graphs.graph import Graph, cost, fold
+from zoo.ch01_graphs.graph import Graph, cost
 from zoo.ch01_graphs.tracing import trace
 from zoo.common import cli
 from zoo.common.data import DataError
@@ -60,7 +61,7 @@ def _example(function: Any, *args: Any, out: Path) -> None:
 def draw(
     target: Annotated[str, tyro.conf.Positional],
     grad: bool = False,
-    fold_depth: Annotated[int | None, Bounds(0), tyro.conf.arg(name="fold")] = None,
+    fold: Annotated[int | None, Bounds(0)] = None,
     values: bool = False,
     gradients: bool = False,
     out: Path | None = None,
@@ -71,7 +72,7 @@ def draw(
         target: module:function, or the name of a model, such as ch06_cnn/speedrun, for the loss
             that it trains with
         grad: draw the function's gradient with respect to its first argument instead
-        fold_depth: show what lies deeper than so many nested functions as one box; 0 folds all
+        fold: show what lies deeper than so many nested functions as one box; 0 folds all
         values: write into each box its value for an example batch
         gradients: also the gradient of the function's result with respect to that value
         out: the picture: .dot, .svg, .png or .pdf; runs/ch01_graphs/TARGET.svg if not given
@@ -85,7 +86,7 @@ def draw(
     shapes = jax.tree.map(_shape, args[1:])
     with _in_a_line(f"{target} cannot be traced with the arguments {shapes}"):
         graph = trace(function, *args, values=values, gradients=gradients)
-        shown = graph if fold_depth is None else fold(graph, fold_depth)
+        shown = graph if fold is None else graphs.fold(graph, fold)
     total = cost(graph)
     print(
         f"{target}{' (gradient)' * grad}: {graph.equations:,} equations, "

@@ -71,15 +71,12 @@ def write(
 ) -> int:
     """Writes pictures, uint8 or float in [0, 1], as `folder/NAME.png`; returns their number.
 
-    Pictures of an earlier call are removed first, so that all in the folder are of one model. Each
-    is written within `one()`, which may catch its errors.
+    Each is written within `one()`, which may catch its errors. Other files in the folder stay: they
+    may be a user's.
     """
     import PIL.Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.png"):
-        if not old.is_dir():
-            old.unlink()
     count = 0
     for name, picture in pictures:
         if picture.dtype != np.uint8:

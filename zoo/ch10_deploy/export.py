@@ -219,13 +219,14 @@ def build(task: Task, config: Any, weights: Any, data: Mapping[str, Any]) -> dic
         path = Path(temporary) / WEIGHTS
         checkpoint.save_weights(path, weights, {})
         contents = {WEIGHTS: path.read_bytes()}
-    about = {"task": task.name, "config": dataclasses.asdict(config)}
+    about = {"task": task.name, "config": trained_models.portable(config)}
+    origin = "the built-in sample" if data["source"] == "sample" else data["name"]
     contents |= {CONFIG: store.as_json(about), **functions}
     packages = ("zoo", "jax", "jaxlib")
     manifest = {
         "format": FORMAT,
         "model": task.name,
-        "about": task.about,
+        "about": f"{re.split(' on | [(]', task.about)[0]}, trained on {origin}",
         "recipe": config.recipe,
         "classes": _classes(data, next(iter(described.values()))),
         "predictions": described,

@@ -107,7 +107,8 @@ def main(doc: str | None, commands: Commands | Command, tasks: Sequence[Task] = 
         sys.exit(1)
     except (MemoryError, RuntimeError) as error:
         # XLA has no exception of its own for it.
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        words = ("RESOURCE_EXHAUSTED", "Out of memory")
+        if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
             raise
         cause = " ".join(str(error).split())[:200]
         print(f"error: not enough memory ({cause}): choose smaller sizes", file=sys.stderr)

@@ -163,6 +163,7 @@ def time_model(task: Task, config: Any, kind: device.Name = "auto", seconds: flo
     """Prints a table of rates: training, inference, and what else the task times."""
     device.use(kind)
     size, items = getattr(config, "batch_size", 1), task.items(config)
+    device.check_memory(task.like(config))
     data = task.random(config, max(2_000, size))
     runs = 10
     rates, state = bench.training(task, config, data, size, runs=runs, seconds=seconds / runs)

@@ -5,6 +5,7 @@ same program; `mesh` then spans them all.
 """
 
 import functools
+import math
 import os
 import platform
 import re
@@ -167,6 +168,31 @@ def narrow(tree: Any) -> Any:
         return leaf if kind is None else leaf.astype(kind)
 
     return jax.tree.map(one, tree)
+
+
+def check_memory(shapes: Any) -> None:
+    """Refuses a training state, as arrays or their shapes, that this machine can't hold.
+
+    Linux ends a process that takes too much without a word. On a GPU JAX raises by itself.
+
+    Raises:
+      DeviceError: two copies, as there are in a step, are larger than the memory.
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(shapes) if hasattr(leaf.dtype, "itemsize")]
+    size = 2 * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    if current().platform == "cpu" and size > (there := memory()):
+        raise DeviceError(
+            f"training takes at least {size / 1e9:,.1f} GB, this machine has "
+            f"{there / 1e9:,.1f} GB: choose a smaller model"
+        )
+
+
+def memory() -> float:
+    """The memory of this machine in bytes; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return math.inf
 
 
 def describe(device: jax.Device) -> str:

@@ -298,6 +298,7 @@ def train(
     _check_peers(config, about["sha256"])
     first_process = jax.process_index() == 0
     steps = task.steps(config, dataset.train, mesh)
+    device.check_memory(task.like(config))
     if options.resume is None:  # first, so that what can't begin leaves no folder
         state, folder = task.start(config, dataset.train), options.out or Path("runs") / task.name
         fit.check_unfinished(state, config.epochs, steps)

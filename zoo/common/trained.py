@@ -30,7 +30,8 @@ LIMIT = 3_000_000
 """No published file of weights is larger, in bytes."""
 BATCH = 500
 """`Trained.predict` computes so many examples at a time."""
-_PRIVATE = ("--out", "--data-dir", "--resume")  # flags that mean nothing on another machine
+# Flags that mean nothing on another machine.
+_PRIVATE = ("--out", "--data-dir", "--resume", "--text")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no single truth value
@@ -228,7 +229,7 @@ def publish(folder: Path, task: Task | None = None, into: Path | None = None) ->
         "chapter": task.name,
         "parameters": sum(leaf.size for leaf in leaves),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "config": dataclasses.asdict(model.config),
+        "config": portable(model.config),
         "data": about["data"],
         "command": _command(task, about["command"]),
         "commit": bench.commit(),
@@ -242,6 +243,14 @@ def publish(folder: Path, task: Task | None = None, into: Path | None = None) ->
     }
     run.write_json(path.with_suffix(".json"), card)
     return path
+
+
+def portable(config: Any) -> dict[str, Any]:
+    """The fields of a configuration for other machines: of a text of one's own the name alone."""
+    fields = dataclasses.asdict(config)
+    if fields.get("text"):
+        fields["text"] = Path(fields["text"]).name
+    return fields
 
 
 def _path(task: Task) -> Path:

@@ -179,10 +179,10 @@ def write_bytes(path: Path, content: bytes, *, new: bool = False) -> None:
     Raises:
         FileExistsError: When a `new` file is there already.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, since only there a rename replaces the file in one step.
-    started = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    started = path.with_name(f".{secrets.token_hex(6)}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with started.open("xb") as file:
             file.write(content)
             file.flush()
@@ -191,8 +191,11 @@ def write_bytes(path: Path, content: bytes, *, new: bool = False) -> None:
             started.unlink()
         else:
             os.replace(started, path)
-    except BaseException:
-        started.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            started.unlink()
+        if isinstance(error, OSError):  # in a caller's words, not by the name that it has not seen
+            error.filename, error.filename2 = str(path), None
         raise
 
 
