@@ -21,8 +21,8 @@ MLP = f"{TINY} --hidden 4 --batch-size 500"
 AUTOENCODER = f"{TINY} --hidden 4 --code 2 --batch-size 500"
 RBM = f"{TINY} --hidden 4 --batch-size 500"
 LSTM = "--text text.txt --epochs 1 --hidden 4 --embedding 4 --chunk 8 --batch-size 32"
-CNN = f"{TINY} --filters 2 2 2 --hidden 4 --batch-size 500"
-SPEEDRUN = f"{TINY} --recipe speedrun-cpu --width 2 --batch-size 500 --views plain"
+CNN = f"{TINY} --filters 2 2 2 --hidden 4 --batch-size 1250"
+SPEEDRUN = f"{TINY} --recipe speedrun-cpu --width 2 --batch-size 1250 --views plain"
 DQN = (
     "--epochs 1 --epoch-steps 3 --target-every 3 --rows 2 --columns 2 --hidden 4 --limit 4 "
     "--capacity 8 --batch-size 2"
@@ -31,10 +31,10 @@ PLANNER = (
     "--epochs 1 --epoch-steps 2 --rows 4 --columns 4 --rounds 2 --walkers 2 --walk-steps 2 "
     "--capacity 4 --batch-size 2"
 )
-VAE = f"{TINY} --hidden 4 --latents 2 --batch-size 500"
-CONV = f"{TINY} --filters 2 2 2 --latents 2 --batch-size 500"
+VAE = f"{TINY} --hidden 4 --latents 2 --batch-size 1250"
+CONV = f"{TINY} --filters 2 2 2 --latents 2 --batch-size 1250"
 
-# `RUN` stands for the folder of the model's run; `slow` is left out where nothing is compiled.
+# `RUN` stands for the folder of the model's run; `slow` ones are left out where nothing is compiled.
 MODELS = {
     "ch02_basic_nn": ("--steps 3", ["slow: compare", "slow: bench --runs 1"]),
     "ch03_mnist_ae_rbm": (MLP, ["predict 7.png --run RUN"]),
@@ -52,6 +52,7 @@ MODELS = {
     "ch08_vae conv": (CONV, []),
 }
 EVALUATIONS = {"ch07_dqn planner": "--count 2", "ch08_vae": "--samples 2 --images 2 --k 2"}
+BENCHED = ("ch03_mnist_ae_rbm", "ch07_dqn")  # the code of `bench` is the same for all others
 OTHERS = [
     "zoo chapters",
     "zoo data list",
@@ -72,10 +73,12 @@ def commands() -> list[str]:
     found = list(OTHERS)
     for model, (flags, own) in MODELS.items():
         out = Path("my runs [1]") / model.replace(" ", "_")
-        names = ["evaluate --run RUN", "figures --run RUN", "export --run RUN"]
-        names[0] += f" {EVALUATIONS.get(model, '')}"
+        names = [f"evaluate --run RUN {EVALUATIONS.get(model, '')}"]
+        names += ["slow: figures --run RUN", "slow: export --run RUN"]
         if model != "ch02_basic_nn":
-            names += ["train --resume RUN", f"slow: bench --seconds 0.01 {flags}"]
+            names.append("train --resume RUN")
+        if model in BENCHED:
+            names.append(f"slow: bench --seconds 0.01 {flags}")
         for name in [f"train {flags} --out RUN", *names, *own]:
             _, colon, command = name.rpartition("slow: ")
             text = f"{colon}zoo.{model} {command}".replace("RUN", shlex.quote(str(out)))

@@ -222,3 +222,25 @@ def test_the_losses_of_a_task_take_its_random_data(task, recipe):
     metrics = aux[0] if kept else aux
     assert value.shape == ()
     assert set(metrics) == set(task.metrics)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_under_64_bits_states_are_the_same_and_functions_compute_in_them(task):
+    config = next(iter(task.recipes.values()))
+    data = task.random(config, getattr(config, "batch_size", 1))
+
+    def bits(state):
+        words = jax.tree.map(lambda a: jax.random.key_data(a) if is_key(a) else a, state)
+        return [(a.dtype, a.tobytes()) for a in map(np.asarray, jax.tree.leaves(words))]
+
+    def is_key(leaf):
+        return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+    expected = bits(task.start(config, data))
+    with jax.enable_x64(True):
+        assert bits(task.start(config, data)) == expected
+        shapes = jax.tree.leaves(task.like(config))
+        assert not any(str(leaf.dtype).endswith("64") for leaf in shapes)
+        params, batch = task.model.init(jax.random.key(0), config), task.model.example(config)
+        shapes = jax.eval_shape(jax.grad(task.model.loss, has_aux=True), params, batch)[0]
+        assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {np.dtype(np.float64)}

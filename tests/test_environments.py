@@ -21,36 +21,33 @@ savefig.transparent: True
 figure.autolayout: True
 figure.dpi: 20
 """
+# A user without an entry in the list of users, on a drive that knows neither modes nor links.
 NOBODY = """
 import os, pwd, runpy, sys
 def unknown(*_):
     raise KeyError("uid not found")
-pwd.getpwuid = pwd.getpwnam = unknown
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-REFUSED = """
-import os, runpy, sys
 def refuse(*_, **__):
     raise PermissionError(1, "Operation not permitted")
+pwd.getpwuid = pwd.getpwnam = unknown
 os.chmod = os.chown = os.link = refuse
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 PROGRAM = Path(__file__).with_name("environments.py")
 CASES = {
-    "plain": {},
-    "notebook and matplotlibrc": {
+    "surroundings": {
+        "code": NOBODY,
+        **dict.fromkeys(("HOME", "ZOO_CACHE", "XDG_CACHE_HOME", "MPLCONFIGDIR")),
+        **{"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"},
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "MATPLOTLIBRC": "{folder}/matplotlibrc",
     },
-    "64 bits": {"JAX_ENABLE_X64": "1"},
+    "settings of JAX": {
+        "JAX_ENABLE_X64": "1",
+        "JAX_DEBUG_NANS": "1",
+        "JAX_DEFAULT_DEVICE": "cpu",
+    },
     "nothing compiled": {"JAX_DISABLE_JIT": "1"},
-    "NaNs are errors": {"JAX_DEBUG_NANS": "1"},
-    "default device": {"JAX_DEFAULT_DEVICE": "cpu"},
-    "ASCII terminal": {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"},
-    "no home": {"code": NOBODY, "HOME": None, "ZOO_CACHE": None, "XDG_CACHE_HOME": None},
-    "no rights": {"code": REFUSED},
 }
 
 
@@ -73,5 +70,5 @@ def test_all_commands_work(tmp_path, name):
     results = [json.loads(line) for line in lines]
     faults = {result["command"]: result["fault"] for result in results if result["fault"]}
     assert not faults
-    assert (done.returncode, len(results)) == (0, len(results))
-    assert len(results) > (60 if name == "nothing compiled" else 80)
+    assert done.returncode == 0, done.stderr.decode()[-2_000:]
+    assert len(results) > (40 if name == "nothing compiled" else 70)

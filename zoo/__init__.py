@@ -13,10 +13,9 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["load", "published", "tasks"]
 
-_module = sys.orig_argv[sys.orig_argv.index("-m") + 1 :][:1] if "-m" in sys.orig_argv else []
-if _module and _module[0].partition(".")[0] == __name__:
-    # A command of zoo: until `cli.main` takes over, Ctrl-C ends it without a word. As an exception
-    # it would come out of whatever is being imported, and some libraries swallow it there.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Python is looking for a command, `python -m zoo...`. Until `cli.main` takes over, Ctrl-C ends
+    # it without a word; an exception would come out of an import, where some libraries swallow it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -189,7 +189,7 @@ def test_mnist_is_enlarged_to_the_networks_size():
         (["train", *SMALL, "--device", "tpu"], "no tpu here"),
         (["train", *SMALL, "--devices", "9"], "a mesh of 9 devices was asked for"),
         (["train", *SMALL, "--batch-size", "99999"], "choose a batch size from 1 to"),
-        (["train", *SMALL, "--epochs", "0"], "ask for more epochs"),
+        (["train", *SMALL, "--epochs", "0"], "got epochs 0, expected at least 1"),
         (["train", "--data", "sample", "--split", "official"], "official"),
         (["train", "--dataset", "mnist", "--split", "holdout"], "MNIST has no split holdout"),
         (["train", *SMALL, "--learning-rate", "1e30", "--out", "bad"], "not finite at step"),

@@ -193,3 +193,12 @@ def test_forked_environments_walk_as_those_here(request):
         timeout=120,
     )
     assert done.stdout == "alike\n", done.stderr
+
+
+def test_a_seed_is_the_same_maze_in_a_program_with_64_bits():
+    gym._of_seed.cache_clear()
+    expected = gym.MazeEnv(seed=3).maze
+    gym._of_seed.cache_clear()
+    with jax.enable_x64(True):
+        jax.tree.map(np.testing.assert_array_equal, gym.MazeEnv(seed=3).maze, expected)
+    gym._of_seed.cache_clear()

@@ -311,3 +311,11 @@ def test_an_unknown_choice_is_named_with_the_known_ones():
         with pytest.raises(ValueError) as caught:  # noqa: PT011
             ops.check_choice("reduction", value, ("mean", "sum"))
         assert str(caught.value) == f"got the reduction {value!r}, expected one of mean, sum"
+
+
+def test_a_convolution_of_two_types_is_one_of_the_wider():
+    x, kernel = jnp.ones((1, 4, 4, 2), jnp.bfloat16), jnp.full((3, 3, 2, 1), 0.1, jnp.float32)
+    wide = ops.conv2d(x.astype(jnp.float32), kernel)
+    np.testing.assert_array_equal(ops.conv2d(x, kernel), wide)
+    grads = jax.grad(lambda x, kernel: ops.conv2d(x, kernel).sum(), argnums=(0, 1))(x, kernel)
+    assert [grad.dtype for grad in grads] == [jnp.bfloat16, jnp.float32]

@@ -64,10 +64,10 @@ REFUSED = [
     ({"count": True}, "got count True, expected an integer, at least 1"),
     ({"count": 2.0}, "got count 2.0, expected an integer, at least 1"),
     ({"count": None}, "got count None, expected an integer, at least 1"),
-    ({"sizes": (3, 0)}, "got sizes (3, 0), expected each at least 1"),
-    ({"sizes": (2**20 + 1,)}, "got sizes (1048577,), expected each at most 1,048,576"),
+    ({"sizes": (3, 0)}, "got sizes (3, 0), expected each to be at least 1"),
+    ({"sizes": (2**20 + 1,)}, "got sizes (1048577,), expected each to be at most 1,048,576"),
     ({"sizes": [3]}, "got sizes [3], expected a tuple"),
-    ({"sizes": (1.0,)}, "got sizes (1.0,), expected each an integer, at least 1"),
+    ({"sizes": (1.0,)}, "got sizes (1.0,), expected each to be an integer, at least 1"),
     ({"pair": (1,)}, "got pair (1,), expected 2 of them"),
     ({"maybe": 0}, "got maybe 0, expected at least 1"),
     ({"seed": -1}, "got seed -1, expected 0 to 4,294,967,295"),
@@ -146,5 +146,5 @@ def test_the_bounds_of_an_annotation_also_of_entries_and_beside_none():
     assert {found[name] for name in ("sizes", "pair")} == {Bounds(1, ceiling=2**20)}
     assert {found[name] for name in ("recipe", "solver", "bias", "shuffle", "whatever")} == {None}
     assert settings.bounds(Annotated[tuple[int, ...] | None, Bounds(2)]) == Bounds(2)
-    with pytest.raises(settings.SettingError, match=r"got it \(1,\), expected each at least 2"):
+    with pytest.raises(settings.SettingError, match=r"got it \(1,\), expected each to be at least 2"):
         settings.check_value("it", (1,), Annotated[tuple[int, ...] | None, Bounds(2)])

@@ -133,3 +133,27 @@ def test_the_speed_run_is_as_good_as_its_card_says(real):
     expected = model.about["metrics"]["evaluation"]["first_1000_official_accuracy"]
     assert abs(accuracy - expected) < 0.004
     assert accuracy > 0.92
+
+
+def outcomes(name):
+    """What a published model makes of some inputs, and the data that it names."""
+    model = zoo.published(name)
+    rng, found = np.random.default_rng(0), []
+    for key, prediction in model.predictions.items():
+        inputs = {
+            n: rng.integers(0, 2, (3, *spec.shape)).astype(spec.dtype)
+            for n, spec in prediction.inputs.items()
+        }
+        found.append(model.predict(key, **inputs))
+    if model.about["data"]["source"] == "generated":
+        found.append(model.dataset().train)
+    return [(leaf.dtype, leaf.tobytes()) for leaf in jax.tree.leaves(found)]
+
+
+@pytest.mark.parametrize("card", CARDS, ids=name_of)
+def test_a_notebook_with_64_bits_gets_the_same_from_a_published_model(card):
+    expected = outcomes(name_of(card))
+    with jax.enable_x64(True):
+        assert outcomes(name_of(card)) == expected
+        assert jax.config.jax_enable_x64
+    assert expected

@@ -24,7 +24,7 @@ PIECE = 64
 
 
 def filter_logits(
-    logits: jax.Array, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+    logits: jax.Array, temperature: float | jax.Array = 1.0, top_k: int = 0, top_p: float = 1.0
 ) -> jax.Array:
     """Logits [..., V] of the distribution to draw from: sharpened, and cut where it is unlikely.
 
@@ -36,7 +36,7 @@ def filter_logits(
     possible get the same, and a tiny `top_p` still keeps the likeliest.
     """
     # At 1e30 the softmax of any logits is flat; 1 / 1e38 would be 0 in float32, and 0 * inf NaN.
-    temperature = min(max(temperature, 1e-30), 1e30)
+    temperature = jnp.clip(temperature, 1e-30, 1e30)
     logits = logits - logits.max(-1, keepdims=True)  # so that dividing by little makes no inf
     if 0 < top_k < logits.shape[-1]:
         last = jax.lax.top_k(logits, top_k)[0][..., -1:]
@@ -119,6 +119,7 @@ def stream(
     ids = vocabulary.encode(prompt or ("\n" if "\n" in vocabulary.characters else ""))
     ids = ids if len(ids) else np.array([START])
 
+    @device.in_float32
     def pieces() -> Iterator[str]:
         state, last = model.init_state(params, 1), jnp.asarray(ids[-1:])
         if len(ids) > 1:
@@ -132,6 +133,7 @@ def stream(
     return pieces()  # what is wrong is said at the call, not at the first piece
 
 
+@device.in_float32
 def expected_text(params: model.Params, vocabulary: Vocabulary, length: int = 30) -> str:
     """What the book's program prints: the likeliest character at each step, one fixed string.
 
@@ -147,6 +149,7 @@ def _is_word(character: str) -> bool:
     return character.isalpha() or character in "'-"
 
 
+@device.in_float32
 def next_words(
     params: model.Params, vocabulary: Vocabulary, prefix: str, *, beam: int = 128, longest: int = 24
 ) -> list[tuple[str, float]]:

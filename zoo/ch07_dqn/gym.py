@@ -19,6 +19,7 @@ import numpy as np
 
 from zoo.ch07_dqn import environment
 from zoo.ch07_dqn import maze as mazes
+from zoo.common import device
 
 _COLOURS = {"█": (40, 40, 40), " ": (255, 255, 255), "S": (190, 220, 255), "G": (120, 200, 120)}
 _WALKER = (220, 60, 60)
@@ -134,6 +135,7 @@ class MazeEnv(gymnasium.Env):
 
 
 @functools.cache
+@device.in_float32
 def _of_seed(seed: int) -> environment.Params:
     """The maze of a seed with clean rewards, in NumPy arrays."""
     if not _is_forked():

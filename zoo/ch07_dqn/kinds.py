@@ -3,11 +3,9 @@
 from typing import Any
 
 import jax
-import numpy as np
 
 from zoo.ch07_dqn import maze as mazes
 from zoo.common import settings
-from zoo.common.data import Dataset
 from zoo.common.settings import SettingError
 
 LARGEST = 2**20
@@ -28,8 +26,8 @@ def check(config: Any) -> None:
         )
     if config.epsilon_min > config.epsilon:
         raise SettingError(
-            f"got epsilon {config.epsilon:g} and epsilon_min {config.epsilon_min:g}: share of "
-            "random moves, which falls: the second must not be above the first"
+            f"got epsilon {config.epsilon:g} and epsilon_min {config.epsilon_min:g}, expected "
+            "epsilon_min to be at most epsilon"
         )
     if config.epochs * config.epoch_steps >= 2**31:
         raise SettingError(
@@ -48,9 +46,3 @@ def describe(config: Any) -> str:
     """The kind in words: "5x10 cells, depth-first"."""
     loops = f", {config.extra:.0%} of the other walls opened" if config.extra else ""
     return f"{config.rows}x{config.columns} cells, {config.method}{loops}"
-
-
-def dataset(config: Any, description: str, exits: Any) -> Dataset:
-    """The mazes that follow from a configuration, uint8 [mazes, H, W], as a data set."""
-    train = {"exits": np.asarray(exits)}
-    return Dataset("mazes", "generated", config.method, description, train, {}, ())

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -75,6 +76,7 @@ def serve(
     loaded = exporting.load(model, digest)
     where = f"{loaded.source} on {devices.describe(devices.current())}"
     print(f"{loaded.manifest['model']} {loaded.digest[:12]} from {model}, run by the {where}")
+    warnings.filterwarnings("ignore", module=r"PIL\b")  # pictures are read in threads
     server.serve(Service(loaded, limits, ring), host, port)
 
 

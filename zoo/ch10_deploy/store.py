@@ -114,7 +114,8 @@ def write_folder(location: str | Path, contents: Mapping[str, bytes]) -> None:
         try:
             for name, content in contents.items():
                 files.write_bytes(temporary / name, content)
-            temporary.chmod(0o755)  # mkdtemp makes it for its owner alone
+            with contextlib.suppress(OSError):  # some network drives know no modes
+                temporary.chmod(0o755)  # mkdtemp makes it for its owner alone
             temporary.rename(folder)  # over an empty folder it succeeds, over a full one it fails
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

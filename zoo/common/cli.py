@@ -18,7 +18,7 @@ import jax
 
 from zoo.common import process, run, settings
 from zoo.common.checkpoint import CheckpointError
-from zoo.common.data import DataError, fetch
+from zoo.common.data import DataError, fetch, files
 from zoo.common.device import DeviceError
 from zoo.common.device import Name as DeviceName
 from zoo.common.fit import BatchError, FinishedError, NonFiniteError
@@ -210,6 +210,7 @@ def _local(value: Any) -> Any:
 
     Raises:
       RunError: a path is the address of a bucket or server, which would become a folder here.
+      DataError: it begins with `~NAME` and there is no such user.
     """
     if isinstance(value, tuple):
         return tuple(map(_local, value))
@@ -220,13 +221,10 @@ def _local(value: Any) -> Any:
         return value
     if re.match("[a-z][a-z0-9]+:/", str(value)):
         raise run.RunError(
-            f"got {str(value).replace(':/', '://', 1)}, expected a file or folder of this machine: "
-            "choose a local one and copy it afterwards"
+            f"got {str(value).replace(':/', '://', 1)}, expected a path of this machine: copy the "
+            "files from or to it separately"
         )
-    try:
-        return value.expanduser()
-    except RuntimeError as error:  # no such user
-        raise run.RunError(f"{value}: {error}") from error
+    return files.expand(value)
 
 
 def _with_bounds(annotation: Any) -> Any:

@@ -34,7 +34,7 @@ _INSTALL = {
 
 
 class DeviceError(ValueError):
-    """The device that was asked for is not there; the message lists what is."""
+    """There is no such device, or too little memory; the message says what there is."""
 
 
 def devices(name: Name = "auto") -> list[jax.Device]:
@@ -49,11 +49,13 @@ def devices(name: Name = "auto") -> list[jax.Device]:
     try:
         return jax.devices(name)
     except RuntimeError as error:
-        present = ", ".join(sorted({f"{d.platform} ({d.device_kind})" for d in jax.devices()}))
-        raise DeviceError(
-            f"no {name} here: JAX {jax.__version__} sees {present}. "
-            f"Use --device auto, or install for {name}: {_INSTALL[name]}"
-        ) from error
+        raise _absent(name, "use --device auto") from error
+
+
+def _absent(name: str, advice: str) -> DeviceError:
+    present = ", ".join(sorted({f"{d.platform} ({d.device_kind})" for d in jax.devices()}))
+    install = f", or install for {name}: {_INSTALL[name]}" if name in _INSTALL else ""
+    return DeviceError(f"no {name} here: JAX {jax.__version__} sees {present}; {advice}{install}")
 
 
 def use(name: Name = "auto") -> jax.Device:
@@ -188,11 +190,15 @@ def check_memory(shapes: Any) -> None:
 
 
 def memory() -> float:
-    """The memory of this machine in bytes; infinite where the system does not tell."""
+    """The memory of this machine or container in bytes; infinite where nothing tells it."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        whole = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):  # Windows
         return math.inf
+    try:
+        return min(whole, float(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit: "max"
+        return whole
 
 
 def describe(device: jax.Device) -> str:
@@ -222,5 +228,8 @@ def current() -> jax.Device:
     """The device that computes when nothing else is said."""
     chosen = jax.config.jax_default_device  # type: ignore[attr-defined]  # made at run time
     if isinstance(chosen, str):  # as `jax.default_device("cpu")` and JAX_DEFAULT_DEVICE have it
-        return jax.local_devices(backend=chosen)[0]
+        try:
+            return jax.local_devices(backend=chosen)[0]
+        except RuntimeError as error:
+            raise _absent(chosen, "unset JAX_DEFAULT_DEVICE") from error
     return chosen or jax.local_devices()[0]

@@ -245,7 +245,8 @@ def iterate(
     check_unfinished(state, epochs, per_epoch)
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
     # Of 32 bits, even if they were made under JAX_ENABLE_X64.
-    data, state = device.place((data, jax.tree.map(jnp.copy, device.narrow(state))), everywhere)
+    data, state = device.narrow((data, jax.tree.map(jnp.copy, state)))
+    data, state = device.place((data, state), everywhere)
     test = None if test is None else device.place(test, everywhere)
     evaluate = make_evaluate(test_loss or loss, batch_size)
     step, target = make_step(loss, optimizer, average), call_seconds if form == "loop" else None

@@ -15,6 +15,7 @@ Pillow's warnings are not shown. Several pictures are answered each by itself, s
 import contextlib
 import io
 import sys
+import threading
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -103,7 +104,13 @@ def read(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Pillow's warnings of broken tags and of sizes from the screen."""
+    """Keeps Pillow's warnings of broken tags and of sizes from the screen.
+
+    Filters belong to the whole process, so that of several threads the main one alone sets them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\b")
         yield

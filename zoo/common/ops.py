@@ -78,6 +78,8 @@ def conv2d(
             f"images {x.shape} and kernel {kernel.shape} do not fit: expected (batch, height, "
             "width, channels) and (rows, columns, the same channels, filters)"
         )
+    dtype = jnp.result_type(x, kernel)  # as in a product; XLA's convolution takes one type alone
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
     if isinstance(padding, int):
         padding = ((padding, padding), (padding, padding))
     stride, dilation = _pair(stride), _pair(dilation)

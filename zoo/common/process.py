@@ -69,13 +69,18 @@ def _patient(stream: Any) -> Any:
     """
     if stream is None or not hasattr(stream, "fileno"):  # closed by the caller
         return stream
-    stream.flush()
     codecs.register_error("zoo", _spell)
+    errors = "zoo" if stream.errors in ("strict", "surrogateescape") else stream.errors
+    stream.flush()
+    if os.name == "nt":  # its consoles are no files
+        stream.reconfigure(errors=errors, line_buffering=True)
+        return stream
     return io.TextIOWrapper(
         io.BufferedWriter(_Patient(stream.fileno(), "w", closefd=False)),
         encoding=stream.encoding,
-        errors="zoo" if stream.errors in ("strict", "surrogateescape") else stream.errors,
+        errors=errors,
         line_buffering=True,
+        write_through=stream.write_through,
     )
 
 

@@ -116,18 +116,20 @@ def held(folder: Path) -> Iterator[None]:
     """Keeps other processes from training in a run's folder.
 
     The lock is the operating system's, on the file `.lock`: it ends with the process, even one that
-    is killed. Where the file system has none, as some network drives, the run is not protected.
+    is killed. Where there are none, as on Windows and some network drives, nothing is protected.
 
     Raises:
       RunError: another process holds the folder; says which.
     """
     with (folder / ".lock").open("a+", encoding="utf-8") as file:
         if not _lock(file):
-            file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = ""
+            with contextlib.suppress(OSError):  # where a locked file cannot be read
+                file.seek(0)
+                holder = file.read().strip()
             raise RunError(
-                f"{folder} is being trained by {holder}: wait until it ends, stop it, or choose "
-                "another folder"
+                f"{folder} is being trained by {holder or 'another process'}: wait until it ends, "
+                "stop it, or choose another folder"
             )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}, begun {time.strftime('%c')}\n")
@@ -146,7 +148,7 @@ def _lock(file: TextIO) -> bool:
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):  # the latter on CIFS
         return False
     except OSError:  # the file system has no locks
         return True
@@ -177,7 +179,8 @@ def _read_content(folder: Path) -> tuple[Path, dict[str, Any]]:
     if not path.exists():
         raise RunError(f"{folder} is no run folder: it has no config.json")
     content = read_json(path)
-    if not isinstance(content, dict) or not {"chapter", "config", "data"} <= set(content):
+    known = isinstance(content, dict) and {"chapter", "config", "data"} <= set(content)
+    if not known or not {"source", "split", "sha256"} <= set(content["data"]):
         raise RunError(f"{path} can't be read as a run's configuration")
     return path, content
 

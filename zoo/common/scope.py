@@ -26,13 +26,18 @@ def within(
 
         @functools.wraps(function)
         def steps(*args: P.args, **keywords: P.kwargs) -> Any:
-            generator, ended = function(*args, **keywords), object()
-            while True:
+            generator: Any = function(*args, **keywords)
+            try:
+                while True:
+                    with context():
+                        try:
+                            step = next(generator)
+                        except StopIteration as end:
+                            return end.value
+                    yield step
+            finally:  # also where the caller leaves before the end
                 with context():
-                    step = next(generator, ended)  # type: ignore[call-overload]
-                if step is ended:
-                    return
-                yield step
+                    generator.close()
 
         return steps if inspect.isgeneratorfunction(function) else call
 

@@ -113,7 +113,7 @@ def check_value(name: str, value: Any, hint: Any) -> None:
     """Refuses the value of one field or flag, as `check` does."""
     if expected := _expected(value, hint):
         article = "the " if expected.startswith("one of ") else ""
-        raise SettingError(f"got {article}{name} {told(value)}, expected {expected}")
+        raise SettingError(f"got {article}{name} {told(_plain(value))}, expected {expected}")
 
 
 def _expected(value: Any, hint: Any, limits: Bounds = Bounds()) -> str:  # noqa: B008  # immutable
@@ -156,7 +156,7 @@ def _expected_entries(value: Any, parts: tuple[Any, ...], limits: Bounds) -> str
     if len(value) != len(parts):
         return f"{len(parts)} of them"
     faults = (_expected(entry, part, limits) for entry, part in zip(value, parts, strict=True))
-    return next((f"each {fault}" for fault in faults if fault), "")
+    return next((f"each to be {fault}" for fault in faults if fault), "")
 
 
 def _plain(value: Any, hint: Any = None) -> Any:

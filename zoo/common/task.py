@@ -118,6 +118,22 @@ class Task:
     synthetic: bool = False
     """The data are made from the configuration, so there is no --data."""
 
+    def __post_init__(self) -> None:
+        computing = (
+            "load",
+            "random",
+            "fill",
+            "prepare",
+            "watch",
+            "report",
+            "pictures",
+            "predictions",
+        )
+        for name in computing:
+            function = getattr(self, name)
+            if function is not None:  # also where a notebook has turned 64 bits on
+                object.__setattr__(self, name, device.in_float32(function))
+
     @property
     def config_type(self) -> type:
         """The model's `Config`."""
@@ -172,7 +188,9 @@ class Task:
             )
         classes, labels = getattr(config, "classes", None), data.get("label")
         if classes is not None and labels is not None and (most := int(labels.max())) >= classes:
-            raise SettingError(f"got classes {classes} and a label {most}, expected labels below")
+            raise SettingError(
+                f"got classes {classes} and a label {most}, expected labels from 0 to {classes - 1}"
+            )
         return steps
 
     def updates(self, config: Any, steps: int) -> int:

@@ -7,7 +7,6 @@ import PIL.Image
 import PIL.ImageDraw
 import pytest
 
-from zoo.ch03_mnist_ae_rbm.feedforward import commands
 from zoo.common import run
 
 CHAPTER = "ch03_mnist_ae_rbm"
@@ -120,8 +119,3 @@ def test_an_error_that_a_user_can_mend_is_one_line(command, trained):
     assert done.err.startswith("error: ")
     assert f"is a run of {CHAPTER}, expected one of {CHAPTER}/autoencoder" in done.err
     assert "Traceback" not in done.err
-
-
-def test_pictures_of_neither_kind_are_refused():
-    with pytest.raises(ValueError, match="pictures 'Mistakes', expected one of mistakes, all"):
-        commands.evaluate(None, which="Mistakes")

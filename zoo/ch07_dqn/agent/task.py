@@ -21,7 +21,8 @@ def load(config: model.Config, source: str, data_dir: Path | None) -> Dataset:
     last = config.maze_seed + config.mazes - 1
     seeds = f"seed {last}" if config.mazes == 1 else f"seeds {config.maze_seed} to {last}"
     exits = train.make_mazes(config).maze.exits[:: config.agents]
-    return kinds.dataset(config, f"{kinds.describe(config)}, {seeds}", exits)
+    about, train_data = f"{kinds.describe(config)}, {seeds}", {"exits": np.asarray(exits)}
+    return Dataset("mazes", "generated", config.method, about, train_data, {}, ())
 
 
 def random(config: model.Config, count: int) -> fit.Batch:

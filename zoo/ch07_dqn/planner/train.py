@@ -66,6 +66,7 @@ def _draw(config: model.Config, begin: jax.Array) -> tuple[mazes.Maze, jax.Array
 
 
 @functools.cache
+@device.in_float32
 def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
     """The first `count` held-out mazes of the seeds 0, 1, 2 ...; always the same ones.
 
@@ -203,6 +204,7 @@ def solver(rounds: int) -> Callable[[model.Params, mazes.Maze], environment.Walk
     return device.jit(functools.partial(solve, rounds=rounds))
 
 
+@device.in_float32
 def solve(params: model.Params, maze: mazes.Maze, rounds: int) -> environment.Walk:
     """Walks through mazes of cells [B, ...] of any size without exploration."""
     values = model.apply(params, model.image(maze.exits, maze.goal), rounds=rounds)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.ch08_vae.vae import model
+from zoo.common import device
 
 Params = model.Params
 
@@ -19,12 +20,14 @@ def layers(config: model.Config) -> dict[str, model.Function]:
     return {"activation": getattr(jax.nn, config.activation)}
 
 
+@device.in_float32
 def encode(config: model.Config, params: Params, images: Any) -> tuple[jax.Array, jax.Array]:
     """Mean and log-variance of the codes, each [N, Z]; grey levels are taken as they are."""
     x = model.scale_pixels(jnp.asarray(images), config.pixels)
     return model.encode(params, x, **layers(config))
 
 
+@device.in_float32
 def decode(config: model.Config, params: Params, codes: jax.Array) -> jax.Array:
     """The images of codes [..., Z], the book's scaling undone."""
     grey = jax.nn.sigmoid(model.decode(params, codes, **layers(config)))
@@ -33,11 +36,13 @@ def decode(config: model.Config, params: Params, codes: jax.Array) -> jax.Array:
     return grey.reshape(*codes.shape[:-1], 28, 28)
 
 
+@device.in_float32
 def sample(config: model.Config, params: Params, key: jax.Array, count: int) -> np.ndarray:
     """Images of `count` codes drawn from the prior."""
     return np.asarray(decode(config, params, jax.random.normal(key, (count, config.latents))))
 
 
+@device.in_float32
 def interpolate(
     config: model.Config, params: Params, pair: np.ndarray, steps: int = 10
 ) -> np.ndarray:
@@ -47,6 +52,7 @@ def interpolate(
     return np.asarray(decode(config, params, (1.0 - share) * start + share * end))
 
 
+@device.in_float32
 def traverse(
     config: model.Config, params: Params, image: np.ndarray, units: np.ndarray
 ) -> np.ndarray:
@@ -57,6 +63,7 @@ def traverse(
     return np.asarray(decode(config, params, codes))
 
 
+@device.in_float32
 def manifold(config: model.Config, params: Params, size: int = 20) -> np.ndarray:
     """[size * size, 28, 28]: a plane of codes, at the normal quantiles (i + 1/2) / size.
 
