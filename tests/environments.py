@@ -34,7 +34,7 @@ PLANNER = (
 VAE = f"{TINY} --hidden 4 --latents 2 --batch-size 1250"
 CONV = f"{TINY} --filters 2 2 2 --latents 2 --batch-size 1250"
 
-# `RUN` stands for the folder of the model's run; `slow` ones are left out where nothing is compiled.
+# `RUN` is the folder of the model's run; what is slow is left out where nothing is compiled.
 MODELS = {
     "ch02_basic_nn": ("--steps 3", ["slow: compare", "slow: bench --runs 1"]),
     "ch03_mnist_ae_rbm": (MLP, ["predict 7.png --run RUN"]),

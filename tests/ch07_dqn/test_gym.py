@@ -196,6 +196,8 @@ def test_forked_environments_walk_as_those_here(request):
 
 
 def test_a_seed_is_the_same_maze_in_a_program_with_64_bits():
+    from zoo.ch07_dqn import gym
+
     gym._of_seed.cache_clear()
     expected = gym.MazeEnv(seed=3).maze
     gym._of_seed.cache_clear()

@@ -146,5 +146,7 @@ def test_the_bounds_of_an_annotation_also_of_entries_and_beside_none():
     assert {found[name] for name in ("sizes", "pair")} == {Bounds(1, ceiling=2**20)}
     assert {found[name] for name in ("recipe", "solver", "bias", "shuffle", "whatever")} == {None}
     assert settings.bounds(Annotated[tuple[int, ...] | None, Bounds(2)]) == Bounds(2)
-    with pytest.raises(settings.SettingError, match=r"got it \(1,\), expected each to be at least 2"):
+    with pytest.raises(
+        settings.SettingError, match=r"got it \(1,\), expected each to be at least 2"
+    ):
         settings.check_value("it", (1,), Annotated[tuple[int, ...] | None, Bounds(2)])
