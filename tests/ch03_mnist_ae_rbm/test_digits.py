@@ -176,7 +176,11 @@ def test_pictures_that_are_none_or_empty_are_refused_by_name(tmp_path):
 def test_written_digits_leave_other_files_of_the_folder_alone(tmp_path):
     digit = np.full((28, 28), 0.5)
     (tmp_path / "mine.png").touch()
-    assert digits.write(tmp_path, [("a", digit), ("b", digit)]) == 2
+    (tmp_path / "0 - 1 notes.txt").touch()
+    assert digits.write(tmp_path, [("0 - 1 - 7 - 1", digit), ("b", digit)]) == 2
     assert digits.write(tmp_path, [("c", digit)]) == 1
-    assert sorted(path.stem for path in tmp_path.iterdir()) == ["a", "b", "c", "mine"]
+    kept = ["0 - 1 notes", "b", "c", "mine"]
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["0 - 1 - 7 - 1", *kept]
+    assert digits.write(tmp_path, [("c", digit)], replace=True) == 1
+    assert sorted(path.stem for path in tmp_path.iterdir()) == kept
     assert np.asarray(PIL.Image.open(tmp_path / "c.png"))[0, 0] == 128

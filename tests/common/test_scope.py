@@ -56,7 +56,21 @@ def test_a_generator_is_in_the_context_in_its_steps_alone():
     for _ in count():
         LOG.append("body")
     step = ["in", "step", "out", "body"]
-    assert [*step, *step, "in", "end", "out"] == LOG
+    assert [*step, *step, "in", "end", "out", "in", "out"] == LOG  # the last two for its close
+
+
+def test_a_generator_that_is_left_early_is_closed_in_the_context():
+    @within(context)
+    def count():
+        try:
+            yield 1
+        finally:
+            LOG.append("closed")
+
+    steps = count()
+    next(steps)
+    steps.close()
+    assert LOG == ["in", "out", "in", "closed", "out"]
 
 
 def test_none_is_a_step_as_any_other():

@@ -81,7 +81,7 @@ REFUSED = [
     ({"rate": float("nan")}, "got rate nan, expected at least 0"),
     ({"rate": float("inf")}, "got rate inf, expected a finite number"),
     ({"rate": 1e39}, "got rate 1e+39, expected at most 3.40282e+38"),
-    ({"rate": np.float64("nan")}, "got rate np.float64(nan), expected at least 0"),
+    ({"rate": np.float64("nan")}, "got rate nan, expected at least 0"),
     ({"clip": 0.0}, "got clip 0.0, expected above 0"),
     ({"bias": float("nan")}, "got bias nan, expected a finite number"),
     ({"bias": "x"}, "got bias 'x', expected a number"),

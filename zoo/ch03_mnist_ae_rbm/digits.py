@@ -1,6 +1,7 @@
 """What the two networks on MNIST share: data, pixels, solvers, digits as picture files."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -68,15 +69,20 @@ def write(
     folder: Path,
     pictures: Iterable[tuple[str, np.ndarray]],
     one: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    replace: bool = False,
 ) -> int:
     """Writes pictures, uint8 or float in [0, 1], as `folder/NAME.png`; returns their number.
 
-    Each is written within `one()`, which may catch its errors. Other files in the folder stay: they
-    may be a user's.
+    Each is written within `one()`, which may catch its errors. With `replace`, pictures of the data
+    set from an earlier call (NUMBER - NUMBER ...) are removed, so that all are of one model; other
+    files stay, as they may be a user's.
     """
     import PIL.Image
 
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir() if replace else ():
+        if re.match(r"\d+ - \d+.*\.png$", old.name):
+            old.unlink()
     count = 0
     for name, picture in pictures:
         if picture.dtype != np.uint8:

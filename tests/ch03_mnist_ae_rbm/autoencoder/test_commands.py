@@ -54,6 +54,7 @@ def test_reconstruct_writes_pairs_of_test_digits_and_of_files(trained, place, co
         (place / name).parent.mkdir(exist_ok=True)
         picture.save(place / name)
     assert command(CHAPTER, *line, "two.png", "other/two.png").status == 0
-    written = {path.stem for path in (trained / "images").iterdir()}
-    assert written == {f"{n} {what}" for n in ("two", "other-two") for what in ("input", "output")}
+    both = written | {path.stem for path in (trained / "images").iterdir()}
+    added = {f"{n} {what}" for n in ("two", "other-two") for what in ("input", "output")}
+    assert {path.stem for path in (trained / "images").iterdir()} == both == written | added
     assert "reconstruct" in names(trained)

@@ -86,7 +86,7 @@ def reconstruct(
         print(f"{name}: mean squared error {error:.6f}")
     both = zip(names, given, back, strict=True)
     pairs = (pair for name, a, b in both for pair in ((f"{name} input", a), (f"{name} output", b)))
-    written = digits.write(model.folder / "images", pairs, answers.one)
+    written = digits.write(model.folder / "images", pairs, answers.one, replace=not pictures)
     print(f"written: {written} pictures in {model.folder / 'images'}")
     drawn = figures.strips({"input": given[:10], "output": back[:10]}, caption=caption)
     commands.save(model, "reconstruct", drawn)

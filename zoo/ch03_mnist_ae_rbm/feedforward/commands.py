@@ -46,7 +46,8 @@ def evaluate(
     run.write(model.folder / "probabilities.csv", "\n".join(lines) + "\n")
     chosen = (mistakes if which == "mistakes" else np.arange(len(labels)))[:images]
     names = [f"{n // size} - {n % size} - {labels[n]} - {guesses[n]}" for n in chosen]
-    written = digits.write(model.folder / "images", zip(names, test[chosen], strict=True))
+    named = zip(names, test[chosen], strict=True)
+    written = digits.write(model.folder / "images", named, replace=True)
 
     counts = f"{len(mistakes):,} mistakes in {len(labels):,} images"
     print(f"test loss {test_loss:.4f}, accuracy {accuracy:.4f} ({counts})")
