@@ -29,6 +29,13 @@ Command = Callable[..., None]
 Commands = Mapping[str, "Command | Commands"]
 _TRAINING = (BatchError, FinishedError, NonFiniteError)
 _ASKED = (SettingError, run.RunError, DeviceError)
+# What users can mend of JAX's errors, which have no types of their own.
+_ADVICE = {
+    "RESOURCE_EXHAUSTED": "choose smaller sizes",
+    "Out of memory": "choose smaller sizes",
+    "Unknown backend": "unset JAX_DEFAULT_DEVICE, or name a device that is here",
+    "Unable to initialize backend": "unset JAX_PLATFORMS, or name one that is here",
+}
 EXPECTED = (DataError, OSError, CheckpointError, *_ASKED, *_TRAINING)
 """What a user can mend."""
 
@@ -106,12 +113,11 @@ def main(doc: str | None, commands: Commands | Command, tasks: Sequence[Task] = 
         print(f"error: {_line(error)}", file=sys.stderr)
         sys.exit(1)
     except (MemoryError, RuntimeError) as error:
-        # XLA has no exception of its own for it.
-        words = ("RESOURCE_EXHAUSTED", "Out of memory")
-        if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
+        found = "Out of memory" if isinstance(error, MemoryError) else str(error)
+        advice = next((advice for words, advice in _ADVICE.items() if words in found), None)
+        if advice is None or os.environ.get("ZOO_DEBUG"):
             raise
-        cause = " ".join(str(error).split())[:200]
-        print(f"error: not enough memory ({cause}): choose smaller sizes", file=sys.stderr)
+        print(f"error: {' '.join(found.split())[:200]}: {advice}", file=sys.stderr)
         sys.exit(1)
 
 
