@@ -45,6 +45,11 @@ jax.config.update(
 )
 
 
+def pytest_collection_modifyitems(items):
+    """Puts what takes minutes first, so that no worker waits for another at the end."""
+    items.sort(key=lambda item: item.path.name != "test_environments.py")
+
+
 @pytest.fixture
 def getkey():
     """A function that gives a fresh key at each call."""

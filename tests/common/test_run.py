@@ -438,6 +438,8 @@ def test_a_run_on_the_sample_goes_on_with_the_sample_though_real_data_are_there_
     model = commands.train(task, CONFIG, cli.Options(resume=folder))
     assert seen == ["auto", "sample"]
     assert int(model.state.step) == 15
+    with pytest.raises(RunError, match=r"config\.json lacks sha256, source, split of its data"):
+        run.load_again(task, CONFIG, {}, None)
     with pytest.raises(RunError, match="was trained on 22 points; found now: real points"):
         commands.train(task, CONFIG, cli.Options(resume=folder, data="real"))
 

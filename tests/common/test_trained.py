@@ -15,7 +15,6 @@ from zoo.common.data import cifar10, mnist
 from zoo.common.run import RunError
 
 ROOT = Path(zoo.__file__).parent
-DATA = {"source": "sample", "split": "sample", "sha256": "ab"}
 CARDS = sorted(ROOT.glob("ch*/pretrained/*.json"))
 
 
@@ -68,10 +67,10 @@ def test_every_prediction_of_a_published_model_works(card):
     ("content", "message"),
     [
         (None, "is no run folder"),
-        ({"chapter": "ch01_graphs", "config": {}, "data": DATA}, "zoo has no model 'ch01_graphs'"),
+        ({"chapter": "ch01_graphs", "config": {}, "data": {}}, "zoo has no model 'ch01_graphs'"),
         ({}, "can't be read as a run's configuration"),
         (
-            {"chapter": "ch06_cnn", "config": {}, "data": {}},
+            {"chapter": "ch06_cnn", "config": {}, "data": []},
             "can't be read as a run's configuration",
         ),
     ],

@@ -180,7 +180,7 @@ def _read_content(folder: Path) -> tuple[Path, dict[str, Any]]:
         raise RunError(f"{folder} is no run folder: it has no config.json")
     content = read_json(path)
     known = isinstance(content, dict) and {"chapter", "config", "data"} <= set(content)
-    if not known or not {"source", "split", "sha256"} <= set(content["data"]):
+    if not known or not isinstance(content["data"], dict):
         raise RunError(f"{path} can't be read as a run's configuration")
     return path, content
 
@@ -262,7 +262,13 @@ def load_again(task: Task, config: Any, saved: dict[str, Any], data_dir: Path | 
     """The data set of a run from what its config.json says of it.
 
     What "auto" chose then need not be what it chooses now.
+
+    Raises:
+      RunError: config.json does not say which it was.
     """
+    if absent := {"source", "split", "sha256"} - set(saved):
+        missing = ", ".join(sorted(absent))
+        raise RunError(f"the run's config.json lacks {missing} of its data: name them by --data")
     if getattr(config, "split", None) == "auto" and saved["source"] == "real":
         config = dataclasses.replace(config, split=saved["split"])
     return task.load(config, saved["source"], data_dir)
