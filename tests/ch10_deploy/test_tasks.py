@@ -169,11 +169,21 @@ def test_a_published_model_needs_no_run(task, tmp_path):
         pytest.skip("none is published")
     model = trained.published(task)
     exported = load(export.export_run(model, str(tmp_path / "model")).location)
-    assert exported.manifest["data"]["name"] == model.about["data"]["name"]
+    data = model.about["data"]
+    assert exported.manifest["data"]["name"] == data["name"]
+    assert exported.manifest["about"].endswith(f", trained on {data['name']}")
     name, prediction = next(iter(model.predictions.items()))
     inputs = inputs_of(prediction, 2)
     for output, array in model.predict(**inputs).items():
         np.testing.assert_allclose(exported.predict(name, inputs)[output], array, 1e-3, 1e-4)
+
+
+def test_an_export_of_a_run_on_the_sample_does_not_name_the_real_data_set():
+    model = trained.published("ch03_mnist_ae_rbm")
+    data = {**model.about["data"], "source": "sample"}
+    contents = export.build(model.task, model.config, model.weights, data)
+    about = json.loads(contents[export.MANIFEST])["about"]
+    assert about == "a feed-forward network, trained on the built-in sample"
 
 
 def test_a_run_is_found_by_its_name():

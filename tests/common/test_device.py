@@ -55,6 +55,13 @@ def test_a_default_device_of_the_users_is_kept(choose):
         assert device.jit(lambda: jnp.ones(2))().devices() == {first}
 
 
+def test_a_default_device_that_is_absent_is_named_with_what_there_is():
+    with jax.default_device("gpu"):
+        for ask in (device.current, device.use, device.devices):
+            with pytest.raises(device.DeviceError, match=r"no gpu here: .* unset JAX_DEFAULT_DEV"):
+                ask()
+
+
 def test_a_device_that_is_chosen_is_used_whatever_the_default_is():
     before = jax.config.jax_default_device
     try:

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 import pytest
 
-from zoo.common import checkpoint, cli, commands, fit, run, settings
+from zoo.common import checkpoint, cli, commands, device, fit, run, settings
 from zoo.common.data import Dataset, digest
 from zoo.common.run import RunError
 from zoo.common.task import Task
@@ -215,14 +215,15 @@ def test_one_process_at_a_time_trains_in_a_folder_and_a_killed_one_leaves_no_loc
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], **pipes)
     try:
         assert holder.stdout.readline() == "held\n"
-        found = f"is being trained by process {holder.pid} on {platform.node()}, begun .*: wait"
+        began = rf"train on {platform.node()}, \d{{4}}-\d\d-\d\d"
+        found = rf"in use .*\({began}, process {holder.pid}, since .*\): wait"
         with pytest.raises(RunError, match=found), run.held(tmp_path):
             pass
     finally:
         holder.kill()
         holder.communicate()
     with run.held(tmp_path):
-        twice = pytest.raises(RunError, match=f"by process {os.getpid()} on")
+        twice = pytest.raises(RunError, match=rf"\({began}, process {os.getpid()}, since")
         with twice, run.held(tmp_path):
             pass
     with run.held(tmp_path):
@@ -234,7 +235,7 @@ def test_a_run_holds_its_folder_while_it_trains(tmp_path, handled):
 
     def see(step):
         if step in (3, 12):
-            with pytest.raises(RunError, match="is being trained by process") as error:
+            with pytest.raises(RunError, match=r"in use .* \(train on .*, process") as error:
                 train(tmp_path / "run", resume=True)
             refused.append(str(error.value))
 
@@ -242,6 +243,34 @@ def test_a_run_holds_its_folder_while_it_trains(tmp_path, handled):
     assert len(refused) == 2
     with run.held(tmp_path / "run"):
         pass
+
+
+@pytest.mark.parametrize("error", [BlockingIOError(11, "busy"), PermissionError(13, "denied")])
+def test_a_lock_that_is_refused_in_either_way_is_taken(tmp_path, monkeypatch, error):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(RunError, match=r"\(just begun\)"), run.held(tmp_path):
+        pass
+
+
+def test_a_model_that_memory_cannot_hold_is_refused_and_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(device, "memory", lambda: 100.0)
+    with pytest.raises(device.DeviceError, match="choose a smaller model"):
+        train(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.nan])
+def test_what_is_not_finite_is_not_written_as_json(tmp_path, value):
+    for write in (
+        lambda: run.write_json(tmp_path / "evaluation.json", {"loss": [1.0, value]}),
+        lambda: run.write_metrics(tmp_path, [{"epoch": 1, "loss": value}]),
+    ):
+        with pytest.raises(RunError, match="not all finite, and not written"):
+            write()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("error", [OSError(37, "No locks available"), OSError(95, "Not supported")])
@@ -412,10 +441,11 @@ def test_a_run_goes_on_only_as_itself(tmp_path, unbroken):
         train(tmp_path, resume=True)
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
     run.check_same(folder, CONFIG, Config())
-    run.check_data(folder, {"sha256": digest(DATA)}, DATA)
+    found = run.about_data(DATA)
+    run.check_data(folder, {"sha256": digest(DATA)}, found)
     for saved in ({"sha256": "ab"}, {}):
         with pytest.raises(RunError, match="found now: 22 points"):
-            run.check_data(folder, saved, DATA)
+            run.check_data(folder, saved, found)
 
 
 def test_a_run_on_the_sample_goes_on_with_the_sample_though_real_data_are_there_now(

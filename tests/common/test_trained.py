@@ -1,5 +1,6 @@
 """The trained models that come with zoo: whole, small, and as good as their cards say."""
 
+import dataclasses
 import json
 import os
 import re
@@ -161,3 +162,11 @@ def test_a_notebook_with_64_bits_gets_the_same_from_a_published_model(card):
         assert outcomes(name_of(card)) == expected
         assert jax.config.jax_enable_x64
     assert expected
+
+
+def test_of_a_text_of_one_s_own_other_machines_get_the_name_alone():
+    config = dataclasses.replace(zoo.published("ch05_lstm").config, text="/somewhere/private.txt")
+    assert trained.portable(config)["text"] == "private.txt"
+    assert trained.portable(config) | {"text": config.text} == dataclasses.asdict(config)
+    typed = ["zoo", "train", "--text", "/somewhere/private.txt", "--epochs", "1"]
+    assert trained._command(trained.find("ch05_lstm"), typed).endswith("train --epochs 1")

@@ -12,7 +12,6 @@ from zoo.ch02_basic_nn import figures, model, program, task
 from zoo.common import bench as timing
 from zoo.common import checkpoint, commands, run, trained
 from zoo.common import figures as common
-from zoo.common.data import digest
 from zoo.common.device import Name as DeviceName
 from zoo.common.device import current, describe, use
 from zoo.common.settings import Count
@@ -34,9 +33,7 @@ def train(config: model.Config, device: DeviceName = "auto", out: Path | None = 
     """
     use(device)
     dataset = task.load(config)
-    about = {name: getattr(dataset, name) for name in ("name", "source", "split", "description")}
-    about |= {"classes": list(dataset.classes), "sha256": digest(dataset)}
-    folder = run.create(task.TASK.name, config, about, out, resumes=False)
+    folder = run.create(task.TASK.name, config, run.about_data(dataset), out, resumes=False)
     print(f"run folder {folder}, {describe(current())}")
     began = time.perf_counter()
     params, history = program.run_program(config, dataset.train)

@@ -5,7 +5,6 @@ started so that the user's settings, hooks and environment do not change what th
 """
 
 import contextlib
-import fcntl
 import importlib.util
 import os
 import shutil
@@ -13,13 +12,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 import zoo
+from zoo.common import run
 from zoo.common.run import RunError
 
 _SETTINGS = ("core.hooksPath=/dev/null", "commit.gpgsign=false", "core.quotePath=false")
@@ -164,22 +163,7 @@ def locked(folder: Path, what: str) -> Iterator[int]:
     Raises:
         RunError: another command holds it; says which.
     """
-    path = folder / ".dvc" / "tmp" / "zoo.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            # The kernel drops this lock when the last process that holds it ends, however it ends.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            other = file.read().strip() or "just begun"
-            raise RunError(
-                f"{folder.resolve()} is in use by another command ({other}): "
-                "wait until it is done, or end it"
-            ) from None
-        file.truncate(0)
-        file.write(f"{what}, process {os.getpid()}, since {time.strftime('%H:%M:%S')}\n")
-        file.flush()
+    with run.locked(folder / ".dvc" / "tmp" / "zoo.lock", folder, what) as file:
         _repair(folder)
         yield file.fileno()
 

@@ -1,6 +1,5 @@
 """The commands that are the same for every model, made from its `Task`."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -127,10 +126,6 @@ def evaluate(model: Trained, data_dir: Path | None = None) -> dict[str, float]:
 def keep(model: Trained, results: dict[str, Any], name: str = "evaluation") -> Path:
     """Writes results beside a model."""
     path = model.folder / f"{name}.json"
-    try:
-        json.dumps(results, allow_nan=False, default=str)
-    except ValueError as error:
-        raise run.RunError(f"the results are not all finite, and not written: {results}") from error
     run.write_json(path, results)
     print(f"written to {path}")
     return path

@@ -63,8 +63,10 @@ def use(name: Name = "auto") -> jax.Device:
 
     With `auto` a device that is the default already stays it.
     """
-    here = [d for d in devices(name) if d.process_index == jax.process_index()]
-    first = current() if name == "auto" else here[0]
+    if name == "auto":
+        first = current()
+    else:
+        first = next(d for d in devices(name) if d.process_index == jax.process_index())
     jax.config.update("jax_default_device", first)
     return first
 
@@ -163,7 +165,7 @@ So models, their states on disk and their results are the same whatever a notebo
 
 
 def narrow(tree: Any) -> Any:
-    """The arrays with numbers of 64 bits as numbers of 32."""
+    """The arrays with numbers of 64 bits, as JAX_ENABLE_X64 makes them, as numbers of 32."""
 
     def one(leaf: Any) -> Any:
         kind = _NARROW.get(str(leaf.dtype))

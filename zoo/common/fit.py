@@ -244,9 +244,7 @@ def iterate(
     per_epoch, last_metrics = steps_per_epoch(data, batch_size, mesh), None
     check_unfinished(state, epochs, per_epoch)
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-    # Of 32 bits, even if they were made under JAX_ENABLE_X64.
-    data, state = device.narrow((data, jax.tree.map(jnp.copy, state)))
-    data, state = device.place((data, state), everywhere)
+    data, state = device.place(device.narrow((data, jax.tree.map(jnp.copy, state))), everywhere)
     test = None if test is None else device.place(test, everywhere)
     evaluate = make_evaluate(test_loss or loss, batch_size)
     step, target = make_step(loss, optimizer, average), call_seconds if form == "loop" else None

@@ -56,8 +56,11 @@ def write_json(path: Path, content: Any) -> None:
     write(path, _as_json(content))
 
 
-def _as_json(content: Any) -> str:
-    return json.dumps(content, indent=2, default=str) + "\n"
+def _as_json(content: Any, indent: int | None = 2) -> str:
+    try:
+        return json.dumps(content, indent=indent, default=str, allow_nan=False) + "\n"
+    except ValueError as error:  # JSON knows neither NaN nor infinity
+        raise RunError(f"the results are not all finite, and not written: {content}") from error
 
 
 def create(
@@ -112,28 +115,37 @@ def _claim(parent: Path) -> Path:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keeps other processes from training in a run's folder.
+def locked(path: Path, folder: Path, what: str) -> Iterator[TextIO]:
+    """Holds `folder` for one command, called `what`; yields its open lock file `path`.
 
-    The lock is the operating system's, on the file `.lock`: it ends with the process, even one that
+    The lock is the operating system's: it ends with the last process that holds it, also one that
     is killed. Where there are none, as on Windows and some network drives, nothing is protected.
 
     Raises:
       RunError: another process holds the folder; says which.
     """
-    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
         if not _lock(file):
-            holder = ""
+            other = ""
             with contextlib.suppress(OSError):  # where a locked file cannot be read
                 file.seek(0)
-                holder = file.read().strip()
+                other = file.read().strip()
             raise RunError(
-                f"{folder} is being trained by {holder or 'another process'}: wait until it ends, "
-                "stop it, or choose another folder"
+                f"{folder.resolve()} is in use by another command ({other or 'just begun'}): "
+                "wait until it is done, or end it"
             )
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}, begun {time.strftime('%c')}\n")
+        file.write(f"{what}, process {os.getpid()}, since {time.strftime('%H:%M:%S')}\n")
         file.flush()
+        yield file
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training in a run's folder; errors as `locked`."""
+    what = f"train on {platform.node()}, {time.strftime('%Y-%m-%d')}"  # runs last for days
+    with locked(folder / ".lock", folder, what) as file:
         try:
             yield
         finally:
@@ -244,16 +256,22 @@ def check_same(folder: Path, saved: Any, asked: Any) -> None:
         )
 
 
-def check_data(folder: Path, saved: dict[str, Any], dataset: Any) -> None:
-    """Refuses to go on with a run on other data than it began with.
+def about_data(dataset: Any) -> dict[str, Any]:
+    """What config.json says of a data set: names, split, description, classes, sha256."""
+    about = {name: getattr(dataset, name) for name in ("name", "source", "split", "description")}
+    return about | {"classes": list(getattr(dataset, "classes", ())), "sha256": digest(dataset)}
+
+
+def check_data(folder: Path, saved: dict[str, Any], found: dict[str, Any]) -> None:
+    """Refuses to go on with a run on other data than it began with; both as of `about_data`.
 
     Raises:
       RunError: says what both are.
     """
-    if saved.get("sha256") != digest(dataset):
+    if saved.get("sha256") != found["sha256"]:
         raise RunError(
             f"the run in {folder} was trained on {saved.get('description')}; found now: "
-            f"{dataset.description}, which is not the same. Give the data that it began with, as "
+            f"{found['description']}, which is not the same. Give the data that it began with, as "
             "by --data-dir, or start a new run"
         )
 
@@ -302,8 +320,7 @@ def train(
         processes were given different ones.
       Stopped: a signal came; the state is saved.
     """
-    about = {name: getattr(dataset, name) for name in ("name", "source", "split", "description")}
-    about |= {"classes": list(getattr(dataset, "classes", ())), "sha256": digest(dataset)}
+    about = about_data(dataset)
     _check_peers(config, about["sha256"])
     first_process = jax.process_index() == 0
     steps = task.steps(config, dataset.train, mesh)
@@ -317,7 +334,7 @@ def train(
         state, folder = None, options.resume
         saved, content = read_config(folder, task.name, type(config))
         check_same(folder, saved, config)
-        check_data(folder, content["data"], dataset)
+        check_data(folder, content["data"], about)
     with held(folder) if first_process else contextlib.nullcontext():
         state = _train(task, config, dataset, mesh, folder, state)
     if not first_process:
@@ -375,6 +392,8 @@ def _signals() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         asked.set()
 
+    # These two whatever was set: shells have jobs behind an `&` ignore SIGINT, and sent by hand it
+    # still means to stop.
     heard = [signal.SIGINT, signal.SIGTERM]
     hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has none
     if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # as under `nohup`
@@ -400,7 +419,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def write_metrics(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Writes metrics.jsonl anew, whole."""
-    write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write(folder / "metrics.jsonl", "".join(_as_json(row, None) for row in rows))
 
 
 def _follow(

@@ -22,6 +22,11 @@ from zoo.common.fit import Batch, Loss, Progress, State, Weights
 from zoo.common.settings import SettingError
 
 Arrays = dict[str, jax.Array]
+# Fields of a `Task` that compute beside the training, of 32 bits even where a notebook has 64.
+_COMPUTING = (
+    *("load", "random", "fill", "prepare"),
+    *("watch", "report", "pictures", "predictions"),
+)
 
 
 class Prediction(NamedTuple):
@@ -119,19 +124,9 @@ class Task:
     """The data are made from the configuration, so there is no --data."""
 
     def __post_init__(self) -> None:
-        computing = (
-            "load",
-            "random",
-            "fill",
-            "prepare",
-            "watch",
-            "report",
-            "pictures",
-            "predictions",
-        )
-        for name in computing:
+        for name in _COMPUTING:
             function = getattr(self, name)
-            if function is not None:  # also where a notebook has turned 64 bits on
+            if function is not None:
                 object.__setattr__(self, name, device.in_float32(function))
 
     @property

@@ -94,7 +94,7 @@ class Trained:
         """
         saved = self.about["data"]
         dataset = run.load_again(self.task, self.config, saved, data_dir)
-        run.check_data(self.folder, saved, dataset)
+        run.check_data(self.folder, saved, run.about_data(dataset))
         return dataset
 
 
