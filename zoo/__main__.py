@@ -7,6 +7,11 @@ from pathlib import Path
 from tyro.conf import Positional
 
 import zoo
+from zoo import doctor
+
+if sys.argv[1:2] == ["doctor"]:
+    doctor.check_import()  # a JAX that can't be imported would end the imports below
+
 from zoo.common import cli, trained
 from zoo.common.data import commands
 
@@ -44,7 +49,12 @@ DATA: dict[str, cli.Command] = {
     "fetch": commands.fetch_data,
     "verify": commands.verify_data,
 }
-COMMANDS: cli.Commands = {"chapters": chapters, "data": DATA, "publish": publish}
+COMMANDS: cli.Commands = {
+    "chapters": chapters,
+    "data": DATA,
+    "doctor": doctor.doctor,
+    "publish": publish,
+}
 
 
 def overview() -> None:
