@@ -1,18 +1,23 @@
 # zoo: `make train` and `make test` need nothing but Python 3.11 or newer and a package index.
 
-PYTHON ?= python3
+# Python 3.11 is the default; its JAX was tested most.
+PYTHON ?= $(shell python3.11 -c 0 2>/dev/null && echo python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
+# Each Python has its own lock, since JAX has; one newer than those tested takes the newest.
+LOCK = $(shell v=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+    test -e requirements/$$v.txt || v=3.13; echo requirements/$$v.txt)
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK)
 # Test files run side by side; a worker needs about a core and up to 6 GB of memory.
 WORKERS ?= 2
-SOURCES := pyproject.toml requirements.lock
+SOURCES := pyproject.toml $(wildcard requirements/*.txt)
+MATRIX := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format notebooks lock clean
+.PHONY: help train test test-quick test-matrix lint format notebooks lock gpu-results clean
 
 help:  ## show these lines
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: $(VENV)/train.stamp  ## train chapter 6; flags go in ARGS='--epochs 5'
 	$(BIN)/python -m zoo.ch06_cnn train $(ARGS)
@@ -20,6 +25,20 @@ train: $(VENV)/train.stamp  ## train chapter 6; flags go in ARGS='--epochs 5'
 test: lint  ## check style and types, run all tests and the notebooks
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --nbmake --nbmake-timeout=300 notebooks
+
+test-quick: $(VENV)/test.stamp  ## run the tests that take less than ten seconds each
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m 'not slow and not realdata'
+
+test-matrix:  ## run the quick tests on each Python found of 3.11, 3.12 and 3.13, with its JAX
+	@found=; for v in $(MATRIX); do \
+	    for p in python$$v $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$v.*/bin/python; do \
+	        $$p -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "'$$v'")' 2>/dev/null || continue; \
+	        found="$$found $$v"; \
+	        $(MAKE) --no-print-directory test-quick PYTHON=$$p VENV=.venv-$$v || exit 1; \
+	        break; \
+	    done; \
+	done; \
+	echo "tested on Python:$${found:- none of $(MATRIX) was found}"; test -n "$$found"
 
 lint: $(VENV)/test.stamp  ## check style and types alone
 	$(BIN)/ruff check .
@@ -33,14 +52,20 @@ format: $(VENV)/test.stamp  ## put sources and imports in order
 notebooks: $(VENV)/test.stamp  ## bring each notebook and its .py twin into line, the newer one wins
 	$(BIN)/jupytext --sync notebooks/*.py
 
-lock: $(VENV)/test.stamp  ## renew requirements.lock; ARGS=--upgrade takes the newest versions
+# 3.12 has the oldest JAX that zoo supports there, 3.13 the newest: `make test-matrix` tests both.
+lock: $(VENV)/test.stamp  ## renew requirements/*.txt; ARGS=--upgrade takes the newest versions
 	$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
-	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
-	    --extra test --no-annotate --no-emit-index-url --no-emit-find-links \
-	    --custom-compile-command 'make lock' pyproject.toml -o requirements.lock $(ARGS)
+	for v in $(MATRIX); do \
+	    test $$v != 3.12 || jax='-P jax==0.11.2 -P jaxlib==0.11.2'; \
+	    $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version $$v \
+	        --extra test --no-annotate --no-emit-index-url --no-emit-find-links \
+	        --custom-compile-command 'make lock' pyproject.toml -o requirements/$$v.txt \
+	        $$jax $(ARGS) || exit 1; \
+	    jax=; \
+	done
 
 clean:  ## remove .venv and caches; runs/ stays
-	rm -rf $(VENV) dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-3.* dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

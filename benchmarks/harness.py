@@ -193,6 +193,7 @@ def _parse(row: Row, doc: str, arguments: Sequence[str] | None) -> argparse.Name
 def main(row: Row, doc: str, arguments: Sequence[str] | None = None) -> None:
     """Measures, prints the tables and writes the result; `doc` is the module's docstring."""
     options = _parse(row, doc, arguments)
+    device.set_xla_flags()  # of all contenders in JAX: right numbers, and the faster convolutions
     if options.worker:
         return _work(row, *options.worker)
     absent = [name for name in row.needs if importlib.util.find_spec(name) is None]

@@ -11,8 +11,11 @@ import jax
 import jax.numpy as jnp
 from IPython.display import SVG
 
+import zoo
 from zoo import ch01_graphs as graphs
 from zoo.ch01_graphs import examples, targets
+
+zoo.set_xla_flags()  # every jit gets the options of zoo's own, see `python -m zoo doctor`
 
 
 def show(graph):

@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import zoo
 from studies import ch02_figures as pictures
 from zoo import ch02_basic_nn as nn
 from zoo.ch02_basic_nn import figures
+
+zoo.set_xla_flags()  # every jit gets the options of zoo's own, see `python -m zoo doctor`
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}

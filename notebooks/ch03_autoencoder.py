@@ -14,10 +14,13 @@ import dataclasses
 import jax
 import numpy as np
 
+import zoo
 from zoo.ch03_mnist_ae_rbm import autoencoder, scale_pixels
 from zoo.ch03_mnist_ae_rbm.autoencoder.task import TASK, denoise, nearest
 from zoo.common import figures
 from zoo.common.data import mnist
+
+zoo.set_xla_flags()  # every jit gets the options of zoo's own, see `python -m zoo doctor`
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}

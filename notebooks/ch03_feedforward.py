@@ -17,11 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+import zoo
 from zoo import ch03_mnist_ae_rbm as net
 from zoo.ch03_mnist_ae_rbm.feedforward.figures import answers
 from zoo.ch03_mnist_ae_rbm.feedforward.task import PANELS, TASK, worst_first
 from zoo.common import bench, figures
 from zoo.common.data import mnist
+
+zoo.set_xla_flags()  # every jit gets the options of zoo's own, see `python -m zoo doctor`
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}

@@ -18,11 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import zoo
 from zoo.ch03_mnist_ae_rbm import rbm
 from zoo.ch03_mnist_ae_rbm.rbm import figures, ratings
 from zoo.ch03_mnist_ae_rbm.rbm.task import TASK, predict, sized
 from zoo.common import figures as common
 from zoo.common.data import movielens
+
+zoo.set_xla_flags()  # every jit gets the options of zoo's own, see `python -m zoo doctor`
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}

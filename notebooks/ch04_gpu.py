@@ -10,9 +10,12 @@
 import jax
 import jax.numpy as jnp
 
+import zoo
 from zoo import ch04_gpu as gpu
 from zoo.ch04_gpu import agreement, figures, machine, memory, products, tables
 from zoo.common import bench, device
+
+zoo.set_xla_flags()  # every jit gets the options of zoo's own, see `python -m zoo doctor`
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}

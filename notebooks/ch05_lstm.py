@@ -15,10 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import zoo
 from zoo import ch05_lstm as lstm
 from zoo.ch05_lstm import cells, figures, generate, probes
 from zoo.common import bench
 from zoo.common.figures import training_curves
+
+zoo.set_xla_flags()  # every jit gets the options of zoo's own, see `python -m zoo doctor`
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}

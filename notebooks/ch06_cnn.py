@@ -22,6 +22,8 @@ from zoo.ch06_cnn import figures
 from zoo.common import bench
 from zoo.common.data import cifar10
 
+zoo.set_xla_flags()  # every jit gets the options of zoo's own, see `python -m zoo doctor`
+
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}
 

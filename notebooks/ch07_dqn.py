@@ -22,6 +22,8 @@ from zoo.ch07_dqn import figures
 from zoo.ch07_dqn.agent.train import q_values
 from zoo.ch07_dqn.play import show
 
+zoo.set_xla_flags()  # every jit gets the options of zoo's own, see `python -m zoo doctor`
+
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}
 

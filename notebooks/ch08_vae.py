@@ -16,12 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import zoo
 from zoo import ch08_vae as vae
 from zoo.ch08_vae.vae import latent, likelihood
 from zoo.ch08_vae.vae.figures import scatter
 from zoo.common import figures
 from zoo.common.data import mnist
 from zoo.common.trained import Trained
+
+zoo.set_xla_flags()  # every jit gets the options of zoo's own, see `python -m zoo doctor`
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}

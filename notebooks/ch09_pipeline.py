@@ -14,9 +14,12 @@
 import tempfile
 from pathlib import Path
 
+import zoo
 from zoo.ch09_pipeline import params, record, report, trace, workspace
 from zoo.ch09_pipeline.params import Params
 from zoo.common.data import sample
+
+zoo.set_xla_flags()  # every jit gets the options of zoo's own, see `python -m zoo doctor`
 
 # %matplotlib inline
 # %config InlineBackend.print_figure_kwargs = {"bbox_inches": None}

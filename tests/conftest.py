@@ -19,6 +19,9 @@ from typing import NamedTuple
 import jax
 import pytest
 
+from zoo.common import device
+
+device.set_xla_flags()  # any test may call `jax.jit`
 jax.config.update("jax_debug_key_reuse", True)
 
 

@@ -51,6 +51,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_all_commands_work(tmp_path, name):
     changes = dict(CASES[name])

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import jupytext
@@ -11,6 +12,8 @@ import nbformat
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+from zoo.common import device
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -25,24 +28,33 @@ PRIVATE = re.compile(
 )
 
 
-def _declared() -> list[Requirement]:
+LOCKS = {path.stem: path for path in sorted((ROOT / "requirements").glob("*.txt"))}
+HERE = "{}.{}".format(*sys.version_info)
+
+
+def _requirements(texts: list[str], python: str) -> list[Requirement]:
+    """Those of the texts that hold on this machine for a version of Python."""
+    python_version = {"python_version": python, "python_full_version": f"{python}.0"}
+    found = [Requirement(text) for text in texts]
+    return [r for r in found if r.marker is None or r.marker.evaluate(python_version)]
+
+
+def _declared(python: str) -> list[Requirement]:
     extras = PROJECT["optional-dependencies"]
     inside = ("test", "gym", "notebooks", "pipeline", "serve")
     texts = [*PROJECT["dependencies"], *(text for name in inside for text in extras[name])]
-    requirements = [Requirement(text) for text in texts]
-    return [r for r in requirements if r.name != PROJECT["name"]]
+    return [r for r in _requirements(texts, python) if r.name != PROJECT["name"]]
 
 
-def _pins() -> dict[str, Version]:
-    """The lock's versions that hold on this machine."""
+def _pins(python: str) -> dict[str, Version]:
+    """The versions in the lock of a version of Python that hold on this machine."""
+    lines = LOCKS[python].read_text(encoding="utf-8").splitlines()
+    texts = [line for line in lines if line.strip() and not line.startswith("#")]
     pins = {}
-    for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines():
-        if line.strip() and not line.startswith("#"):
-            pin = Requirement(line)
-            (specifier,) = pin.specifier
-            assert specifier.operator == "=="
-            if pin.marker is None or pin.marker.evaluate():
-                pins[pin.name] = Version(specifier.version)
+    for pin in _requirements(texts, python):
+        (specifier,) = pin.specifier
+        assert specifier.operator == "=="
+        pins[pin.name] = Version(specifier.version)
     return pins
 
 
@@ -58,39 +70,56 @@ def _tracked() -> list[Path]:
 
 def _targets() -> set[str]:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    return set(re.findall(r"^([a-z]+):", makefile, re.M))
+    return set(re.findall(r"^([a-z-]+):", makefile, re.M))
 
 
-@pytest.mark.parametrize("requirement", _declared(), ids=str)
-def test_every_dependency_has_a_floor_and_a_ceiling_and_the_lock_lies_between(requirement):
-    assert {s.operator for s in requirement.specifier} == {">=", "<"}
-    assert _pins()[requirement.name] in requirement.specifier
+def _is_bounded(requirement: Requirement) -> bool:
+    return {">=", "<"} <= {s.operator for s in requirement.specifier} <= {">=", "<", "!="}
+
+
+@pytest.mark.parametrize("python", LOCKS)
+def test_every_dependency_has_a_floor_and_a_ceiling_and_the_lock_lies_between(python):
+    pins = _pins(python)
+    for requirement in _declared(python):
+        assert _is_bounded(requirement), requirement
+        assert pins[requirement.name] in requirement.specifier
 
 
 def test_extras_outside_the_lock_have_floors_and_ceilings_too():
     for extra in ("cuda", "bench"):
-        for text in PROJECT["optional-dependencies"][extra]:
-            assert {s.operator for s in Requirement(text).specifier} == {">=", "<"}
+        assert all(map(_is_bounded, map(Requirement, PROJECT["optional-dependencies"][extra])))
 
 
-def test_cuda_extra_takes_the_same_versions_of_jax_as_the_rest():
-    specifiers = {r.name: r.specifier for r in _declared()}
-    (cuda,) = map(Requirement, PROJECT["optional-dependencies"]["cuda"])
+@pytest.mark.parametrize("python", LOCKS)
+def test_cuda_extra_takes_the_same_versions_of_jax_as_the_rest(python):
+    specifiers = {r.name: r.specifier for r in _declared(python)}
+    (cuda,) = _requirements(PROJECT["optional-dependencies"]["cuda"], python)
     assert cuda.name == "jax"
     assert cuda.specifier == specifiers["jax"] == specifiers["jaxlib"]
+
+
+def test_locked_versions_of_jax_are_those_that_zoo_is_tested_with_and_compute_rightly():
+    first, end = map(Version, device._TESTED)
+    locked = [_pins(python)["jaxlib"] for python in LOCKS]
+    assert locked == [_pins(python)["jax"] for python in LOCKS]
+    assert min(locked) == first
+    assert max(locked) < end
+    assert not any(Version("0.10.2") <= v < Version("0.11.2") for v in locked)
+    if HERE in LOCKS:
+        assert version("jaxlib") == str(_pins(HERE)["jaxlib"]), "make test installs the lock"
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".ci/run"])
 def test_make_commands_in_the_texts_are_targets_of_the_makefile(name):
     text = (ROOT / name).read_text(encoding="utf-8")
-    commands = set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.M))
+    commands = set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M))
     assert commands
     assert commands <= _targets()
 
 
 def test_targets_of_the_makefile_are_in_its_help():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert set(re.findall(r"^([a-z]+):.*## ", makefile, re.M)) == _targets()
+    assert set(re.findall(r"^([a-z-]+):.*## ", makefile, re.M)) == _targets()
 
 
 def test_importing_the_chapters_loads_nothing_heavy():
@@ -114,6 +143,7 @@ def test_notebooks_equal_their_python_twins_and_have_no_outputs(path):
         return [(c.cell_type, c.source, c.metadata.get("nbmake")) for c in notebook.cells]
 
     assert cells(notebook) == cells(twin), "make notebooks brings them into line"
+    assert "\nzoo.set_xla_flags()" in next(c.source for c in twin.cells if c.cell_type == "code")
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code)
 

@@ -1,7 +1,9 @@
 """A functional model zoo in JAX after the book "Hands-On Deep Learning with Go".
 
 `zoo.load("runs/...")` and `zoo.published("ch08_vae")` give a trained model; `zoo.tasks()` lists
-every model. A chapter is imported by itself: `from zoo import ch06_cnn as cnn`.
+every model. A chapter is imported by itself: `from zoo import ch06_cnn as cnn`. In a program or
+notebook of your own call `zoo.set_xla_flags()` before JAX computes for the first time: some
+versions of JAX compute wrong numbers on a CPU without it, as `python -m zoo doctor` shows.
 """
 
 import importlib
@@ -11,7 +13,7 @@ import sys
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["load", "published", "tasks"]
+__all__ = ["load", "published", "set_xla_flags", "tasks"]
 
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # Python is looking for a command, `python -m zoo...`. Until `cli.main` takes over, Ctrl-C ends
@@ -27,8 +29,11 @@ def tasks(chapter: str = "") -> tuple[Any, ...]:
     return tuple(task for module in modules for task in getattr(module, "TASKS", ()))
 
 
+# Lazily: `import zoo` loads neither JAX nor a chapter.
+_ELSEWHERE = {"load": "trained", "published": "trained", "set_xla_flags": "device"}
+
+
 def __getattr__(name: str) -> Any:
-    # Lazily: `import zoo` loads neither JAX nor a chapter.
-    if name in ("load", "published"):
-        return getattr(importlib.import_module("zoo.common.trained"), name)
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(f"zoo.common.{_ELSEWHERE[name]}"), name)
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")

@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jaxlib
 import numpy as np
 
 from zoo.common.scope import within
 
 Name = Literal["auto", "cpu", "gpu", "tpu"]
 
-# XLA's CPU backend hands single convolutions to a library that is slower than its own code; this
-# keeps the library for matrix products alone. Chapter 6's network on two cores under JAX 0.10.2:
-# 5,100 images/s in inference with it and 3,200 without.
-_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+# XLA's CPU backend hands parts of a program to a library, YNNPACK. Under jaxlib 0.10.2 and newer
+# the parts that it chooses by itself come out wrong, see `zoo/canaries.py`, and single convolutions
+# are slower there than in XLA's own code: 3,200 images/s instead of 5,100 in inference with chapter
+# 6's network on two cores. This keeps the library for matrix products alone.
+_FUSION = "xla_cpu_experimental_ynn_fusion_type"
+_CPU_OPTIONS = {_FUSION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+_TESTED = ("0.10.1", "0.12.1")
+"""The first version of jaxlib that zoo is tested with, and the first one that it is not."""
 
 _NARROW = {"float64": "float32", "int64": "int32", "uint64": "uint32", "complex128": "complex64"}
 _INSTALL = {
@@ -129,17 +134,39 @@ def everyone(value: Any) -> np.ndarray:
 
 @functools.cache
 def compiler_options(platform: str) -> dict[str, str]:
-    """Options for `jax.jit` that make this zoo's operations fast on `platform`; may be empty.
+    """Options for `jax.jit` that make this zoo's operations right and fast on `platform`.
 
-    Another version of XLA may not know them, so they are tried on a trivial function once.
+    Empty where XLA_FLAGS has another value of them, or this version of XLA does not know them: they
+    are tried on a trivial function once.
     """
-    if platform != "cpu":
+    if platform != "cpu" or _fusion() not in (None, *_CPU_OPTIONS.values()):
         return {}
     try:
         jax.jit(lambda: 0, compiler_options=_CPU_OPTIONS).lower().compile()
     except Exception:  # jaxlib's error type is not public
         return {}
     return _CPU_OPTIONS
+
+
+def _fusion() -> str | None:
+    """What XLA_FLAGS says that YNNPACK computes."""
+    found = re.findall(rf"--{_FUSION}=(\S*)", os.environ.get("XLA_FLAGS", ""))
+    return found[-1] if found else None
+
+
+def set_xla_flags() -> None:
+    """Gives every `jax.jit` of this process, on a CPU, the compiler options of `jit`.
+
+    XLA reads the environment variable XLA_FLAGS when JAX computes for the first time: later it is
+    too late. What is set there already stays. XLA ends a process over a flag that it does not
+    know, so nothing is set for a jaxlib that zoo is not tested with.
+    """
+    first, end = (tuple(map(int, version.split("."))) for version in _TESTED)
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    of_a_file = flags and not flags.startswith("-")  # then it is the name of a file with flags
+    if _fusion() is None and not of_a_file and first <= jaxlib.version.__version_info__ < end:
+        added = " ".join(f"--{name}={value}" for name, value in _CPU_OPTIONS.items())
+        os.environ["XLA_FLAGS"] = f"{flags} {added}".strip()
 
 
 def jit(function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:

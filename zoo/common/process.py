@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from zoo.common import device
 from zoo.common.data import fetch
 
 # A pipe that nobody reads any more, a terminal that was closed.
@@ -24,6 +25,7 @@ def prepare() -> None:
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # see `zoo/__init__.py`
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _find_home()
+    device.set_xla_flags()
     # Notebooks hand theirs on to the commands that they start; pictures are drawn without any.
     os.environ["MPLBACKEND"] = "agg"
     if sys.stdout is sys.__stdout__:  # else a caller has put its own there

@@ -200,7 +200,7 @@ def apply(
     commute, and there are a quarter of the numbers.
     """
     ops.check_shape("images", x, ("batch", 32, 32, 3), "resize them")
-    keys = [None] * 4 if key is None else jax.random.split(key, 4)
+    *conv_keys, dense_key = [None] * 4 if key is None else jax.random.split(key, 4)
     moments = iter(init_stats(params) if stats is None else stats)
     updated = []
 
@@ -214,11 +214,11 @@ def apply(
         dropped = ops.dropout(key, x, rate)  # divides by 1 - rate, which the bug takes back
         return dropped * rate * (1.0 - rate) if dropout_bug and rate else dropped
 
-    for layer, layer_key in zip(params["conv"], keys, strict=False):  # the last key is dense's
+    for layer, layer_key in zip(params["conv"], conv_keys, strict=False):
         x = ops.max_pool2d(ops.conv2d(x, layer["kernel"], padding=1))
         x = drop(layer_key, jax.nn.relu(normalise(layer, x)), dropout)
     x = x.reshape(x.shape[0], -1) @ params["dense"]["kernel"]
-    x = drop(keys[3], jax.nn.relu(normalise(params["dense"], x)), dropout_dense)
+    x = drop(dense_key, jax.nn.relu(normalise(params["dense"], x)), dropout_dense)
     logits = x @ params["output"]["kernel"] + params["output"].get("bias", 0.0)
     return Output(logits, updated)
 
