@@ -319,3 +319,28 @@ def test_a_convolution_of_two_types_is_one_of_the_wider():
     np.testing.assert_array_equal(ops.conv2d(x, kernel), wide)
     grads = jax.grad(lambda x, kernel: ops.conv2d(x, kernel).sum(), argnums=(0, 1))(x, kernel)
     assert [grad.dtype for grad in grads] == [jnp.bfloat16, jnp.float32]
+
+
+@pytest.mark.parametrize("place", ["CPU", "accelerator"])
+def test_what_goes_in_with_16_bits_comes_out_with_16_bits(place, getkey, monkeypatch):
+    if place == "accelerator":
+        monkeypatch.setattr(
+            ops.lax, "platform_dependent", lambda *args, cpu, default: default(*args)
+        )
+    x = jax.random.normal(getkey(), (2, 9, 8, 3)).astype(jnp.bfloat16)
+    kernel = jax.random.normal(getkey(), (3, 3, 3, 4)).astype(jnp.bfloat16)
+    params = {"scale": jnp.ones(3, jnp.bfloat16), "bias": jnp.zeros(3, jnp.bfloat16)}
+    stats = {"mean": jnp.zeros(3), "var": jnp.ones(3)}  # they are kept in 32
+    key = getkey()
+    functions = {
+        "conv2d": lambda x: ops.conv2d(x, kernel, padding=1),
+        "pooling": ops.max_pool2d,
+        "dropout": lambda x: ops.dropout(key, x, 0.5),
+        "batch norm, training": lambda x: ops.batch_norm(params, stats, x, training=True)[0],
+        "batch norm": lambda x: ops.batch_norm(params, stats, x, training=False)[0],
+    }
+    for name, function in functions.items():
+        y, pull = jax.vjp(function, x)
+        assert (y.dtype, pull(jnp.ones_like(y))[0].dtype) == (x.dtype, x.dtype), name
+    wide = ops.batch_norm(params, stats, x.astype(jnp.float32), training=False)[0]
+    assert wide.dtype == jnp.float32

@@ -5,7 +5,7 @@ feedforward-book`, the book's own network. `all` measures everything in some min
 prints tables and leaves JSON and a picture under runs/ch04_gpu/TIME.
 """
 
-from zoo.ch04_gpu import commands
+from zoo.ch04_gpu import commands, compiling
 from zoo.common import cli
 
 if __name__ == "__main__":
@@ -17,6 +17,7 @@ if __name__ == "__main__":
             "toy": commands.toy,
             "scale": commands.scale,
             "trace": commands.trace,
+            "compile": compiling.compile_models,
             "all": commands.everything,
         },
     )

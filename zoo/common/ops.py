@@ -315,4 +315,5 @@ def batch_norm(
         moments = lax.stop_gradient({"mean": mean, "var": var})
         stats = jax.tree.map(lambda a, b: momentum * a + (1.0 - momentum) * b, stats, moments)
     factor = params["scale"] * lax.rsqrt(var + epsilon)
-    return (x - mean) * factor + params["bias"], stats
+    y = (x - mean) * factor + params["bias"]
+    return y.astype(jnp.result_type(x, params["scale"], params["bias"])), stats  # not the moments'

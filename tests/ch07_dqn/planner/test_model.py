@@ -85,6 +85,19 @@ def test_gradients_agree_with_finite_differences(getkey):
         )
 
 
+def test_parameters_of_16_bits_make_values_of_16_bits(maze, getkey):
+    params = model.init(getkey(), TINY)
+    image = model.image(maze.exits[:2], maze.goal[:2])
+    wide = model.apply(params, image, rounds=4)
+    narrow = jax.tree.map(lambda a: a.astype(jnp.bfloat16), params)
+    found = model.apply(narrow, image, rounds=4)
+    assert (wide.dtype, found.dtype) == (jnp.float32, jnp.bfloat16)
+    np.testing.assert_allclose(found.astype(jnp.float32), wide, rtol=0.02, atol=0.01)
+    text = str(jax.make_jaxpr(lambda p: model.apply(p, image, rounds=4))(narrow))
+    assert "conv_general_dilated" in text
+    assert "f32[2,4,4,4]" not in text  # no round is computed in 32
+
+
 def walked(maze):
     """A batch of three walks of four steps, with errors on both sides of 1."""
     rng = np.random.default_rng(0)

@@ -114,13 +114,13 @@ def image(exits: jax.Array, goal: jax.Array) -> jax.Array:
 def apply(
     params: Params, x: jax.Array, key: jax.Array | None = None, rounds: int = 26
 ) -> jax.Array:
-    """Values of all actions in all cells, float32 [B, H, W, A], of `image`s [B, H, W, I].
+    """Values of all actions in all cells, [B, H, W, A], of `image`s [B, H, W, I].
 
-    Nothing is random, `key` is not used.
+    They are of the parameters' type, float32. Nothing is random, `key` is not used.
     """
     ops.check_shape("mazes", x, ("batch", "rows", "columns", PLANES), "make them by `image`")
     layer = params["round"]
-    channels = layer["kernel"].shape[2] - PLANES
+    channels, x = layer["kernel"].shape[2] - PLANES, x.astype(layer["kernel"].dtype)
     barred = jnp.where(x[..., :ACTIONS, None] > 0, 0.0, -jnp.inf)
 
     def look(v: jax.Array) -> jax.Array:
@@ -132,7 +132,8 @@ def apply(
         return (look(v) + barred).max(-2), None
 
     # A scan: the program stays as small for 51 rounds as for 26.
-    v, _ = jax.lax.scan(again, jnp.zeros((*x.shape[:3], channels)), length=rounds - 1)
+    first = jnp.zeros((*x.shape[:3], channels), x.dtype)
+    v, _ = jax.lax.scan(again, first, length=rounds - 1)
     return look(v)[..., 0]
 
 
