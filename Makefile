@@ -14,7 +14,7 @@ SOURCES := pyproject.toml $(wildcard requirements/*.txt)
 MATRIX := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-quick test-matrix lint format notebooks lock gpu-results clean
+.PHONY: help train test test-quick test-matrix lint format notebooks lock compile gpu-results clean
 
 help:  ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,13 @@ lock: $(VENV)/test.stamp  ## renew requirements/*.txt; ARGS=--upgrade takes the 
 	    jax=; \
 	done
 
+compile: $(VENV)/compile.stamp  ## compile all models for an H100, which need not be here
+	ZOO_CUDA_WHEELS=$(VENV)/cuda $(BIN)/python -m zoo.ch04_gpu compile $(ARGS)
+
+gpu-results: $(VENV)/train.stamp  ## measure on a GPU what the READMEs say of a CPU; ARGS=--dry-run
+	$(PIP) -e '.[cuda]'
+	$(BIN)/python -m studies.gpu_results $(ARGS)
+
 clean:  ## remove .venv and caches; runs/ stays
 	rm -rf .venv .venv-3.* dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -83,3 +90,10 @@ $(VENV)/test.stamp: $(SOURCES) | $(BIN)/python
 	@echo "installing zoo and its test tools into $(VENV) (a minute or two, once)"
 	$(PIP) -e '.[test]'
 	@touch $(VENV)/train.stamp $@
+
+# In a folder of its own: beside JAX on a machine without a driver it prints an error at each start.
+$(VENV)/compile.stamp: $(VENV)/test.stamp
+	@echo "installing JAX's CUDA plugin into $(VENV)/cuda (462 MB, once)"
+	$(PIP) --upgrade --target $(VENV)/cuda \
+	    "jax-cuda12-plugin==$$($(BIN)/python -c 'import jaxlib; print(jaxlib.__version__)')"
+	@touch $@

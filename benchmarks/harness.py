@@ -193,6 +193,8 @@ def _parse(row: Row, doc: str, arguments: Sequence[str] | None) -> argparse.Name
 def main(row: Row, doc: str, arguments: Sequence[str] | None = None) -> None:
     """Measures, prints the tables and writes the result; `doc` is the module's docstring."""
     options = _parse(row, doc, arguments)
+    # Contenders share a GPU with this process.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     device.set_xla_flags()  # of all contenders in JAX: right numbers, and the faster convolutions
     if options.worker:
         return _work(row, *options.worker)

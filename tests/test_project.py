@@ -86,7 +86,7 @@ def test_every_dependency_has_a_floor_and_a_ceiling_and_the_lock_lies_between(py
 
 
 def test_extras_outside_the_lock_have_floors_and_ceilings_too():
-    for extra in ("cuda", "bench"):
+    for extra in ("cuda", "compile", "bench"):
         assert all(map(_is_bounded, map(Requirement, PROJECT["optional-dependencies"][extra])))
 
 

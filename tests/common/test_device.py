@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -93,3 +97,75 @@ def test_a_state_that_the_machine_cannot_hold_is_refused(monkeypatch):
 
 def test_the_memory_of_this_machine_is_known():
     assert 1e8 < device.memory() < 1e14
+
+
+FUSION = "xla_cpu_experimental_ynn_fusion_type"
+OPTION = f"--{FUSION}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, OPTION),
+        ("", OPTION),
+        ("--xla_dump_to=/d ", f"--xla_dump_to=/d {OPTION}"),
+        (f"--{FUSION}=", f"--{FUSION}="),
+        (f"--{FUSION}=-reduce --xla_a=1", f"--{FUSION}=-reduce --xla_a=1"),
+        ("flags.txt", "flags.txt"),  # a file of flags
+    ],
+)
+def test_xla_flags_get_the_options_and_keep_what_is_there(monkeypatch, before, after):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    if before is not None:
+        monkeypatch.setenv("XLA_FLAGS", before)
+    device.set_xla_flags()
+    device.set_xla_flags()  # once is enough
+    assert os.environ["XLA_FLAGS"] == after
+
+
+@pytest.mark.parametrize(
+    ("found", "set_"),
+    [((0, 10, 0), 0), ((0, 10, 1), 1), ((0, 12, 0, 1), 1), ((0, 12, 1), 0), ((1, 0, 0), 0)],
+)
+def test_xla_flags_stay_where_xla_may_not_know_the_option(monkeypatch, found, set_):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setattr(device.jaxlib.version, "__version_info__", found)
+    device.set_xla_flags()
+    assert ("XLA_FLAGS" in os.environ) == bool(set_)
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"), [("", 1), (OPTION, 1), (f"--{FUSION}=", 0), (f"--{FUSION}=-reduce", 0)]
+)
+def test_compiler_options_leave_the_choice_to_the_user(monkeypatch, flags, options):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    assert bool(device.compiler_options.__wrapped__("cpu")) == bool(options)
+
+
+def test_a_plain_jit_computes_rightly_in_a_command_and_importing_sets_nothing():
+    program = """
+import os
+import jax, jax.numpy as jnp, numpy as np
+from zoo import canaries, ch06_cnn, ch10_deploy
+assert "XLA_FLAGS" not in os.environ
+import zoo
+zoo.set_xla_flags()
+case = canaries.constant_product()
+np.testing.assert_allclose(jax.jit(case.program)(*case.inputs), case.expected, rtol=1e-3, atol=1e-2)
+"""
+    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    subprocess.run([sys.executable, "-c", program], env=kept, check=True)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize"), AssertionError()])
+def test_backends_that_cannot_be_started_are_named(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(jax, "devices", fail)
+    monkeypatch.setattr(jax, "local_devices", fail)
+    with jax.default_device(None):
+        for ask in (device.current, device.use, device.devices, lambda: device.devices("cpu")):
+            with pytest.raises(device.DeviceError, match="JAX_PLATFORMS=cuda has a backend that"):
+                ask()

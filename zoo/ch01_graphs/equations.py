@@ -79,7 +79,7 @@ def inputs(equation: core.JaxprEqn, function: Function) -> list[tuple[str, int |
     params, count = equation.params, len(function.jaxpr.invars)
     name = equation.primitive.name
     if name == "scan":
-        consts, carry = params["num_consts"], params["num_carry"]
+        consts, carry = _scanned(params)
         groups = [("constant", 0, consts), ("carry", consts, carry)]
         groups.append(("x", consts + carry, count - consts - carry))
     elif name == "while":
@@ -94,6 +94,14 @@ def inputs(equation: core.JaxprEqn, function: Function) -> list[tuple[str, int |
     return [(f"{label} {i}", at + i) for label, at, n in groups for i in range(n)]
 
 
+def _scanned(params: dict[str, Any]) -> tuple[int, int]:
+    """How many operands of a scan are constants, and how many are carried from step to step."""
+    if "ft_in" in params:  # since JAX 0.11
+        consts, carry, _ = map(len, params["ft_in"].unpack())
+        return consts, carry
+    return params["num_consts"], params["num_carry"]
+
+
 def returns_results(equation: core.JaxprEqn, function: Function) -> bool:
     """Whether the results of an inner function are, one by one, those of the equation."""
     is_test = equation.primitive.name == "while" and function.name == "cond_jaxpr"
@@ -104,7 +112,8 @@ def result_name(equation: core.JaxprEqn, i: int) -> str:
     """The name of the port of result number `i`."""
     if equation.primitive.name not in LOOPS:
         return f"result {i}"
-    carry = equation.params.get("num_carry", len(equation.outvars))
+    scan = equation.primitive.name == "scan"
+    carry = _scanned(equation.params)[1] if scan else len(equation.outvars)
     return f"carry {i}" if i < carry else f"y {i - carry}"
 
 

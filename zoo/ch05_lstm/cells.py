@@ -101,7 +101,7 @@ def _init(gates: int, key: jax.Array, inputs: int, hidden: int, glorot: bool = F
 
 
 def _zeros(params: Params, batch: int) -> jax.Array:
-    return jnp.zeros((batch, hidden_units(params)))
+    return jnp.zeros((batch, hidden_units(params)), params["input"]["bias"].dtype)
 
 
 def _loop(advance: Callable[..., Result]) -> Callable[..., Result]:
@@ -208,16 +208,16 @@ def lstm_init(
     return params
 
 
-def _scale_and_shift(width: int) -> tuple[jax.Array, jax.Array]:
+def _scale_and_shift(width: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
     """What makes tanh the nonlinearity of each gate: s(x) = tanh(x / 2) / 2 + 1 / 2; [4 H] each."""
-    scale, shift = jnp.array([0.5, 0.5, 1.0, 0.5]), jnp.array([0.5, 0.5, 0.0, 0.5])
+    scale, shift = jnp.array([[0.5, 0.5, 1.0, 0.5], [0.5, 0.5, 0.0, 0.5]], dtype)
     return jnp.repeat(scale, width // 4), jnp.repeat(shift, width // 4)
 
 
 def _lstm_step(kernel: jax.Array, state: LSTMState, projected: jax.Array):
     z = projected + state.h @ kernel
     # All gates at once: cut in four first, the same work takes a CPU five times as long.
-    scale, shift = _scale_and_shift(z.shape[-1])
+    scale, shift = _scale_and_shift(z.shape[-1], z.dtype)
     gates = scale * jnp.tanh(scale * z) + shift
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     c = f * state.c + i * g
@@ -260,7 +260,7 @@ def _lstm_backward(residuals, gradients):
     d_last, d_hs = gradients
     before = jnp.concatenate([start.c[None], cs[:-1]])
     transposed = kernel.T  # once, not at every step
-    scale, shift = _scale_and_shift(kernel.shape[-1])
+    scale, shift = _scale_and_shift(kernel.shape[-1], gates.dtype)
 
     def step(d_state, now):
         d_y, c, c_before, gates = now

@@ -30,6 +30,8 @@ _CPU_OPTIONS = {_FUSION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 _TESTED = ("0.10.1", "0.12.1")
 """The first version of jaxlib that zoo is tested with, and the first one that it is not."""
 
+# What JAX raises where a backend can't be started, the second if JAX_PLATFORMS names CUDA alone.
+_NOT_STARTED = (RuntimeError, AssertionError)
 _NARROW = {"float64": "float32", "int64": "int32", "uint64": "uint32", "complex128": "complex64"}
 _INSTALL = {
     "gpu": "pip install -e '.[cuda]' on a machine with an NVIDIA driver",
@@ -53,12 +55,18 @@ def devices(name: Name = "auto") -> list[jax.Device]:
         return jax.devices(current().platform)
     try:
         return jax.devices(name)
-    except RuntimeError as error:
+    except _NOT_STARTED as error:
         raise _absent(name, "use --device auto") from error
 
 
 def _absent(name: str, advice: str) -> DeviceError:
-    present = ", ".join(sorted({f"{d.platform} ({d.device_kind})" for d in jax.devices()}))
+    try:
+        present = ", ".join(sorted({f"{d.platform} ({d.device_kind})" for d in jax.devices()}))
+    except _NOT_STARTED:
+        named = os.environ.get("JAX_PLATFORMS", "")
+        return DeviceError(
+            f"no {name} here: JAX_PLATFORMS={named} has a backend that can't be started: unset it"
+        )
     install = f", or install for {name}: {_INSTALL[name]}" if name in _INSTALL else ""
     return DeviceError(f"no {name} here: JAX {jax.__version__} sees {present}; {advice}{install}")
 
@@ -256,9 +264,10 @@ def threads() -> int:
 def current() -> jax.Device:
     """The device that computes when nothing else is said."""
     chosen = jax.config.jax_default_device  # type: ignore[attr-defined]  # made at run time
-    if isinstance(chosen, str):  # as `jax.default_device("cpu")` and JAX_DEFAULT_DEVICE have it
-        try:
-            return jax.local_devices(backend=chosen)[0]
-        except RuntimeError as error:
-            raise _absent(chosen, "unset JAX_DEFAULT_DEVICE") from error
-    return chosen or jax.local_devices()[0]
+    named = isinstance(chosen, str)  # as `jax.default_device("cpu")` and JAX_DEFAULT_DEVICE have it
+    if chosen and not named:
+        return chosen
+    try:
+        return jax.local_devices(backend=chosen if named else None)[0]
+    except _NOT_STARTED as error:
+        raise _absent(chosen or "device", "unset JAX_DEFAULT_DEVICE") from error

@@ -248,7 +248,7 @@ def iterate(
     test = None if test is None else device.place(test, everywhere)
     evaluate = make_evaluate(test_loss or loss, batch_size)
     step, target = make_step(loss, optimizer, average), call_seconds if form == "loop" else None
-    call, compile_seconds = _compile(step, state, data, batch_size, form, mesh)
+    call, compile_seconds = compile_call(step, state, data, batch_size, form, mesh)
     for made in _calls(call, state, data, epochs, per_epoch, shuffle, target, everywhere):
         _check_finite(made.totals, last_metrics)
         metrics = None
@@ -261,7 +261,7 @@ def iterate(
         compile_seconds = 0.0
 
 
-def _compile(
+def compile_call(
     step: Callable[[State, Batch], tuple[State, dict[str, jax.Array]]],
     state: State,
     data: Batch,

@@ -46,7 +46,7 @@ class Loop(NamedTuple):
     iterate: Callable[..., Iterator[Progress]]
     """(config, state, data, test, mesh) -> reports, as `fit.iterate` gives them."""
     start: Callable[[Any, Batch], Any] | None = None
-    """(config, data) -> the state before the first step; it has an attribute `step`."""
+    """(config, data) -> the state before the first step, with an attribute `step`; is compiled."""
     steps: Callable[[Any], int] | None = None
     """config -> steps in an epoch."""
 
@@ -195,9 +195,8 @@ class Task:
     @device.in_float32
     def start(self, config: Any, data: Batch) -> Any:
         """The state before the first step of a run over `data`."""
-        if self.loop is not None and self.loop.start is not None:
-            return self.loop.start(config, data)
-        return self.begin(config, data)
+        own = None if self.loop is None else self.loop.start
+        return self.begin(config, data) if own is None else device.jit(lambda: own(config, data))()
 
     def begin(self, config: Any, data: Batch) -> State:
         """The state before the first update of a loop that trains by gradients."""
@@ -229,7 +228,8 @@ class Task:
         """The shapes and dtypes of a state; nothing is computed."""
         # One batch will do, since no state depends on how many examples there are.
         data = self.random(config, getattr(config, "batch_size", 1))
-        return jax.eval_shape(lambda: self.start(config, data))
+        own = None if self.loop is None else self.loop.start
+        return jax.eval_shape(lambda: (own or self.begin)(config, data))
 
     @device.in_float32
     def iterate(
