@@ -28,8 +28,12 @@ def load(folder: Path) -> list[dict[str, Any]]:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             known = record["name"] in tables.TABLES and record["rows"]
+            if known:
+                tables.TABLES[record["name"]](record)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise run.RunError(f"{path} can't be read as a measurement: {error!r}") from error
+            raise run.RunError(
+                f"{path} can't be read as a measurement of this version: {error!r}"
+            ) from error
         if not known:
             raise run.RunError(f"{path} is no measurement of this chapter, or an empty one")
         records.append(record)

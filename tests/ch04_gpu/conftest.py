@@ -1,6 +1,9 @@
 import jax
 import pytest
 
+from zoo.ch04_gpu import commands, precision
+from zoo.common import device
+
 
 @pytest.fixture(autouse=True)
 def default_device():
@@ -8,3 +11,58 @@ def default_device():
     before = jax.config.jax_default_device
     yield
     jax.config.update("jax_default_device", before)
+
+
+class Card:
+    """A graphics card as JAX describes one; what it computes, a CPU device computes."""
+
+    platform, device_kind, process_index = "gpu", "NVIDIA H100 80GB HBM3", 0
+
+    def __init__(self, real):
+        self.real, self.stats = real, {"bytes_limit": 6 * 2**30}
+
+    def memory_stats(self):
+        return self.stats
+
+
+@pytest.fixture(scope="module")
+def card():
+    """Makes this process believe, for the module's tests, that one of its CPU devices is a card.
+
+    Float32 products become tf32 there by name, and, as with CUDA's plugin, XLA counts nothing
+    before it has compiled.
+    """
+    there = Card(jax.devices("cpu")[1])
+    devices, use, current = jax.devices, device.use, device.current
+    measured, counted = precision._measured, jax.stages.Lowered.cost_analysis
+
+    def chosen():
+        return jax.config.jax_default_device is there.real
+
+    def use_either(name="auto"):
+        if name != "gpu":
+            return use(name)
+        jax.config.update("jax_default_device", there.real)
+        return there.real
+
+    def measured_here(where, asked, override):
+        if where is not there:
+            return measured(where, asked, override)
+        return "float32" if asked in ("float32", "highest") else "tf32"
+
+    def current_device():
+        return there if chosen() else current()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "devices", lambda n=None: [there] if n == "gpu" else devices(n))
+        patch.setattr(device, "current", current_device)
+        patch.setattr(commands, "current", current_device)
+        patch.setattr(device, "use", use_either)
+        patch.setattr(commands, "use", use_either)
+        patch.setattr(precision, "_measured", measured_here)
+        patch.setattr(
+            jax.stages.Lowered,
+            "cost_analysis",
+            lambda self: None if chosen() else counted(self),
+        )
+        yield there

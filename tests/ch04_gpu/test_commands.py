@@ -7,7 +7,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from zoo.ch04_gpu import commands, tables
+from zoo.ch04_gpu import commands, machine, tables
 from zoo.ch04_gpu.commands import Where
 from zoo.ch04_gpu.figures import FIGURES
 from zoo.common.data import DataError
@@ -137,6 +137,62 @@ def test_toy_prints_the_chapters_numbers(capsys):
 def test_what_a_user_can_mend_is_said(call, message):
     with pytest.raises(DataError, match=message):
         call()
+
+
+def test_bytes_as_if_nothing_was_fused_have_no_roof(tmp_path):
+    where = Where(("cpu",), tmp_path)
+    commands.place_models(where, ("basic_nn", "planner"), size=64, seconds=0.01)
+    record = read(tmp_path, "roofline")
+    fused, unfused = record["rows"]
+    assert (fused["fused"], unfused["fused"]) == (True, False)
+    _, table = tables.roofline(record)
+    share, kind = table.header.index("share"), table.header.index("bytes")
+    assert [row[kind] for row in table.rows] == ["fused", "unfused"]
+    assert table.rows[0][share].endswith("%")
+    assert table.rows[1][share] == "-"
+
+
+@pytest.mark.parametrize(
+    ("cache", "said"),
+    [
+        (2**20, "The largest operand takes 4.0 times the processor's last-level cache of 1 MiB."),
+        (2**22, "takes 1.0 times the processor's last-level cache of 4 MiB, so it may come from"),
+        (2**15, "takes 128 times the processor's last-level cache of 0 MiB."),
+        (0, "How large the processor's caches are is not recorded, so operands may fit into one."),
+        (None, "is not recorded"),  # by an older version
+    ],
+)
+def test_what_fits_into_a_cache_is_said(measured, cache, said):
+    record = read(measured, "blas") | {"numbers": 2**20}
+    record["cache"] = cache
+    (table,) = tables.blas(record)
+    assert said in table.note
+
+
+def test_the_kinds_are_named_as_in_other_chapters(command, tmp_path):
+    """With the flag's old name, which counts devices elsewhere, as well."""
+    for flag in ("--device", "--devices"):
+        done = command("ch04_gpu", "memory", "--numbers", 16, flag, "cpu", "--out", tmp_path / flag)
+        assert done.status == 0, done.err
+        assert (tmp_path / flag / "memory_cpu.json").exists()
+        done = command("ch04_gpu", "memory", flag, "cpu", "tpu")
+        assert done.status == 1
+        assert done.err.startswith("error: no tpu here: ")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize"), AssertionError()])
+def test_devices_lists_what_is_missing_where_jax_itself_fails(monkeypatch, capsys, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(machine.jax, "devices", fail)
+    monkeypatch.setattr(commands, "current", fail)
+    monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
+    commands.devices()
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert "no default device" in first
+    assert [line[:3] for line in lines] == ["cpu", "gpu", "tpu"]
+    assert "hidden by JAX_PLATFORMS=nonsense: unset it" in lines[0]
 
 
 def test_devices_prints_a_line_for_each_backend(capsys):

@@ -33,6 +33,7 @@ def test_what_is_missing_for_a_gpu(monkeypatch, driver, plugin, said):
     monkeypatch.setattr(machine, "driver", lambda: driver)
     monkeypatch.setattr(machine.platform, "system", lambda: "Linux")
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(
         machine.importlib.util, "find_spec", lambda name: name if name == plugin else None
     )
@@ -44,6 +45,14 @@ def test_a_hidden_gpu_and_another_system_are_said(monkeypatch):
     monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert machine.missing_for_gpu() == "JAX_PLATFORMS=cpu hides it: unset it"
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu,cpu")
+    assert machine.missing_for_gpu() == "JAX_PLATFORMS=tpu,cpu hides it: unset it"
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert "see nvidia-smi" in machine.missing_for_gpu()
+    for none in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert machine.missing_for_gpu() == f"CUDA_VISIBLE_DEVICES={none} hides it: unset it"
     monkeypatch.setattr(machine, "driver", lambda: None)
     monkeypatch.setattr(machine.platform, "system", lambda: "Darwin")
     assert "this is Darwin" in machine.missing_for_gpu()
@@ -61,3 +70,11 @@ def test_a_record_is_json_and_describes_the_machine():
     assert record["rows"] == [1]
     assert {"processor", "threads", "memory_gib", "versions", "driver"} <= set(record["system"])
     assert record["system"]["kinds"]["cpu"].startswith("cpu: ")
+
+
+def test_a_record_has_the_variables_that_change_a_time(monkeypatch):
+    for name in machine.CHANGES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    system = machine.record("bench", ("cpu",))["system"]
+    assert system["environment"] == {"NVIDIA_TF32_OVERRIDE": "0"}

@@ -17,7 +17,7 @@ def test_a_product_is_counted_as_by_hand():
     counted = roofline.count(jnp.matmul, a, b)
     assert counted.flops == 2 * 30 * 40 * 50
     assert counted.bytes == 4 * (30 * 40 + 40 * 50 + 30 * 50)
-    assert counted.source == "xla"
+    assert (counted.source, counted.fused) == ("xla", True)
 
 
 def test_a_scan_is_counted_by_its_length():
@@ -25,7 +25,7 @@ def test_a_scan_is_counted_by_its_length():
         return jax.lax.scan(lambda x, _: (x @ a, None), a, length=7)[0]
 
     counted = roofline.count(chain, jnp.ones((20, 20)))
-    assert counted.source == "graph"
+    assert (counted.source, counted.fused) == ("graph", False)
     assert counted.flops == pytest.approx(7 * 2 * 20**3, rel=0.01)
 
 
@@ -81,7 +81,100 @@ def test_levels_of_blas_count_what_they_do():
     for level in (vector, matrix, product):
         arrays = [rng.standard_normal(shape, np.float32) for shape in level.shapes]
         ours = level.function(*map(jnp.array, arrays))
-        np.testing.assert_allclose(ours, level.in_numpy(*arrays), rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(ours, level.in_blas(*arrays), rtol=1e-4, atol=1e-3)
+
+
+def test_level_1_of_blas_is_in_place_and_level_3_stays_small():
+    vector, matrix, product = memory.levels(2**26)
+    assert vector.shapes == ((2**26,), (2**26,))
+    assert matrix.shapes[0] == (2**13, 2**13)
+    assert product.shapes == ((2**11, 2**11), (2**11, 2**11))
+    x, y = np.ones((2, 8), np.float32)
+    assert np.shares_memory(vector.in_blas(x, y), y)
+    assert y.tolist() == 8 * [3.0]
+
+
+def test_the_last_level_caches_of_a_processor_are_counted_once_each(tmp_path, monkeypatch):
+    for core in range(4):
+        for number, (level, size) in enumerate([(1, "32K"), (1, "32K"), (2, "1024K"), (3, "32M")]):
+            folder = tmp_path / f"cpu{core}" / "cache" / f"index{number}"
+            folder.mkdir(parents=True)
+            (folder / "level").write_text(f"{level}\n")
+            (folder / "size").write_text(f"{size}\n")
+            (folder / "shared_cpu_list").write_text("0-1\n" if core < 2 else "2-3\n")
+    monkeypatch.setattr(memory.os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
+    assert memory.cache(tmp_path) == 2 * 32 * 2**20
+    assert memory.cache(tmp_path / "nothing") == 0
+
+
+@pytest.mark.parametrize(
+    ("cache", "gibibytes", "names", "numbers"),
+    [
+        (0, 64, ("cpu",), 2**25),
+        (32 * 2**20, 64, ("cpu",), 2**25),
+        (33 * 2**20, 64, ("cpu",), 2**26),  # 256 MiB
+        (768 * 2**20, 512, ("cpu",), 2**30),
+        (768 * 2**20, 16, ("cpu",), 2**28),  # a sixteenth of memory: 1 GiB
+        (0, 64, ("cpu", "gpu"), 2**26),
+    ],
+)
+def test_what_is_read_from_memory_does_not_fit_into_the_caches(
+    monkeypatch, cache, gibibytes, names, numbers
+):
+    monkeypatch.setattr(memory, "cache", lambda: cache)
+    monkeypatch.setattr(memory.device, "memory", lambda: gibibytes * 2.0**30)
+    assert memory.beyond_caches(names) == numbers
+
+
+def test_products_on_a_cpu_are_in_float32_and_what_is_narrower_is_said():
+    a, b = jnp.ones((8, 8)), jnp.ones((8, 8), jnp.bfloat16)
+    jax.config.update("jax_default_device", jax.devices("cpu")[0])
+    assert precision.here() == "float32"
+    assert precision.of(jnp.matmul, a, a) == "float32"
+    assert precision.of(jnp.matmul, b, b) == "bfloat16"
+    assert precision.of(jnp.sin, b) == "float32"  # no product
+
+
+@pytest.mark.parametrize(
+    ("kept", "name"), [(23, "float32"), (10, "tf32"), (7, "bfloat16")], ids=lambda value: value
+)
+def test_the_precision_of_products_is_measured(monkeypatch, kept, name):
+    """A matrix product that keeps so many bits of its operands, whatever JAX is told."""
+
+    def product(a, b):
+        return jax.lax.reduce_precision(a, 8, kept) @ b
+
+    monkeypatch.setattr(precision.jnp, "matmul", product)
+    measure = precision._measured.__wrapped__  # not what is remembered of this device
+    assert measure(jax.devices("cpu")[0], None, None) == name
+
+
+def test_most_of_the_operations_decide_and_what_an_operation_asks_for_counts(monkeypatch):
+    """A device that rounds to tf32, unless it is asked not to."""
+    full = ("float32", "highest", "F32_F32_F32")
+    monkeypatch.setattr(
+        precision, "_measured", lambda d, asked, o: "float32" if asked in full else "tf32"
+    )
+    a, long = jnp.ones((8, 8)), jnp.ones((64, 64))
+
+    def loop(precise, body):
+        def function(a, long):
+            first = jnp.matmul(long, long, precision=precise)
+            return first, jax.lax.scan(lambda x, _: (jnp.matmul(x, a, precision=body), None), a,
+                                       length=1000)  # fmt: skip
+
+        return function
+
+    assert precision.of(lambda a, b: a @ a, a, long) == "tf32"
+    assert precision.of(loop("highest", None), a, long) == "tf32"  # a thousand small ones
+    assert precision.of(loop(None, "highest"), a, long) == "float32"
+    preset = jax.lax.DotAlgorithmPreset.F32_F32_F32
+    assert precision.of(lambda a: jnp.matmul(a, a, precision=preset), a) == "float32"
+    with jax.default_matmul_precision("float32"):
+        assert precision.of(loop(None, None), a, long) == "float32"
+        assert precision.compared() == {"float32": "float32"}
+    assert precision.compared() == {"float32": "float32", "tf32": None}
+    assert precision.compared(products=False) == {"float32": "float32"}
 
 
 def test_each_order_reads_every_number_once():
@@ -106,9 +199,9 @@ def test_operations_are_counted_as_xla_counts_them(name):
     operation = next(o for o in operations.operations("small") if o.name == name)
     args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in operation.shapes]
     out = jax.eval_shape(operation.function, None, *args)
-    lowered = jax.jit(lambda *args: operation.function(None, *args)).lower(*args)
-    counted = lowered.cost_analysis()["flops"]
-    assert operation.flops * out.size == pytest.approx(counted, rel=0.01)
+    counted = roofline.count(lambda *args: operation.function(None, *args), *args)
+    assert counted.source == "xla"
+    assert operation.flops * out.size == pytest.approx(counted.flops, rel=0.01)
 
 
 def test_backward_gives_the_gradients(getkey):

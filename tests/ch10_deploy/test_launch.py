@@ -129,6 +129,51 @@ def test_a_command_may_begin_with_its_interpreter():
     assert launch._checked(["python3", "-m", *plain]) == launch._checked(plain) == plain
 
 
+def test_more_processes_than_gpus_are_refused_before_one_is_started(monkeypatch):
+    monkeypatch.setattr(launch, "_gpus", lambda: 1)
+    monkeypatch.setattr(launch, "_start", lambda *_: pytest.fail("started"))
+    with pytest.raises(
+        RunError, match=r"got --processes 2, expected at most 1 here.* --device cpu"
+    ):
+        launch.run([CHAPTER, "train"], 2)
+    for fine in ({"_gpus": lambda: 2}, {"_gpus": lambda: 0}):
+        started = []
+        monkeypatch.setattr(launch, "_gpus", fine["_gpus"])
+        monkeypatch.setattr(launch, "_start", lambda *given, to=started: to.append(given) or [])
+        launch.run([CHAPTER, "train"], 2)
+        assert len(started) == 1
+
+
+@pytest.mark.parametrize("form", [["--device", "cpu"], ["--device=cpu"]])
+def test_processes_on_the_cpu_do_not_look_at_a_gpu(form, monkeypatch):
+    monkeypatch.setattr(launch, "_gpus", lambda: pytest.fail("looked"))
+    environments = []
+    monkeypatch.setattr(launch, "_supervise", lambda *_: None)
+    monkeypatch.setattr(
+        launch.subprocess, "Popen", lambda command, env, **_: environments.append(env)
+    )
+    launch.run([CHAPTER, "train", *form], 2)
+    assert [env["JAX_PLATFORMS"] for env in environments] == ["cpu", "cpu"]
+    assert launch._on_cpu([CHAPTER, "train", *form])
+    assert not launch._on_cpu([CHAPTER, "train", "--device", "gpu"])
+    assert not launch._on_cpu([CHAPTER, "train"])
+
+
+def test_gpus_are_counted_by_another_process(monkeypatch):
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
+    assert launch._gpus() == 0  # a JAX without plugins: nothing to ask
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: name)
+
+    answers = [(0, "2\n"), (1, "")]
+
+    def run(command, env, **_):
+        assert env["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+        return subprocess.CompletedProcess(command, *answers.pop(0))
+
+    monkeypatch.setattr(launch.subprocess, "run", run)
+    assert [launch._gpus(), launch._gpus()] == [2, 0]  # one that fails leaves it to the workers
+
+
 def child(number, program):
     log = tempfile.TemporaryFile("w+") if number else None  # noqa: SIM115
     command = [sys.executable, "-c", program]

@@ -495,20 +495,21 @@ def test_each_of_several_devices_computes_its_share_of_a_batch():
     params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
     state, step = fit.start(params, OPTIMIZER, jax.random.key(0)), fit.make_step(wide, OPTIMIZER)
 
-    def operations(mesh, form):
+    def operations(mesh, form):  # on a CPU, whatever else is here: it shows itself as several
         everywhere = None
         if mesh is not None:
             everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         placed = device.place((state, data), everywhere)
-        call, _ = fit._compile(step, *placed, 32, form, mesh)
+        call, _ = fit.compile_call(step, *placed, 32, form, mesh)
         return call.cost_analysis()["flops"]  # of one device
 
     # Two layers, forwards and backwards, without the gradient for the inputs.
-    alone = operations(None, "step")
-    assert alone > 5 * 2 * 32 * 32 * 128
-    for form in ("step", "loop"):
-        share = operations(device.mesh(4), form) / operations(None, form)
-        assert 0.2 < share < 0.4, form  # the solver's operations are made on each
+    with jax.default_device(jax.devices("cpu")[0]):
+        alone = operations(None, "step")
+        assert alone > 5 * 2 * 32 * 32 * 128
+        for form in ("step", "loop"):
+            share = operations(device.mesh(4), form) / operations(None, form)
+            assert 0.2 < share < 0.4, form  # the solver's operations are made on each
 
 
 # ---- prediction

@@ -30,13 +30,8 @@ def gradient(loss: Callable[..., Any], params: Any, batch: Any) -> Result:
 
 def reference(loss: Callable[..., Any], params: Any, batch: Any) -> Result:
     """The same in float64 on the CPU."""
-    before = device.current()
-    try:
-        device.use("cpu")
-        with jax.enable_x64(True):
-            return gradient(loss, *jax.tree.map(_double, (params, batch)))
-    finally:
-        jax.config.update("jax_default_device", before)
+    with jax.default_device(device.devices("cpu")[0]), jax.enable_x64(True):
+        return gradient(loss, *jax.tree.map(_double, (params, batch)))
 
 
 def _double(array: Any) -> np.ndarray:
@@ -66,6 +61,7 @@ def measure(model: models.Model, names: tuple[device.Name, ...]) -> list[dict[st
             result = gradient(loss, params, batch)
         loss_error, gradient_error = errors(result, right)
         agrees = loss_error <= LOSS_TOLERANCE and gradient_error <= GRADIENT_TOLERANCE
-        row = {"model": model.name, "device": name, "loss": float(result[0]), "agrees": agrees}
-        rows.append(row | {"loss_error": loss_error, "gradient_error": gradient_error})
+        row = {"model": model.name, "device": name, "precision": "float32", "agrees": agrees}
+        found = {"loss_error": loss_error, "gradient_error": gradient_error}
+        rows.append({**row, "loss": float(result[0]), **found})
     return rows

@@ -1,6 +1,8 @@
 """What the chapter does on the command line: measurements, their tables, JSON and pictures."""
 
 import dataclasses
+import functools
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,8 +27,8 @@ from zoo.ch04_gpu import (
 from zoo.common import bench as timing
 from zoo.common import run
 from zoo.common.data import DataError
+from zoo.common.device import DeviceError, current, describe, use
 from zoo.common.device import Name as DeviceName
-from zoo.common.device import current, describe, use
 from zoo.common.settings import Bounds, Count, Duration, Positive, Size
 
 CHAPTER = "ch04_gpu"
@@ -34,13 +36,14 @@ Models = tyro.conf.Positional[tuple[str, ...]]
 OneModel = tyro.conf.Positional[str]
 Sizes = Literal["small", "medium", "large"]
 Largest = Annotated[int, Bounds(products.SMALLEST, ceiling=2**17)]
+Kinds = Annotated[tuple[DeviceName, ...], tyro.conf.arg(aliases=("--devices",))]
 
 
 @dataclasses.dataclass(frozen=True)
 class Where:
     """What every measurement takes."""
 
-    devices: tuple[DeviceName, ...] = ()
+    device: Kinds = ()
     """kinds to measure on, such as cpu gpu; all that are available if not given"""
     out: Path | None = None
     """folder for the results; runs/ch04_gpu/TIME if not given"""
@@ -52,48 +55,75 @@ class Where:
     def begin(self) -> tuple[DeviceName, ...]:
         """The kinds of devices to measure; compilation is timed, so none comes from a cache."""
         jax.config.update("jax_enable_compilation_cache", False)
-        names = machine.select(self.devices)
+        names = machine.select(self.device)
         if "gpu" not in names:
             here = "gpu" in machine.present()
             print(f"without a GPU: {'not requested' if here else machine.missing_for_gpu()}")
         return names
 
-    def keep(self, record: dict[str, Any], rows: Iterable[Any]) -> None:
-        """Prints a record's tables, writes its JSON and its picture."""
+    def keep(self, record: dict[str, Any], rows: Iterable[Any], failed: Iterable[str] = ()) -> None:
+        """Prints a record's tables, writes its JSON and its picture.
+
+        Raises:
+          RunError: some of it `failed`; what didn't is kept.
+        """
         from zoo.ch04_gpu.figures import FIGURES  # here, since matplotlib takes its time
         from zoo.common import figures
 
         record["rows"] = list(rows)
-        folder, name = self.folder(), tables.file_name(record)
-        run.write_json(folder / f"{name}.json", record)
-        print(tables.machine(record))
-        for table in tables.TABLES[record["name"]](record):
-            print(f"\n{table.text()}")
-        written = f"{folder / name}.json"
-        if record["name"] in FIGURES:
-            figure = FIGURES[record["name"]](record)
-            written += f", {figures.save(figure, folder / 'figures' / f'{name}.png')}"
-        print(f"\nwritten: {written}")
+        if record["rows"]:
+            folder, name = self.folder(), tables.file_name(record)
+            run.write_json(folder / f"{name}.json", record)
+            print(tables.machine(record))
+            for table in tables.TABLES[record["name"]](record):
+                print(f"\n{table.text()}")
+            written = f"{folder / name}.json"
+            if record["name"] in FIGURES:
+                figure = FIGURES[record["name"]](record)
+                written += f", {figures.save(figure, folder / 'figures' / f'{name}.png')}"
+            print(f"\nwritten: {written}")
+        if failed := list(failed):
+            raise run.RunError(f"not measured: {'; '.join(failed)}")
+
+
+def _tried(what: str, measure: Callable[[], Any], failed: list[str]) -> list[dict[str, Any]]:
+    """The rows of one of several measurements; none if it fails, which costs the others nothing."""
+    try:
+        rows = measure() or []
+    except Exception as error:  # too large for the device, not lowered for it: that is a result
+        if os.environ.get("ZOO_DEBUG"):
+            raise
+        said = " ".join(str(error).split())[:300]
+        failed.append(f"{what}: {type(error).__name__}: {said}")
+        print(failed[-1], flush=True)
+        return []
+    print(f"{what}: measured", flush=True)
+    return rows
 
 
 def _each(
     chosen: list[models.Model],
     kinds: tuple[DeviceName, ...],
     measure: Callable[[models.Model], list[dict[str, Any]]],
+    failed: list[str],
 ) -> list[dict[str, Any]]:
     """The rows of each model on each kind of device, with progress on the screen."""
     rows = []
     for kind in kinds:
         for model in chosen:
             use(kind)
-            rows += [{"model": model.name, "device": kind, **row} for row in measure(model)]
-            print(f"{model.name} on {kind}: measured", flush=True)
+            found = _tried(f"{model.name} on {kind}", functools.partial(measure, model), failed)
+            rows += [{"model": model.name, "device": kind, **row} for row in found]
     return rows
 
 
 def devices() -> None:
     """List every backend of JAX with its devices and memory, and what is missing for the others."""
-    print(f"JAX {jax.__version__}; the default device is {describe(current())}")
+    try:
+        default = f"the default device is {describe(current())}"
+    except (DeviceError, RuntimeError, AssertionError) as error:  # see `machine.present`
+        default = f"no default device: {' '.join(str(error).split())}"
+    print(f"JAX {jax.__version__}; {default}")
     for b in machine.backends():
         parts = [f"{b.number} x {b.kind}, {b.memory}" if b.number else b.kind, b.note]
         print(f"{b.name:<5}{': '.join(part for part in parts if part)}")
@@ -116,16 +146,20 @@ def bench(
         examples: of the data set; 0 for as many as the model's chapter has
     """
     chosen, kinds = models.choose(names), where.begin()
+    failed: list[str] = []
 
     def one(model: models.Model) -> list[dict[str, Any]]:
         task, config, size = model.task, model.config, model.batch_size
         data = model.random(max(examples, size) if examples else None)
-        trained, state = timing.training(task, config, data, size, runs=runs, seconds=seconds)
         batch = {name: array[:size] for name, array in data.items()}
+        trained, state = timing.training(task, config, data, size, runs=runs, seconds=seconds)
         predicted = timing.inference(task, config, task.weights(state), batch)
         items = task.items(config)
-        row = {"recipe": model.recipe, "unit": task.unit, "batch": size}
-        row |= {
+        row = {
+            "precision": precision.of_training(model),
+            "recipe": model.recipe,
+            "unit": task.unit,
+            "batch": size,
             "examples_per_epoch": task.epoch,
             "epoch": timing.spread([task.epoch / rate for rate in trained.values]),
             "training": trained.scaled(items).summary(),
@@ -135,7 +169,8 @@ def bench(
         }
         return [row]
 
-    where.keep(machine.record("bench", kinds), _each(chosen, kinds, one))
+    record = machine.record("bench", kinds)
+    where.keep(record, _each(chosen, kinds, one, failed), failed)
 
 
 def check(where: Where, names: Models = ()) -> None:
@@ -146,10 +181,15 @@ def check(where: Where, names: Models = ()) -> None:
         names: models; all if none is named
     """
     chosen, kinds = models.choose(names), where.begin()
+    machine.select(("cpu",))  # which has to be here, to compare with
     tolerances = {"loss_tolerance": agreement.LOSS_TOLERANCE}
     tolerances["gradient_tolerance"] = agreement.GRADIENT_TOLERANCE
     record = machine.record("check", kinds, **tolerances)
-    where.keep(record, [row for model in chosen for row in agreement.measure(model, kinds)])
+    rows: list[dict[str, Any]] = []
+    failed: list[str] = []
+    for model in chosen:
+        rows += _tried(model.name, functools.partial(agreement.measure, model, kinds), failed)
+    where.keep(record, rows, failed)
     wrong = [f"{row['model']} on {row['device']}" for row in record["rows"] if not row["agrees"]]
     if wrong:
         raise run.RunError(f"beyond the tolerance: {', '.join(wrong)}")
@@ -169,15 +209,16 @@ def ops(where: Where, sizes: tuple[Sizes, ...] = ("small", "medium"), runs: Coun
     where.keep(machine.record("ops", kinds), operations.run(kinds, sizes, runs))
 
 
-def crossover(where: Where, largest: Largest = 2048, seconds: Duration = 0.3) -> None:
+def crossover(where: Where, largest: Largest | None = None, seconds: Duration = 0.3) -> None:
     """Time products of matrices from 8x8 up, in NumPy and JAX, with and without the transfer.
 
     Args:
         where: devices and folder
-        largest: the largest size; the whole range of a GPU needs 8192
+        largest: the largest size; 2048 if not given, 8192 with a GPU
         seconds: how long to repeat each product
     """
     kinds = where.begin()
+    largest = largest or (2048 if kinds == ("cpu",) else 8192)
     where.keep(machine.record("crossover", kinds), products.run(kinds, largest, seconds))
 
 
@@ -196,38 +237,44 @@ def place_models(
         seconds: least length of a timed run, of which there are three for each model
     """
     chosen, kinds = models.choose(names), where.begin()
-    peaks = {}
+    peaks, failed = {}, list[str]()
     for kind in kinds:
         use(kind)
         peaks[kind] = roofline.peaks(size)
     record = machine.record("roofline", kinds, peaks=peaks, book=roofline.BOOK)
-    where.keep(record, _each(chosen, kinds, lambda model: [roofline.place(model, seconds)]))
+    rows = _each(chosen, kinds, lambda model: [roofline.place(model, seconds)], failed)
+    where.keep(record, rows, failed)
 
 
-def blas(where: Where, numbers: Count = 2**22, runs: Count = 10) -> None:
-    """Time BLAS levels 1, 2 and 3 on operands of the same number of numbers.
+def blas(where: Where, numbers: Count | None = None, runs: Count = 10) -> None:
+    """Time BLAS levels 1, 2 and 3, in NumPy and SciPy and in JAX.
 
     Args:
         where: devices and folder
-        numbers: in the largest operand
+        numbers: in the largest operand; more than the caches hold if not given. Level 3, which
+            doesn't wait for memory, takes 2^22 of them at most
         runs: how often each is timed
     """
     kinds = where.begin()
-    where.keep(machine.record("blas", kinds, numbers=numbers), memory.blas(kinds, numbers, runs))
+    numbers = numbers or memory.beyond_caches(kinds)
+    record = machine.record("blas", kinds, numbers=numbers, cache=memory.cache())
+    where.keep(record, memory.blas(kinds, numbers, runs))
 
 
 def read_memory(
-    where: Where, numbers: Annotated[int, Bounds(memory.LINE)] = 2**24, runs: Count = 5
+    where: Where, numbers: Annotated[int, Bounds(memory.LINE)] | None = None, runs: Count = 5
 ) -> None:
     """Time reading memory in sequence, in strides and at random.
 
     Args:
         where: devices and folder
-        numbers: how many float32 numbers; they should not fit into a cache
+        numbers: how many float32 numbers; more than the caches hold if not given
         runs: how often each is timed
     """
     kinds = where.begin()
-    where.keep(machine.record("memory", kinds), memory.patterns(kinds, numbers, runs))
+    numbers = numbers or memory.beyond_caches(kinds)
+    record = machine.record("memory", kinds, cache=memory.cache())
+    where.keep(record, memory.patterns(kinds, numbers, runs))
 
 
 def toy(
@@ -260,11 +307,14 @@ def compare_precisions(
         runs: how often an update is timed
     """
     chosen, kinds = models.choose(names), where.begin()
+    machine.select(("cpu",))  # which has to be here, to compare with
+    failed: list[str] = []
 
     def one(model: models.Model) -> list[dict[str, Any]]:
         return [precision.measure(model, name, steps, runs) for name in precision.available()]
 
-    where.keep(machine.record("precision", kinds), _each(chosen, kinds, one))
+    record = machine.record("precision", kinds)
+    where.keep(record, _each(chosen, kinds, one, failed), failed)
 
 
 def scale(
@@ -291,13 +341,19 @@ def scale(
     (model,), kinds = models.choose((name,)), where.begin()
     if batch_size % devices:
         raise DataError(f"a batch of {batch_size} does not divide by {devices} devices")
-    if len(jax.devices(kinds[0])) < devices and kinds[0] == "cpu":
+    there = len(jax.devices(kinds[0]))
+    if there < devices and kinds[0] == "cpu":
         flags = {"devices": devices, "device": "cpu", "out": where.folder()}
         flags |= {"batch-size": batch_size, "seconds": seconds}
         arguments = ["scale", name, *(f"--{flag}={value}" for flag, value in flags.items())]
         if scaling.restarted(devices, arguments):
             raise run.RunError("the process with several devices failed; its message is above")
         return
+    if there < devices:
+        raise DeviceError(
+            f"got {devices} devices, {there} {kinds[0]} here: choose --devices {there}, or "
+            "--device cpu, which shows one CPU as several"
+        )
     record = machine.record("scale", kinds, model=name, unit=model.task.unit, most=devices)
     rows = scaling.measure(model, kinds[0], devices, batch_size, seconds)
     record["difference"] = scaling.difference(model, kinds[0], devices, batch_size)
@@ -337,16 +393,33 @@ MEASUREMENTS: dict[str, Callable[..., None]] = {
 }
 
 
-def everything(where: Where, largest: Largest = 2048) -> None:
+def everything(where: Where, largest: Largest | None = None) -> None:
     """All measurements one after the other into one folder; some minutes.
+
+    What fails costs the others nothing and is named at the end. Several GPUs are compared with one;
+    where there is only one this is left out.
 
     Args:
         where: devices and folder
         largest: of `crossover`
     """
     where = dataclasses.replace(where, out=where.folder())
-    for name, measure in MEASUREMENTS.items():
-        measure(where, **({"largest": largest} if name == "crossover" else {}))
-    kind = machine.select(where.devices)[-1]  # the GPU, where there is one
-    scale(device=kind, devices=max(2, len(jax.devices(kind))), out=where.out)
+    kind = machine.select(where.device)[-1]  # the GPU, where there is one
+    parts = {
+        name: functools.partial(
+            measure, where, **({"largest": largest} if name == "crossover" else {})
+        )
+        for name, measure in MEASUREMENTS.items()
+    }
+    there = len(jax.devices(kind))
+    if there > 1 or kind == "cpu":
+        most = max(2, 2 ** (there.bit_length() - 1))  # batches divide by powers of two
+        parts["scale"] = functools.partial(scale, device=kind, devices=most, out=where.out)
+    else:
+        print(f"scale: left out, there is one {kind}")
+    failed: list[str] = []
+    for name, measure in parts.items():
+        _tried(name, measure, failed)
     print(f"all of it: {where.out}")
+    if failed:
+        raise run.RunError(f"failed: {'; '.join(failed)}")

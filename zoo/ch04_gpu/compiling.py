@@ -105,7 +105,7 @@ def programs(model: models.Model, batch: fit.Batch, cards: list[jax.Device]) -> 
 
 
 def _loop(*args: Any) -> Any:
-    return fit._compile(*args)[0]
+    return fit.compile_call(*args)[0]
 
 
 def _lengthened(tree: Any, count: int) -> Any:

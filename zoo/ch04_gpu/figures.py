@@ -82,18 +82,29 @@ def crossover(record: Record) -> Figure:
 
 @figures.own_style
 def roofline(record: Record) -> Figure:
-    """Each device's roof and the models of the zoo below it."""
-    figure = page(7.0, 4.6, "Roofline", tables.machine(record))
+    """Each device's roof, one for each precision that models are trained in, and these below it.
+
+    A model without a roof of its own, see `tables.roof`, is a hollow point.
+    """
+    several = len(record["peaks"]) > 1  # then names and roofs need more room
+    figure = page(7.0, 8.0 if several else 4.6, "Roofline", tables.machine(record))
     axes = figure.subplots()
     points = [row["intensity"] for row in record["rows"]]
     reach = np.geomspace(min([0.1, *points]) / 2, max([500.0, *points]) * 2, 200)
     for name, peak in record["peaks"].items():
-        roof = np.minimum(peak["float32"], reach * peak["bandwidth"]) / 1e9
-        label = f"{name}: {peak['float32'] / 1e9:.0f} GFLOP/s, {peak['bandwidth'] / 1e9:.0f} GB/s"
-        axes.plot(reach, roof, color=DEVICES[name], linewidth=1.6, label=label)
         mine = [row for row in record["rows"] if row["device"] == name]
-        x, y = [row["intensity"] for row in mine], [row["gflops"] for row in mine]
-        axes.plot(x, y, "o", color=DEVICES[name], markersize=5)
+        used = dict.fromkeys(["float32", *(row["precision"] for row in mine)])
+        for kind, width in zip((k for k in used if peak.get(k)), (1.6, 1.0, 0.6), strict=False):
+            roof = np.minimum(peak[kind], reach * peak["bandwidth"]) / 1e9
+            speeds = f"{peak[kind] / 1e9:,.0f} GFLOP/s, {peak['bandwidth'] / 1e9:,.0f} GB/s"
+            label = f"{name}, {kind}: {speeds}"
+            axes.plot(reach, roof, color=DEVICES[name], linewidth=width, label=label)
+        for placed, inside in ((True, DEVICES[name]), (False, "white")):
+            some = [row for row in mine if (tables.roof(record, row) is not None) == placed]
+            x, y = [row["intensity"] for row in some], [row["gflops"] for row in some]
+            (dots,) = axes.plot(x, y, "o", color=DEVICES[name], mfc=inside, markersize=5)
+            if some and not placed:
+                dots.set_label(f"{name}: bytes as if nothing was fused")
         _name_points(axes, mine)
     for (name, (flops, words)), style in zip(record["book"].items(), ("--", ":"), strict=True):
         roof = np.minimum(flops, reach * 4 * words)
@@ -101,7 +112,14 @@ def roofline(record: Record) -> Figure:
     axes.set_xscale("log")
     axes.set_yscale("log")
     plain(axes, "FLOPs a byte", "GFLOP/s").grid(color=PALE, linewidth=0.4)
-    axes.legend(fontsize=SMALL, frameon=False, loc="lower right", labelcolor=INK)
+    if several:
+        axes.set_ylim(top=60 * axes.get_ylim()[1])
+    axes.legend(
+        fontsize=SMALL,
+        frameon=False,
+        loc="upper left" if several else "lower right",
+        labelcolor=INK,
+    )
     return figure
 
 
@@ -133,15 +151,22 @@ def ops(record: Record) -> Figure:
     groups: Groups = {}
     for row in record["rows"]:
         if row["size"] == size:
-            speeds = {f"{row['device']}, {w}": row[w]["gflops"] for w in ("forward", "backward")}
+            who = _with_precision(row["device"], row)
+            speeds = {f"{who}, {way}": row[way]["gflops"] for way in ("forward", "backward")}
             groups.setdefault(row["operation"], {}).update(speeds)
     return _bars(record, groups, f"The chapter's operations, {size}", "GFLOP/s")
+
+
+def _with_precision(who: str, row: Record) -> str:
+    """Who computed a row, with the precision where that is not float32."""
+    return who if row["precision"] == "float32" else f"{who}, {row['precision']}"
 
 
 @figures.own_style
 def blas(record: Record) -> Figure:
     """GFLOP/s of the three levels of BLAS."""
-    groups = _grouped(record["rows"], "level", "who", lambda row: row["gflops"])
+    rows = [{**row, "who": _with_precision(row["who"], row)} for row in record["rows"]]
+    groups = _grouped(rows, "level", "who", lambda row: row["gflops"])
     return _bars(record, groups, "BLAS levels", "GFLOP/s (logarithmic)")
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.util
+import math
 import os
 import platform
 import shutil
@@ -15,12 +16,14 @@ import jax
 from zoo.common import bench, device
 
 CUDA_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
+CHANGES = ("NVIDIA_TF32_OVERRIDE", "JAX_DEFAULT_MATMUL_PRECISION", "XLA_PYTHON_CLIENT_PREALLOCATE")
+"""Environment variables that a time depends on, beside XLA_FLAGS."""
 
 
 class Backend(NamedTuple):
     """A line of `devices`."""
 
-    name: str  # as --devices takes it
+    name: str  # as --device takes it
     kind: str = "not here"
     number: int = 0  # of devices
     memory: str = ""
@@ -29,14 +32,16 @@ class Backend(NamedTuple):
 
 def present() -> tuple[device.Name, ...]:
     """The kinds of devices that compute here, the CPU first."""
-    found: list[device.Name] = []
-    for name in ("cpu", "gpu", "tpu"):
-        try:
-            device.devices(name)
-        except device.DeviceError:
-            continue
-        found.append(name)
-    return tuple(found)
+    names: tuple[device.Name, ...] = ("cpu", "gpu", "tpu")
+    return tuple(name for name in names if _devices(name))
+
+
+def _devices(name: str) -> list[jax.Device]:
+    """All of one kind, none where there is none, or where JAX_PLATFORMS names what is not here."""
+    try:
+        return jax.devices(name)
+    except (RuntimeError, AssertionError):  # the latter of JAX_PLATFORMS=cuda without a card
+        return []
 
 
 def select(names: tuple[device.Name, ...]) -> tuple[device.Name, ...]:
@@ -79,35 +84,45 @@ def missing_for_gpu() -> str:
         return f"no NVIDIA driver found; with such a card, install its driver{also}"
     if plugin is None:
         return f"driver {version} is there, JAX's CUDA plugin is not: pip install -e '.[cuda]'"
-    if "cpu" in os.environ.get("JAX_PLATFORMS", "") and "cuda" not in os.environ["JAX_PLATFORMS"]:
-        return f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']} hides it: unset it"
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms and not {"cuda", "gpu"} & set(platforms.lower().split(",")):
+        return f"JAX_PLATFORMS={platforms} hides it: unset it"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and not visible[:1].isalnum():  # empty, or -1
+        return f"CUDA_VISIBLE_DEVICES={visible} hides it: unset it"
     return f"driver {version} and {plugin} are there, but JAX finds no device: see nvidia-smi"
 
 
+def limit(one: jax.Device) -> int | None:
+    """The bytes that JAX may take of a device's memory; None where the device doesn't tell."""
+    try:
+        return (one.memory_stats() or {}).get("bytes_limit")
+    except RuntimeError:  # not every plugin knows the question
+        return None
+
+
 def _memory(first: jax.Device) -> str:
-    if first.platform == "cpu":
-        size = bench.system()["memory_gib"]
-        return f"{size} GiB" if size else "unknown"
-    limit = (first.memory_stats() or {}).get("bytes_limit")
-    return f"{limit / 2**30:.1f} GiB for JAX" if limit else "unknown"
+    size = device.memory() if first.platform == "cpu" else limit(first) or math.inf
+    of_jax = "" if first.platform == "cpu" else " for JAX"
+    return f"{size / 2**30:.1f} GiB{of_jax}" if size < math.inf else "unknown"
 
 
 def backends() -> list[Backend]:
     """Every backend of JAX, here or not."""
-    missing = {"cpu": "hidden: unset JAX_PLATFORMS", "gpu": missing_for_gpu()}
+    hidden = f"hidden by JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: unset it"
+    missing = {"cpu": hidden, "gpu": missing_for_gpu()}
     missing["tpu"] = "a TPU virtual machine, and there: pip install 'jax[tpu]'"
-    lines, here = [], present()
+    lines = []
     for name, note in missing.items():
-        if name not in here:
+        if not (found := _devices(name)):
             lines.append(Backend(name, note=note))
             continue
-        first, *others = device.devices(name)
-        kind = device.describe(first).partition(": ")[2]
-        forced = name == "cpu" and others
+        kind = device.describe(found[0]).partition(": ")[2]
+        forced = name == "cpu" and len(found) > 1
         note = "one processor, shown as several devices (XLA_FLAGS)" if forced else ""
         if name == "gpu":
             note = f"driver {driver() or 'unknown'}"
-        lines.append(Backend(name, kind, 1 + len(others), _memory(first), note))
+        lines.append(Backend(name, kind, len(found), _memory(found[0]), note))
     return lines
 
 
@@ -123,6 +138,7 @@ def record(command: str, names: tuple[device.Name, ...], **content: Any) -> dict
             **bench.system(),
             "driver": driver(),
             "xla_flags": os.environ.get("XLA_FLAGS", ""),
+            "environment": {name: os.environ[name] for name in CHANGES if name in os.environ},
             "kinds": {name: device.describe(device.devices(name)[0]) for name in names},
         },
         "load_before": os.getloadavg() if hasattr(os, "getloadavg") else None,

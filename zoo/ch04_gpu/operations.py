@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from zoo.ch04_gpu import precision
 from zoo.common import bench, device, keys, ops
 from zoo.common.data import DataError
 
@@ -29,6 +30,7 @@ class Operation(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]  # of args
     flops: int  # of the forward pass, for each number that comes out
     backward: int  # times the forward pass
+    products: bool = False  # whether it makes any, whose precision can be set
 
 
 def operations(size: str) -> list[Operation]:
@@ -44,14 +46,26 @@ def operations(size: str) -> list[Operation]:
     square, maps, sequence = (width, width), (batch, 32, 32, 32), (batch, 1024, 32)
     taps, kernel, channels = (5, 32, 32), (3, 3, 32, 32), (32,)
     return [
-        Operation("matrix product", lambda key, a, b: a @ b, (square, square), 2 * width, 2),
-        Operation("conv1d", lambda key, x, k: ops.conv1d(x, k), (sequence, taps), 2 * 5 * 32, 2),
-        Operation("conv2d", lambda key, x, k: ops.conv2d(x, k), (maps, kernel), 2 * 9 * 32, 2),
+        Operation("matrix product", _product, (square, square), 2 * width, 2, True),
+        Operation("conv1d", _conv1d, (sequence, taps), 2 * 5 * 32, 2, True),
+        Operation("conv2d", _conv2d, (maps, kernel), 2 * 9 * 32, 2, True),
         Operation("max pooling", lambda key, x: ops.max_pool2d(x), (maps,), 4, 1),
         Operation("dropout", lambda key, x: ops.dropout(key, x, 0.5), (maps,), 3, 1),
         Operation("ReLU", lambda key, x: jax.nn.relu(x), (maps,), 1, 1),
         Operation("batch norm", _batch_norm, (maps, channels, channels), 7, 2),
     ]
+
+
+def _product(key: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    return a @ b
+
+
+def _conv1d(key: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return ops.conv1d(x, kernel)
+
+
+def _conv2d(key: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return ops.conv2d(x, kernel)
 
 
 def _batch_norm(key: jax.Array, x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
@@ -96,11 +110,14 @@ def measure(operation: Operation, runs: int = 10) -> dict[str, Any]:
 
 
 def run(names: tuple[device.Name, ...], sizes: tuple[str, ...], runs: int) -> list[dict[str, Any]]:
-    """A row for each operation, size and device."""
+    """A row for each operation, size, device and precision that the device makes products in."""
     rows = []
     for size in sizes:
         for operation in operations(size):
             for name in names:
                 device.use(name)
-                rows.append({"size": size, "device": name, **measure(operation, runs)})
+                for kind, setting in precision.compared(operation.products).items():
+                    with jax.default_matmul_precision(setting):
+                        measured = measure(operation, runs)
+                    rows.append({"size": size, "device": name, "precision": kind, **measured})
     return rows

@@ -69,7 +69,10 @@ def seconds(
 
 def run(names: tuple[device.Name, ...], largest: int, budget: float = 0.3) -> list[dict[str, Any]]:
     """A row for each size."""
-    return [{"size": size, "seconds": seconds(size, names, budget)} for size in sizes(largest)]
+    return [
+        {"size": size, "precision": "float32", "seconds": seconds(size, names, budget)}
+        for size in sizes(largest)
+    ]
 
 
 def pays_from(rows: list[dict[str, Any]], who: str, against: str) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from zoo.ch04_gpu import models
+from zoo.ch04_gpu import models, precision
 from zoo.common import bench, device
 
 FLAG = "--xla_force_host_platform_device_count"
@@ -35,7 +35,9 @@ def restarted(devices: int, arguments: list[str]) -> int:
     command = [sys.executable, "-m", "zoo.ch04_gpu", *arguments]
     print(f"one CPU shown as {devices} devices, in a process of its own: XLA_FLAGS='{flags}'")
     sys.stdout.flush()
-    return subprocess.run(command, env=os.environ | {"XLA_FLAGS": flags}, check=False).returncode
+    # Without the other backends: this process may hold their memory.
+    changed = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(command, env=changed, check=False).returncode
 
 
 def measure(
@@ -51,12 +53,14 @@ def measure(
       BatchError: the batch does not divide by the devices.
     """
     device.use(name)
+    device.mesh(most, name)  # refuses before anything is measured
     examples = max(4 * batch_size * most, 2_000)
     data = model.random(examples)
+    kept = precision.of_training(model)
     rows: list[Result] = []
     for n in counts(most):
         mesh = device.mesh(n, name)
-        row: Result = {"devices": n}
+        row: Result = {"devices": n, "precision": kept}
         for kind, size in (("strong", batch_size), ("weak", n * batch_size)):
             rate, _ = bench.training(
                 model.task, model.config, data, size, runs=3, seconds=seconds, mesh=mesh
@@ -86,5 +90,7 @@ def difference(model: models.Model, name: device.Name, devices: int, batch_size:
         ended = next(progress for progress in reports if progress.metrics)  # the first epoch
         return jax.device_get(ended.state.params)
 
-    pairs = zip(*map(jax.tree.leaves, (trained(1), trained(devices))), strict=True)
+    with jax.default_matmul_precision("float32"):  # else the rounding of products is all one sees
+        ends = [jax.tree.leaves(trained(count)) for count in (1, devices)]
+    pairs = zip(*ends, strict=True)
     return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)) for a, b in pairs)

@@ -1,5 +1,6 @@
 """The tables of each command, from what its JSON file holds: on the screen and in README.md."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,12 +11,23 @@ from zoo.common.bench import Table
 Record = dict[str, Any]
 Column = tuple[str, str | Callable[[Record], str]]
 """The header, and a format of a row's values or a function of the row."""
-WHICH: tuple[Column, ...] = (("model", "{model}"), ("device", "{device}"))
+PRECISION: Column = ("precision", "{precision}")
+WHICH: tuple[Column, ...] = (("model", "{model}"), ("device", "{device}"), PRECISION)
 
 
 def file_name(record: Record) -> str:
-    """Of a record without its suffix: the command and the kinds of devices, `bench_cpu`."""
-    return "_".join([record["name"], *record["devices"]])
+    """Of a record without its suffix: the command and the devices, `bench_cpu_nvidia-h200`.
+
+    A GPU has its own name there, so that the records of two of them can lie in one folder.
+    """
+    kinds = record["system"]["kinds"]
+    names = [n if n == "cpu" else slug(kinds[n].partition(": ")[2]) or n for n in record["devices"]]
+    return "_".join([record["name"], *names])
+
+
+def slug(text: str) -> str:
+    """A device's name as a part of a file's: `NVIDIA H100 80GB HBM3` is `nvidia-h100-80gb-hbm3`."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def machine(record: Record) -> str:
@@ -26,6 +38,7 @@ def machine(record: Record) -> str:
     parts = ["; ".join(names), f"{system['memory_gib']} GiB of memory", *versions]
     if system["driver"]:
         parts.append(f"NVIDIA driver {system['driver']}")
+    parts += [f"{name}={value}" for name, value in system.get("environment", {}).items()]
     return f"{', '.join(parts)}, {record['date'][:10]}"
 
 
@@ -46,6 +59,10 @@ def spread(times: dict[str, float], scale: float = 1.0) -> str:
 
 def _of(name: str) -> Callable[[Record], str]:
     return lambda row: significant(row[name])
+
+
+def _share(part: float, whole: float | None) -> str:
+    return f"{part / whole:.0%}" if whole else "-"
 
 
 def _table(title: str, rows: Sequence[Record], *columns: Column, note: str = "") -> Table:
@@ -73,7 +90,7 @@ def bench(record: Record) -> list[Table]:
         note="Medians, quartiles in brackets. An epoch is that of the model's chapter (60,000 "
         "digits, 50,000 colour pictures, 943 users, Tiny Shakespeare, 10,000 steps of the first "
         "network); its time follows from runs of half a second and more. Chapter 7's are updates "
-        "alone, without the mazes.",
+        "alone, without the mazes. Precision: that of most products in training.",
     )
     return [table]
 
@@ -115,6 +132,7 @@ def ops(record: Record) -> list[Table]:
             [row for row in record["rows"] if row["size"] == size],
             ("operation", lambda row: f"{row['operation']} {'x'.join(map(str, row['shape']))}"),
             ("device", "{device}"),
+            PRECISION,
             *columns("forward"),
             *columns("backward"),
         )
@@ -131,10 +149,22 @@ def crossover(record: Record) -> list[Table]:
         found = f"from {size}x{size} on" if size else "not up to the largest size"
         notes.append(f"{who}: ahead of {against} {found}.")
     if "gpu" not in record["devices"]:
-        notes.append("No GPU was there.")
+        notes.append("No GPU was measured.")
     times = [(name, lambda row, name=name: spread(row["seconds"][name], 1e6)) for name in names]
-    title = "Product of two square matrices, microseconds"
+    title = "Product of two square matrices in float32, microseconds"
     return [_table(title, record["rows"], ("size", "{size}"), *times, note=" ".join(notes))]
+
+
+def roof(record: Record, row: Record) -> float | None:
+    """GFLOP/s of the roof over a model in the precision that it is trained in.
+
+    None where there is none to draw: its bytes are not those of a compiled program, so the place
+    below it is not known, or nothing measured the peak in this precision.
+    """
+    peaks = record["peaks"][row["device"]]
+    if not row["fused"] or not (peak := peaks.get(row["precision"])):
+        return None
+    return roofs.bound(row["intensity"], peak, peaks["bandwidth"]) / 1e9
 
 
 def roofline(record: Record) -> list[Table]:
@@ -143,9 +173,9 @@ def roofline(record: Record) -> list[Table]:
     def billions(name: str) -> Callable[[Record], str]:
         return lambda row: significant(row[name] and row[name] / 1e9)
 
-    def roof(row: Record) -> float:
-        peak = record["peaks"][row["device"]]
-        return roofs.bound(row["intensity"], peak["float32"], peak["bandwidth"]) / 1e9
+    def of_peak(row: Record) -> str:
+        peak = record["peaks"][row["device"]].get(row["precision"])
+        return _share(row["gflops"], peak and peak / 1e9)
 
     peaks = [{"name": name, **peak} for name, peak in record["peaks"].items()]
     for name, (flops, words) in record["book"].items():
@@ -166,14 +196,30 @@ def roofline(record: Record) -> list[Table]:
         record["rows"],
         *WHICH,
         ("MFLOP an update", lambda row: significant(row["flops"] / 1e6)),
-        ("FLOPs a byte", _of("intensity")),
         ("GFLOP/s", _of("gflops")),
-        ("roof", lambda row: significant(roof(row))),
-        ("share", lambda row: f"{row['gflops'] / roof(row):.0%}"),
-        note="Bytes are those of the compiled program (`lstm`, `planner`: as if nothing was fused) "
-        "as if none stayed in a cache, so a model that fits into one can stand above its roof.",
+        ("of the peak", of_peak),
+        ("bytes", lambda row: "fused" if row["fused"] else "unfused"),
+        ("FLOPs a byte", _of("intensity")),
+        ("roof", lambda row: significant(roof(record, row))),
+        ("share", lambda row: _share(row["gflops"], roof(record, row))),
+        note="Peak and roof are those of the row's precision. Fused bytes are those of the "
+        "compiled program as if none stayed in a cache, so a model that fits into one can stand "
+        "above its roof. Unfused ones, of programs with a loop inside, are an upper bound and not "
+        "comparable with the others, so no roof follows.",
     )
     return [machines, models]
+
+
+def _caches(record: Record, numbers: int) -> str:
+    """Whether operands of so many numbers come from memory."""
+    size, there = 4 * numbers, record.get("cache")
+    if not there:
+        return "How large the processor's caches are is not recorded, so operands may fit into one."
+    times = f"{size / there:.1f} times" if size / there < 10 else f"{size / there:,.0f} times"
+    named = f"the processor's last-level cache of {there / 2**20:.0f} MiB"
+    if size < 2 * there:
+        return f"The largest operand takes {times} {named}, so it may come from there."
+    return f"The largest operand takes {times} {named}."
 
 
 def blas(record: Record) -> list[Table]:
@@ -183,25 +229,29 @@ def blas(record: Record) -> list[Table]:
         record["rows"],
         ("level", "{level}"),
         ("by", "{who}"),
+        PRECISION,
+        ("numbers", "{numbers:,}"),
         ("microseconds", lambda row: spread(row, 1e6)),
         ("FLOPs a byte", _of("flops_per_byte")),
         ("GFLOP/s", _of("gflops")),
         ("GB/s", _of("gbytes")),
+        note=_caches(record, record["numbers"]),
     )
     return [table]
 
 
 def memory(record: Record) -> list[Table]:
     """Three orders of reading."""
+    numbers = record["rows"][0]["numbers"]
     table = _table(
-        f"Summing {record['rows'][0]['numbers']:,} numbers by index",
+        f"Summing {numbers:,} float32 numbers by index",
         record["rows"],
         ("order", "{order}"),
         ("device", "{device}"),
         ("ms", lambda row: spread(row, 1e3)),
         ("ns a number", "{nanoseconds:.2f}"),
         ("times sequential", "{ratio:.1f}"),
-        note="Strided: a cache line (16 numbers) apart.",
+        note=f"Strided: a cache line (16 numbers) apart. {_caches(record, numbers)}".strip(),
     )
     return [table]
 
@@ -212,7 +262,6 @@ def precision(record: Record) -> list[Table]:
         "Precision",
         record["rows"],
         *WHICH,
-        ("precision", "{precision}"),
         ("ms an update", lambda row: spread(row, 1e3)),
         ("loss at first", "{first_loss:.5g}"),
         (f"after {record['rows'][0]['steps']}", "{last_loss:.5g}"),
@@ -235,16 +284,19 @@ def scale(record: Record) -> list[Table]:
         ]
 
     note = (
-        f"After four updates the parameters on {record['most']} devices differ from those on one "
-        f"by {record['difference']:.1e} of the largest in an array."
+        f"After four updates in float32 the parameters on {record['most']} devices differ from "
+        f"those on one by {record['difference']:.1e} of the largest in an array."
     )
     if record["devices"] == ["cpu"]:
         note += (
             " These devices share one processor, which a single one uses already: n of them cannot "
             "be faster than one, so 1/n is what to expect, and the rest is what splitting costs."
         )
-    title, sides = f"`{record['model']}` on several devices", (*columns("strong"), *columns("weak"))
-    return [_table(title, record["rows"], ("devices", "{devices}"), *sides, note=note)]
+    title = f"`{record['model']}` on several devices"
+    counted: tuple[Column, ...] = (("devices", "{devices}"), PRECISION)
+    return [
+        _table(title, record["rows"], *counted, *columns("strong"), *columns("weak"), note=note)
+    ]
 
 
 TABLES: dict[str, Callable[[Record], list[Table]]] = {

@@ -10,6 +10,7 @@ notices the end of one at once; on a cluster JAX's heartbeat and the JobSet's re
 """
 
 import importlib.util
+import itertools
 import os
 import queue
 import runpy
@@ -63,7 +64,8 @@ def run(
       heartbeat: seconds of silence after which a process counts as lost
 
     Raises:
-      RunError: the command is none of the zoo's, there is no cluster, or a process failed.
+      RunError: the command is none of the zoo's, there is no cluster, there are fewer GPUs than
+        processes, or a process failed.
       SystemExit: the run was stopped by a signal and saved; the status is 130.
     """
     checked = _checked(command)
@@ -71,6 +73,8 @@ def run(
         _join_cluster()
         _become(checked)
     else:
+        if not _on_cpu(checked):
+            _check_gpus(processes)
         _supervise([*_start(checked, processes, heartbeat)], checked)
 
 
@@ -85,6 +89,38 @@ def _checked(command: Sequence[str]) -> list[str]:
         f"got the command {' '.join(command)!r}, expected a chapter of the zoo and its flags "
         "after --: launch --processes 2 -- zoo.ch06_cnn train --out runs/pair"
     )
+
+
+def _on_cpu(command: Sequence[str]) -> bool:
+    """Whether the command itself chooses the CPU."""
+    chosen = [part.partition("--device=")[2] for part in command if part.startswith("--device=")]
+    chosen += [value for flag, value in itertools.pairwise(command) if flag == "--device"]
+    return chosen == ["cpu"]
+
+
+def _check_gpus(processes: int) -> None:
+    """Refuses more processes than there are GPUs, as each needs one of its own."""
+    if 0 < (there := _gpus()) < processes:
+        raise RunError(
+            f"got --processes {processes}, expected at most {there} here, one for each GPU: "
+            "start fewer, or add --device cpu to the command"
+        )
+
+
+def _gpus() -> int:
+    """How many GPUs JAX computes on by itself, 0 for a CPU.
+
+    Another process counts them, since one that looks at a GPU takes its memory.
+    """
+    if importlib.util.find_spec("jax_plugins") is None:  # JAX has CPUs alone
+        return 0
+    count = "import jax; print(sum(one.platform == 'gpu' for one in jax.local_devices()))"
+    environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    command, pipe = [sys.executable, "-c", count], subprocess.PIPE
+    done = subprocess.run(
+        command, env=environment, stdout=pipe, stderr=subprocess.DEVNULL, text=True, check=False
+    )
+    return int(done.stdout) if done.returncode == 0 else 0
 
 
 def _join_cluster() -> None:
@@ -158,6 +194,8 @@ def _start(command: Sequence[str], processes: int, heartbeat: float) -> list[Chi
     with socket.socket() as free:
         free.bind((LOOPBACK, 0))
         port = free.getsockname()[1]
+    # Not even to look at: with its number a process asks for a GPU that may not be there.
+    environment = os.environ | ({"JAX_PLATFORMS": "cpu"} if _on_cpu(command) else {})
     children = []
     for number in range(processes):
         # A file, not a pipe: nobody would read the pipe, and a full one stops its writer.
@@ -165,6 +203,7 @@ def _start(command: Sequence[str], processes: int, heartbeat: float) -> list[Chi
         about = [f"{number}/{processes}", str(port), str(heartbeat)]
         process = subprocess.Popen(
             [sys.executable, "-m", "zoo.ch10_deploy.launch", *about, *command],
+            env=environment,
             stdin=subprocess.PIPE,  # never written to; its end tells that the launcher is gone
             stdout=log,
             stderr=log,
