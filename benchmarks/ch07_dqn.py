@@ -19,7 +19,7 @@ from benchmarks.harness import ZOO, Run, repeat
 from zoo.ch07_dqn import environment
 from zoo.ch07_dqn.agent import model
 from zoo.ch07_dqn.agent.train import make_agents, make_params, run_epoch
-from zoo.common import bench
+from zoo.common import bench, device
 
 CONFIG = model.RECIPES["modern"]
 MAZES, STEPS, MANY = 1024, 1000, 64
@@ -36,7 +36,7 @@ NOTE = (
 
 def zoo_training(agents: int) -> tuple[Run, float]:
     """Steps with updates of so many agents, and the seconds that compilation took."""
-    state, params = make_agents(CONFIG, agents)
+    state, params = device.jit(make_agents, static_argnums=(0, 1))(CONFIG, agents)
     epoch, compile_seconds = harness.compiled(
         lambda state, params: run_epoch(state, CONFIG, params)[0], state, params
     )
@@ -65,7 +65,7 @@ def random_steps(key: jax.Array, params: environment.Params, steps: int) -> jax.
 
 def zoo_environment(count: int) -> tuple[Run, float]:
     """Random steps in so many mazes at once, and the seconds that compilation took."""
-    params = jax.jit(jax.vmap(lambda seed: make_params(CONFIG, seed)))(jnp.arange(count))
+    params = device.jit(jax.vmap(lambda seed: make_params(CONFIG, seed)))(jnp.arange(count))
     walk, compile_seconds = harness.compiled(
         lambda key, params: random_steps(key, params, STEPS), jax.random.key(0), params
     )
@@ -87,7 +87,7 @@ def torch_training() -> Run:
 
     torch.set_num_threads(bench.system()["threads"])
     torch.manual_seed(0)
-    env = MazeEnv(jax.jit(lambda: make_params(CONFIG, 0))())
+    env = MazeEnv(device.jit(lambda: make_params(CONFIG, 0))())
     sites, legal = env.observation_space.n, torch.as_tensor(env.legal.copy())
 
     def network() -> nn.Module:
@@ -145,7 +145,7 @@ def gymnasium_environment() -> Run:
     """Random steps in one maze."""
     from zoo.ch07_dqn.gym import MazeEnv
 
-    env = MazeEnv(jax.jit(lambda: make_params(CONFIG, 0))())
+    env = MazeEnv(device.jit(lambda: make_params(CONFIG, 0))())
     env.reset(seed=0)
 
     def one() -> int:

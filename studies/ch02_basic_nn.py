@@ -22,7 +22,7 @@ from zoo.common import cli
 from zoo.common import figures as common
 from zoo.common.data import DataError
 from zoo.common.device import Name as DeviceName
-from zoo.common.device import use
+from zoo.common.device import jit, use
 
 FOLDER = Path("runs", "ch02_basic_nn")
 
@@ -107,7 +107,7 @@ def descent(out: Path = FOLDER / "descent", seed: int = 0) -> None:
 def _draw_batches(seed: int) -> Any:
     data_key, *keys = jax.random.split(jax.random.key(seed), 4)
     x, y = descending.noisy_line(data_key)
-    cost = jax.jit(jax.vmap(descending.line_loss, (0, None, None)))
+    cost = jit(jax.vmap(descending.line_loss, (0, None, None)))
     paths, costs, rows = {}, {}, []
     sizes = {"all 256 at once": 256, "mini-batches of 32": 32, "single points": 1}
     for key, (kind, size), rate in zip(keys, sizes.items(), (0.5, 0.25, 0.05), strict=True):
@@ -151,7 +151,7 @@ def solvers(
         raise DataError(f"got steps {steps}, expected at least 1")
     use(device)
     rates = np.logspace(-4, 1, 21, dtype=np.float32)
-    race = jax.jit(lambda rates: racing.race(racing.PROBLEMS, rates, steps))
+    race = jit(lambda rates: racing.race(racing.PROBLEMS, rates, steps))
     began = time.perf_counter()
     compiled = race.lower(rates).compile()
     ready = time.perf_counter()

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from zoo.ch02_basic_nn import model
-from zoo.common import fit, keys
+from zoo.common import device, fit, keys
 
 History = dict[str, np.ndarray]
 
@@ -41,10 +41,10 @@ def run_program(config: model.Config, batch: fit.Batch) -> tuple[model.Params, H
       NonFiniteError: the loss became infinite or not a number.
       ValueError: a shape is wrong.
     """
-    params = cast(config, start(config))
+    params, scan = cast(config, start(config)), device.jit(scan_steps, static_argnames="config")
     # Around the call alone: a global switch would give other code float64 too.
     with jax.enable_x64(config.dtype == "float64"):
-        params, history = jax.device_get(scan_steps(params, cast(config, batch), config))
+        params, history = jax.device_get(scan(params, cast(config, batch), config=config))
     finite = np.isfinite(history["loss"])
     if not finite.all():
         raise fit.NonFiniteError(
@@ -55,11 +55,10 @@ def run_program(config: model.Config, batch: fit.Batch) -> tuple[model.Params, H
     return params, history
 
 
-@functools.partial(jax.jit, static_argnames="config")
 def scan_steps(
     params: model.Params, batch: model.Batch, config: model.Config
 ) -> tuple[model.Params, dict[str, jax.Array]]:
-    """The compiled loop of `run_program`, on arrays of the right dtype."""
+    """The loop of `run_program`, to be compiled, on arrays of the right dtype."""
     gradient = jax.value_and_grad(functools.partial(model.loss, cost=config.cost), has_aux=True)
 
     def step(params, _):

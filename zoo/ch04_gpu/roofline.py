@@ -63,7 +63,7 @@ def _on_cpu(function: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, fl
         return None
     shapes = jax.eval_shape(lambda *args: args, *args)
     with jax.default_device(cpu):
-        return jax.jit(function).lower(*shapes).cost_analysis()
+        return device.jit(function).lower(*shapes).cost_analysis()
 
 
 def peaks(size: int = 0, numbers: int = 0) -> dict[str, float | None]:

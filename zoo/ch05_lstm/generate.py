@@ -140,7 +140,8 @@ def expected_text(params: model.Params, vocabulary: Vocabulary, length: int = 30
     Its network is fed with what it expected, so nothing is drawn and there is no prompt. The marks
     are shown as the letters S, E and B in angle brackets.
     """
-    ids = model.apply_expected(params, 1, length).logits[0].argmax(-1).tolist()
+    expect = device.jit(model.apply_expected, static_argnums=(1, 2))
+    ids = expect(params, 1, length).logits[0].argmax(-1).tolist()
     marks = ("<S>", "<E>", "<B>")
     return "".join(marks[n] if n <= BLANK else vocabulary.characters[n] for n in ids)
 

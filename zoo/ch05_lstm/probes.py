@@ -93,11 +93,13 @@ def reset_loss(params: model.Params, ids: np.ndarray, chunk: int) -> float:
     count = (len(ids) - 1) // chunk
     rows = [jnp.asarray(a[: count * chunk]).reshape(count, 1, chunk) for a in (ids, ids[1:])]
 
-    def one(pair):
-        return model.surprise(model.apply(params, pair[0]).logits, pair[1])[0].sum()
+    def sums(params, rows):
+        def one(pair):
+            return model.surprise(model.apply(params, pair[0]).logits, pair[1])[0].sum()
 
-    sums = jax.lax.map(one, rows, batch_size=64)  # all at once would not fit into the memory
-    return float(sums.sum()) / (count * chunk)
+        return jax.lax.map(one, rows, batch_size=64)  # all at once would not fit into the memory
+
+    return float(device.jit(sums)(params, rows).sum()) / (count * chunk)
 
 
 def place_entropy(targets: np.ndarray) -> float:

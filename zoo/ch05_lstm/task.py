@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from zoo.ch05_lstm import generate, model, probes, text
-from zoo.common import fit, keys, run, solvers
+from zoo.common import device, fit, keys, run, solvers
 from zoo.common.data.text import Text
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
@@ -179,7 +179,7 @@ def pictures(trained: Trained, corpus: Corpus) -> dict[str, Any]:
     if config.cell in ("lstm", "gru"):
         source = corpus.train if corpus.test is None else corpus.test
         ids = source["input"][min(1, len(source["input"]) - 1)][:SENTENCE]
-        found = jax.jit(probes.gate_activations)(params, ids)
+        found = device.jit(probes.gate_activations)(params, ids)
         drawings["gates"] = figures.gates(found, [characters[n] for n in ids], caption)
     return drawings
 
@@ -200,7 +200,7 @@ def _gradients_of_cells(config: model.Config, params: model.Params, corpus: Corp
         network = model.init(keys.derive(config.seed, "weights"), fresh)
         networks[f"{cell}, before training"] = network
     networks[f"{config.cell}, trained"] = params
-    measure = jax.jit(probes.gradient_norms)
+    measure = device.jit(probes.gradient_norms)
     return {name: np.asarray(measure(network, ids)) for name, network in networks.items()}
 
 

@@ -300,7 +300,7 @@ def _export_function(name: str, prediction: Prediction, weights: Any) -> Any:
         for option, value in options.items():
             jax.config.update(option, value)
         # A new function object: traces of it made earlier would bring their source paths along.
-        function = jax.jit(lambda weights, inputs: prediction.function(weights, inputs))
+        function = device.jit(lambda weights, inputs: prediction.function(weights, inputs))
         with jax.disable_jit(False):  # an export is a compiled program, whatever is set
             exporter = jax.export.export(function, platforms=PLATFORMS)
             return exporter(specs, _batched(prediction.inputs, batch))

@@ -10,7 +10,7 @@ import numpy as np
 from zoo.ch07_dqn import environment, kinds
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import model, train
-from zoo.common import fit
+from zoo.common import device, fit
 from zoo.common.data import DataError, Dataset
 from zoo.common.task import Arrays, Loop, Prediction, Task, Weights
 from zoo.common.trained import Trained
@@ -72,7 +72,7 @@ def greedy(trained: Trained) -> tuple[environment.Params, train.Greedy]:
         nets = jax.tree.map(lambda a: a[None], trained.params)
     else:
         nets = trained.state.agents.params
-    tried = train.greedy_all(trained.config, nets, params)
+    tried = device.jit(train.greedy_all, static_argnums=0)(trained.config, nets, params)
     return jax.tree.map(np.asarray, (params, tried))
 
 
@@ -134,7 +134,8 @@ def timings(config: model.Config, weights: Weights) -> dict[str, tuple[Any, tupl
     def epoch(agents: train.State, params: environment.Params) -> train.State:
         return train.run_epoch(agents, config, params)[0]
 
-    return {"loop": (epoch, train.make_agents(config, count), count * config.epoch_steps)}
+    agents = device.jit(train.make_agents, static_argnums=(0, 1))(config, count)
+    return {"loop": (epoch, agents, count * config.epoch_steps)}
 
 
 TASK = Task(
@@ -152,7 +153,7 @@ TASK = Task(
     following=("play",),
     timings=timings,
     weights=weights,
-    loop=Loop(train.iterate, train.start, lambda config: config.epoch_steps),
+    loop=Loop(train.iterate, train.begin, lambda config: config.epoch_steps),
     unit="transitions",
     epoch=32_000,  # 1,000 steps
     synthetic=True,

@@ -108,7 +108,6 @@ def init(key: jax.Array, config: Config, params: Params) -> State:
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def make_agents(config: Config, count: int) -> tuple[State, Params]:
     """So many agents before their first step, with their mazes; each leaf has a leading axis M.
 
@@ -124,10 +123,16 @@ def make_agents(config: Config, count: int) -> tuple[State, Params]:
 
 def make_mazes(config: Config) -> Params:
     """The maze of each agent of a run; each leaf has a leading axis M."""
-    return make_agents(config, config.mazes * config.agents)[1]
+    make = device.jit(make_agents, static_argnums=(0, 1))
+    return make(config, config.mazes * config.agents)[1]
 
 
-def start(config: Config, *_: Any) -> Run:
+def start(config: Config) -> Run:
+    """`begin`, compiled."""
+    return device.jit(begin, static_argnums=0)(config)
+
+
+def begin(config: Config, *_: Any) -> Run:
     """A run before its first step; the mazes follow from the configuration: no data are used."""
     agents, _ = make_agents(config, config.mazes * config.agents)
     nothing = jnp.zeros((len(agents.step), 0))
@@ -252,7 +257,6 @@ def greedy(config: Config, net: model.Params, params: Params) -> Greedy:
     return Greedy(values, environment.walk(maze, policy), home)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def greedy_all(config: Config, nets: model.Params, params: Params) -> Greedy:
     """The greedy policies of several agents; each leaf has a leading axis M."""
     return jax.vmap(functools.partial(greedy, config))(nets, params)

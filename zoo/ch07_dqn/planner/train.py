@@ -57,7 +57,6 @@ def held_out(exits: jax.Array) -> jax.Array:
     return (mixed ^ mixed >> 13) % HELD_OUT == 0
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _draw(config: model.Config, begin: jax.Array) -> tuple[mazes.Maze, jax.Array]:
     """The mazes of the next seeds, and which of them are held out."""
     seeds = begin + jnp.arange(HELD_OUT * TESTED)
@@ -76,9 +75,10 @@ def held_out_mazes(config: model.Config, count: int) -> mazes.Maze:
     # Whatever else is in the configuration, the drawing need not be compiled again.
     names = ("rows", "columns", "method", "extra")
     kind = model.Config(**{name: getattr(config, name) for name in names})
+    draw = device.jit(_draw, static_argnums=0)
     found, present, begin = [], 0, 0
     while present < count:
-        drawn, chosen = jax.tree.map(np.asarray, _draw(kind, begin))
+        drawn, chosen = jax.tree.map(np.asarray, draw(kind, begin))
         found.append(jax.tree.map(lambda a, chosen=chosen: a[chosen], drawn))
         present += int(chosen.sum())
         begin += len(chosen)
@@ -195,7 +195,7 @@ def _epoch(config: model.Config) -> Callable[..., Any]:
     def epoch(state: State) -> tuple[State, model.Metrics]:
         return jax.lax.scan(lambda s, _: step(s, config), state, length=config.epoch_steps)
 
-    return device.compile(epoch, start(config), donate_argnums=0)
+    return device.compile(epoch, jax.eval_shape(lambda: begin(config)), donate_argnums=0)
 
 
 @functools.cache
@@ -211,9 +211,14 @@ def solve(params: model.Params, maze: mazes.Maze, rounds: int) -> environment.Wa
     return jax.vmap(environment.walk)(maze, jax.vmap(mazes.best_moves)(maze, values))
 
 
-def start(config: model.Config, *_: Any) -> State:
+def start(config: model.Config) -> State:
+    """`begin`, compiled."""
+    return device.jit(begin, static_argnums=0)(config)
+
+
+def begin(config: model.Config, *_: Any) -> State:
     """The state before the first step of a run; each step draws its mazes, so no data are used."""
-    return jax.jit(lambda: init(keys.derive(config.seed, "planner"), config))()
+    return init(keys.derive(config.seed, "planner"), config)
 
 
 def iterate(config: model.Config, state: State, *_: Any) -> Iterator[fit.Progress[State]]:
