@@ -4,6 +4,8 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
     " --xla_force_host_platform_device_count=8"
 )
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see `zoo/__init__.py`
+
 import contextlib
 import hashlib
 import importlib.metadata

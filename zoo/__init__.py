@@ -6,7 +6,10 @@ notebook of your own call `zoo.set_xla_flags()` before JAX computes for the firs
 versions of JAX compute wrong numbers on a CPU without it, as `python -m zoo doctor` shows.
 """
 
+import contextlib
 import importlib
+import importlib.metadata
+import os
 import pkgutil
 import signal
 import sys
@@ -15,10 +18,16 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["load", "published", "set_xla_flags", "tasks"]
 
-if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Python is looking for a command, `python -m zoo...`. Until `cli.main` takes over, Ctrl-C ends
-    # it without a word; an exception would come out of an import, where some libraries swallow it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if sys.argv[:1] == ["-m"]:  # Python is looking for a command, `python -m zoo...`
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # importing JAX tells
+        if importlib.metadata.version("jaxlib") == "0.10.1":
+            # It prints an error for each program that it finds in its cache, and uses it all the
+            # same: jax-ml/jax#38445. Read when JAX is imported; exceptions stay.
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until `cli.main` takes over, Ctrl-C ends it without a word; an exception would come out
+        # of an import, where some libraries swallow it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def tasks(chapter: str = "") -> tuple[Any, ...]:

@@ -41,10 +41,10 @@ def run_program(config: model.Config, batch: fit.Batch) -> tuple[model.Params, H
       NonFiniteError: the loss became infinite or not a number.
       ValueError: a shape is wrong.
     """
-    params, scan = cast(config, start(config)), device.jit(scan_steps, static_argnames="config")
+    params, scan = cast(config, start(config)), device.jit(scan_steps, static_argnums=2)
     # Around the call alone: a global switch would give other code float64 too.
     with jax.enable_x64(config.dtype == "float64"):
-        params, history = jax.device_get(scan(params, cast(config, batch), config=config))
+        params, history = jax.device_get(scan(params, cast(config, batch), config))
     finite = np.isfinite(history["loss"])
     if not finite.all():
         raise fit.NonFiniteError(

@@ -28,12 +28,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+import zoo
 from zoo.common import checkpoint, device, fit
 from zoo.common.data import digest, files
 from zoo.common.settings import SettingError
 from zoo.common.task import Task
 
-PACKAGES = ("zoo", "jax", "jaxlib", "optax", "numpy")
+PACKAGES = ("jax", "jaxlib", "optax", "numpy")
 SAVE_SECONDS = 120.0
 """A checkpoint is also written within an epoch when the last one is older than this."""
 
@@ -80,7 +81,7 @@ def create(
         "config": dataclasses.asdict(config),
         "data": data,
         "device": device.describe(device.current()),
-        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+        "versions": {"zoo": zoo.__version__} | {p: importlib.metadata.version(p) for p in PACKAGES},
         "python": sys.version.split()[0],
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -195,7 +195,7 @@ def _epoch(config: model.Config) -> Callable[..., Any]:
     def epoch(state: State) -> tuple[State, model.Metrics]:
         return jax.lax.scan(lambda s, _: step(s, config), state, length=config.epoch_steps)
 
-    return device.compile(epoch, jax.eval_shape(lambda: begin(config)), donate_argnums=0)
+    return device.compile(epoch, start(config), donate_argnums=0)
 
 
 @functools.cache
