@@ -355,6 +355,6 @@ def test_a_backend_that_is_not_here_is_a_fault_in_a_line(shakespeare, monkeypatc
     monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
     found = doctor.report()
     (fault,) = found["faults"]
-    assert "Unable to initialize backend 'nonsense'" in fault
+    assert "JAX_PLATFORMS=nonsense has a backend that can't be started" in fault
     assert found["canaries"] == []
     assert "JAX_PLATFORMS=nonsense" in found["devices"]["cpu"]
