@@ -99,7 +99,7 @@ def test_cuda_extra_takes_the_same_versions_of_jax_as_the_rest(python):
 
 
 def test_locked_versions_of_jax_are_those_that_zoo_is_tested_with_and_compute_rightly():
-    first, end = map(Version, device._TESTED)
+    first, end = map(Version, device.TESTED)
     locked = [_pins(python)["jaxlib"] for python in LOCKS]
     assert locked == [_pins(python)["jax"] for python in LOCKS]
     assert min(locked) == first

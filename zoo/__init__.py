@@ -8,7 +8,6 @@ versions of JAX compute wrong numbers on a CPU without it, as `python -m zoo doc
 
 import contextlib
 import importlib
-import importlib.metadata
 import os
 import pkgutil
 import signal
@@ -19,6 +18,8 @@ __version__ = "0.1.0"
 __all__ = ["load", "published", "set_xla_flags", "tasks"]
 
 if sys.argv[:1] == ["-m"]:  # Python is looking for a command, `python -m zoo...`
+    import importlib.metadata  # here, since a library's user needs none
+
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # importing JAX tells
         if importlib.metadata.version("jaxlib") == "0.10.1":
             # It prints an error for each program that it finds in its cache, and uses it all the

@@ -187,7 +187,7 @@ def describe() -> None:
         about = {"processor": f"{device.processor()}, {device.threads()} threads"}
         about["memory"] = f"{device.memory() / 2**30:.1f} GiB"
         about["NVIDIA driver"] = machine.driver() or "none"
-        print(dumps({"machine": about, "tested": device._TESTED}))
+        print(dumps({"machine": about, "tested": device.TESTED}))
         devices, present = {}, []
         for b in machine.backends():
             parts = [f"{b.number} x {b.kind}, {b.memory}" if b.number else b.kind, b.note]

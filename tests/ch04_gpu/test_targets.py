@@ -218,7 +218,7 @@ def test_what_does_not_compile_is_a_row_and_an_error(tmp_path, monkeypatch, caps
     assert row == {"program": "update", "devices": 1, "error": "TypeError: no such convolution"}
     monkeypatch.setattr(targets, "environment", lambda wheels: {})
     monkeypatch.setattr(compiling, "ask", lambda model, *_: [{"model": model.name, **row}])
-    with pytest.raises(RunError, match="not compiled: lstm, update: TypeError: no such conv"):
+    with pytest.raises(RunError, match="lstm, update does not compile: TypeError: no such conv"):
         compiling.compile_models(("lstm",), out=tmp_path)
     assert json.loads((tmp_path / "compile_h100.json").read_text())["rows"][0]["error"]
     assert "NO" in capsys.readouterr().out

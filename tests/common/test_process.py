@@ -160,3 +160,20 @@ print(signal.getsignal(signal.SIGINT) is {default})
 """
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\nTrue\n"
     assert signal.getsignal(signal.SIGINT) != signal.SIG_DFL  # nor is it changed by an import here
+
+
+def test_a_commands_process_gets_the_compiler_options():
+    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = python("import os; print(os.environ['XLA_FLAGS'])", env=kept)
+    assert b"INDIVIDUAL_DOT" in done.stdout
+
+
+def test_a_command_that_finds_its_programs_compiled_is_as_quiet_as_the_first_time(tmp_path):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "TF_CPP_"))}
+    kept |= {"ZOO_CACHE": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    for name in ("first", "second"):
+        command = [sys.executable, "-m", "zoo.ch02_basic_nn", "train", "--steps", "3"]
+        command += ["--out", str(tmp_path / name)]
+        done = subprocess.run(command, env=kept, capture_output=True, check=True)
+        assert done.stderr == b""
+    assert list((tmp_path / "xla").iterdir())

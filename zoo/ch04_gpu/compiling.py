@@ -23,22 +23,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 
 from zoo.ch04_gpu import machine, models, tables, targets
 from zoo.ch04_gpu.commands import Models, Where
-from zoo.common import bench, device, fit, run
+from zoo.common import device, fit
 
 Row = dict[str, Any]
 REFUSED = 3
 """The status of a model's process whose target XLA can't read."""
 CARDS = 2
 """Of one host, which the loop splits its batches over."""
-SIZES = ("temp", "argument", "output")
-LIBRARIES = {
-    "__cudnn": "cuDNN",
-    "__cublas$lt": "cuBLASLt",
-    "__cublas": "cuBLAS",
-    "__triton": "Triton",
-    "__dynamic_memcpy": "copies",
-}
-"""By how the names of custom calls and of fusions begin, who computes them."""
 _COLLECTIVES = (
     *("all-reduce", "all-gather", "all-to-all", "ragged-all-to-all", "reduce-scatter"),
     *("collective-permute", "collective-broadcast"),
@@ -173,7 +164,7 @@ def measure(program: Program) -> Row:
     except Exception as error:  # whatever it is, it is what was to be found out
         return row | {"error": _line(error)}
     memory = compiled.memory_analysis()
-    sizes = {name: getattr(memory, f"{name}_size_in_bytes") for name in SIZES}
+    sizes = {name: getattr(memory, f"{name}_size_in_bytes") for name in tables.SIZES}
     return row | sizes | anatomy(compiled.as_text())
 
 
@@ -218,36 +209,6 @@ def ask(model: models.Model, target: targets.Target, environment: dict[str, str]
     return [{"model": model.name, **row} for row in rows]
 
 
-def table(record: tables.Record) -> bench.Table:
-    """Memory and contents of each program."""
-
-    def cells(row: Row) -> list[str]:
-        which = [row["model"], row["program"], str(row["devices"])]
-        if row["error"] is not None:
-            return [*which, "NO", *["-"] * (len(SIZES) + 4)]
-        sizes = [tables.significant(row[name] / 1e6) for name in SIZES]
-        calls: collections.Counter[str] = collections.Counter()
-        for name, count in row["calls"].items():
-            known = (label for start, label in LIBRARIES.items() if name.startswith(start))
-            calls[next(known, name)] += count
-        counts = [str(row["kernels"]), str(row["loops"])]
-        return [*which, "yes", *sizes, *counts, _listed(calls), _listed(row["collectives"])]
-
-    header = ("model", "program", "cards", "compiles", *(f"{name} MB" for name in SIZES))
-    return bench.Table(
-        f"Compiled for {record['card']} by JAX {record['system']['versions']['jax']}",
-        (*header, "kernels", "loops", "calls", "collectives"),
-        [cells(row) for row in record["rows"]],
-        "MB of each card: temporary arrays, arguments (a loop's hold the data set), results. The "
-        "body of a loop counts once. Triton's kernels are among the kernels; XLA takes cuBLAS in "
-        "place of some of them where it can try both on a card.",
-    )
-
-
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "-"
-
-
 def compile_models(
     names: Models = (),
     target: str = "h100",
@@ -263,20 +224,21 @@ def compile_models(
         out: folder for the results; runs/ch04_gpu/TIME if not given
     """
     chosen, card = models.choose(names), targets.read(target)
-    environment, folder = targets.environment(wheels), Where(out=out).folder()
+    environment = targets.environment(wheels)
     record: tables.Record = machine.record("compile", (), target=card.text, card=card.card)
-    record |= {"devices": [card.name], "rows": []}
+    about = f"for {card.card}, by {device.processor()}"
+    record["devices"], record["system"]["kinds"] = [card.name], {card.name: about}
+    rows: list[Row] = []
     for model in chosen:
-        rows = ask(model, card, environment)
-        record["rows"] += rows
-        print(f"{model.name} for {card.name}: {len(rows)} programs", flush=True)
-    path = folder / f"compile_{card.name}.json"
-    run.write_json(path, record)
-    print(f"\n{table(record).text()}\n\nwritten: {path}")
-    failed = [row for row in record["rows"] if row["error"] is not None]
-    if failed:
-        told = (f"{row['model']}, {row['program']}: {row['error']}" for row in failed)
-        raise run.RunError(f"not compiled: {'; '.join(told)}")
+        found = ask(model, card, environment)
+        rows += found
+        print(f"{model.name} for {card.name}: {len(found)} programs", flush=True)
+    failed = [
+        f"{row['model']}, {row['program']} does not compile: {row['error']}"
+        for row in rows
+        if row["error"] is not None
+    ]
+    Where(out=out).keep(record, rows, failed)
 
 
 if __name__ == "__main__":

@@ -36,11 +36,11 @@ def present() -> tuple[device.Name, ...]:
     return tuple(name for name in names if _devices(name))
 
 
-def _devices(name: str) -> list[jax.Device]:
-    """All of one kind, none where there is none, or where JAX_PLATFORMS names what is not here."""
+def _devices(name: device.Name) -> list[jax.Device]:
+    """All of one kind; none where there is none, or where JAX_PLATFORMS names what is not here."""
     try:
-        return jax.devices(name)
-    except (RuntimeError, AssertionError):  # the latter of JAX_PLATFORMS=cuda without a card
+        return device.devices(name)
+    except device.DeviceError:
         return []
 
 
@@ -110,7 +110,7 @@ def _memory(first: jax.Device) -> str:
 def backends() -> list[Backend]:
     """Every backend of JAX, here or not."""
     hidden = f"hidden by JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: unset it"
-    missing = {"cpu": hidden, "gpu": missing_for_gpu()}
+    missing: dict[device.Name, str] = {"cpu": hidden, "gpu": missing_for_gpu()}
     missing["tpu"] = "a TPU virtual machine, and there: pip install 'jax[tpu]'"
     lines = []
     for name, note in missing.items():

@@ -58,8 +58,8 @@ def count(function: Callable[..., Any], *args: Any) -> Count:
 def _on_cpu(function: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, float] | None:
     """What XLA counts of the same program for a CPU; CUDA's plugin counts compiled ones alone."""
     try:
-        (cpu, *_) = jax.devices("cpu")
-    except RuntimeError:  # JAX_PLATFORMS leaves CPUs out
+        cpu = device.devices("cpu")[0]
+    except device.DeviceError:  # JAX_PLATFORMS leaves CPUs out
         return None
     shapes = jax.eval_shape(lambda *args: args, *args)
     with jax.default_device(cpu):

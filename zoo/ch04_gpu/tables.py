@@ -1,5 +1,6 @@
 """The tables of each command, from what its JSON file holds: on the screen and in README.md."""
 
+import collections
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -299,7 +300,68 @@ def scale(record: Record) -> list[Table]:
     ]
 
 
+SIZES = ("temp", "argument", "output")
+LIBRARIES = {
+    "__cudnn": "cuDNN",
+    "__cublas$lt": "cuBLASLt",
+    "__cublas": "cuBLAS",
+    "__triton": "Triton",
+    "__dynamic_memcpy": "copies",
+}
+"""By how the names of custom calls and of fusions begin, who computes them."""
+
+
+def compile(record: Record) -> list[Table]:
+    """Memory and contents of each program."""
+
+    def told(of: Callable[[Record], str]) -> Callable[[Record], str]:
+        return lambda row: "-" if row["error"] is not None else of(row)
+
+    def calls(row: Record) -> str:
+        counts: collections.Counter[str] = collections.Counter()
+        for name, count in row["calls"].items():
+            known = (label for start, label in LIBRARIES.items() if name.startswith(start))
+            counts[next(known, name)] += count
+        return _listed(counts)
+
+    def megabytes(name: str) -> Column:
+        return f"{name} MB", told(lambda row: significant(row[name] / 1e6))
+
+    table = _table(
+        f"Compiled for {record['card']} by JAX {record['system']['versions']['jax']}",
+        record["rows"],
+        ("model", "{model}"),
+        ("program", "{program}"),
+        ("cards", "{devices}"),
+        ("compiles", lambda row: "yes" if row["error"] is None else "NO"),
+        *map(megabytes, SIZES),
+        ("kernels", told(lambda row: str(row["kernels"]))),
+        ("loops", told(lambda row: str(row["loops"]))),
+        ("calls", told(calls)),
+        ("collectives", told(lambda row: _listed(row["collectives"]))),
+        note="MB of each card: temporary arrays, arguments (a loop's hold the data set), results. "
+        "The body of a loop counts once. Triton's kernels are among the kernels; XLA takes cuBLAS "
+        "in place of some of them where it can try both on a card.",
+    )
+    return [table]
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "-"
+
+
 TABLES: dict[str, Callable[[Record], list[Table]]] = {
     function.__name__: function
-    for function in (bench, check, ops, crossover, roofline, blas, memory, precision, scale)
+    for function in (
+        bench,
+        check,
+        ops,
+        crossover,
+        roofline,
+        blas,
+        memory,
+        precision,
+        scale,
+        compile,
+    )
 }

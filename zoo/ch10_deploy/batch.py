@@ -8,7 +8,6 @@ nothing twice. Files and folders may be URLs such as s3://bucket/images.
 """
 
 import hashlib
-import importlib.metadata
 import io
 import json
 import os
@@ -21,6 +20,7 @@ import tyro
 
 from zoo.ch10_deploy import export, store
 from zoo.common.data import DataError
+from zoo.common.run import versions
 from zoo.common.settings import Bounds
 
 RECORD = 1 + 3 * 32 * 32  # a label and 32x32 pixels of three colours, CIFAR-10's binary format
@@ -182,8 +182,7 @@ def predict_shard(
     agree = None
     if images.labels is not None:
         agree = int((probabilities.argmax(-1) == images.labels[start:end]).sum())
-    versions = {name: importlib.metadata.version(name) for name in ("zoo", "jax")}
-    record = json.dumps(about | {"agree": agree, "versions": versions})
+    record = json.dumps(about | {"agree": agree, "versions": versions(("jax",))})
     store.write(location, _npz(probability=probabilities, record=np.array(record)))
     return location, True
 

@@ -14,7 +14,6 @@ here. Nothing is ever unpickled. An export of the same run by the same versions 
 
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import re
 import tempfile
@@ -227,7 +226,6 @@ def build(task: Task, config: Any, weights: Any, data: Mapping[str, Any]) -> dic
     about = {"task": task.name, "config": trained_models.portable(config)}
     origin = "the built-in sample" if data["source"] == "sample" else data["name"]
     contents |= {CONFIG: store.as_json(about), **functions}
-    packages = ("zoo", "jax", "jaxlib")
     manifest = {
         "format": FORMAT,
         "model": task.name,
@@ -238,7 +236,7 @@ def build(task: Task, config: Any, weights: Any, data: Mapping[str, Any]) -> dic
         "data": {key: data[key] for key in ("name", "source", "split", "sha256")},
         "platforms": list(exported.platforms),
         "calling_convention_version": exported.calling_convention_version,
-        "versions": {package: importlib.metadata.version(package) for package in packages},
+        "versions": run.versions(("jax", "jaxlib")),
         "files": {
             file: {"sha256": store.sha256(bytes_), "bytes": len(bytes_)}
             for file, bytes_ in contents.items()

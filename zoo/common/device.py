@@ -27,7 +27,7 @@ Name = Literal["auto", "cpu", "gpu", "tpu"]
 # 6's network on two cores. This keeps the library for matrix products alone.
 _FUSION = "xla_cpu_experimental_ynn_fusion_type"
 _CPU_OPTIONS = {_FUSION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-_TESTED = ("0.10.1", "0.12.1")
+TESTED = ("0.10.1", "0.12.1")
 """The first version of jaxlib that zoo is tested with, and the first one that it is not."""
 
 # What JAX raises where a backend can't be started, the second if JAX_PLATFORMS names CUDA alone.
@@ -169,7 +169,7 @@ def set_xla_flags() -> None:
     too late. What is set there already stays. XLA ends a process over a flag that it does not
     know, so nothing is set for a jaxlib that zoo is not tested with.
     """
-    first, end = (tuple(map(int, version.split("."))) for version in _TESTED)
+    first, end = (tuple(map(int, version.split("."))) for version in TESTED)
     flags = os.environ.get("XLA_FLAGS", "").strip()
     of_a_file = flags and not flags.startswith("-")  # then it is the name of a file with flags
     if _fusion() is None and not of_a_file and first <= jaxlib.version.__version_info__ < end:

@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -64,6 +64,11 @@ def _as_json(content: Any, indent: int | None = 2) -> str:
         raise RunError(f"the results are not all finite, and not written: {content}") from error
 
 
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Zoo's version, which need not be installed to run, and those of packages."""
+    return {"zoo": zoo.__version__} | {p: importlib.metadata.version(p) for p in packages}
+
+
 def create(
     name: str, config: Any, data: dict[str, Any], out: Path | None = None, *, resumes: bool = True
 ) -> Path:
@@ -81,7 +86,7 @@ def create(
         "config": dataclasses.asdict(config),
         "data": data,
         "device": device.describe(device.current()),
-        "versions": {"zoo": zoo.__version__} | {p: importlib.metadata.version(p) for p in PACKAGES},
+        "versions": versions(),
         "python": sys.version.split()[0],
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
