@@ -64,7 +64,7 @@ lock: $(VENV)/test.stamp  ## renew requirements/*.txt; ARGS=--upgrade takes the 
 	    jax=; \
 	done
 
-compile: $(VENV)/compile.stamp  ## compile all models for an H100, which need not be here
+compile: $(VENV)/compile.stamp  ## compile all models for an H100, on any machine
 	ZOO_CUDA_WHEELS=$(VENV)/cuda $(BIN)/python -m zoo.ch04_gpu compile $(ARGS)
 
 gpu-results: $(VENV)/train.stamp  ## measure on a GPU what the READMEs say of a CPU; ARGS=--dry-run

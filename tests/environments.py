@@ -56,6 +56,7 @@ BENCHED = ("ch03_mnist_ae_rbm", "ch07_dqn")  # the code of `bench` is the same f
 OTHERS = [
     "zoo chapters",
     "zoo data list",
+    "slow: zoo doctor",
     "zoo.ch01_graphs add --out add.png",
     "zoo.ch01_graphs draw zoo.ch02_basic_nn:loss --out loss.svg",
     "zoo.ch04_gpu devices",
