@@ -110,7 +110,7 @@ def test_peaks_fit_into_the_memory_of_a_small_card(card, monkeypatch, gibibytes,
     jax.config.update("jax_default_device", card.real)
     asked = []
     monkeypatch.setattr(roofline.bench, "matmul_peak", lambda n: asked.append(n) or 1.0)
-    monkeypatch.setattr(roofline.memory, "copy_bandwidth", lambda n: asked.append(n) or 1.0)
+    monkeypatch.setattr(roofline.memory, "bandwidth", lambda n: asked.append(n) or 1.0)
     monkeypatch.setattr(roofline, "_product_peak", lambda *args: 2.0)
     assert roofline.peaks()["tf32"] == 2.0
     assert asked == [size, numbers]

@@ -107,12 +107,20 @@ def _each(
     measure: Callable[[models.Model], list[dict[str, Any]]],
     failed: list[str],
 ) -> list[dict[str, Any]]:
-    """The rows of each model on each kind of device, with progress on the screen."""
+    """The rows of each model on each kind of device, with progress on the screen.
+
+    Ctrl-C ends it with those that are there.
+    """
     rows = []
     for kind in kinds:
         for model in chosen:
             use(kind)
-            found = _tried(f"{model.name} on {kind}", functools.partial(measure, model), failed)
+            what = f"{model.name} on {kind}"
+            try:
+                found = _tried(what, functools.partial(measure, model), failed)
+            except KeyboardInterrupt:
+                failed.append(f"{what} and what follows: interrupted")
+                return rows
             rows += [{"model": model.name, "device": kind, **row} for row in found]
     return rows
 

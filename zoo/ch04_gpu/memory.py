@@ -166,10 +166,14 @@ def gather_sum(x: jax.Array, index: jax.Array) -> jax.Array:
     return x.at[index].get(mode="promise_in_bounds").sum()
 
 
-def copy_bandwidth(n: int = 2**25, runs: int = 10) -> float:
-    """Bytes per second, read and written, of x + 1 on n float32 numbers, far more than a cache.
+def bandwidth(n: int = 2**25, runs: int = 50) -> float:
+    """Bytes per second, read and written: the best run of x + 1 and of 2 x + y on n numbers each.
 
-    In place: memory that is new to the process costs several times as much on a CPU.
+    The best, as STREAM takes it (McCalpin 1995), since it is to be a limit: on a CPU with several
+    cores a run takes twice as long where the system has put both threads on one of them. In place:
+    memory that is new to the process costs several times as much on a CPU.
     """
-    timing = bench.time_call(lambda x: x + 1.0, jnp.zeros(n), runs=runs, warmup=2, donate=(0,))
-    return 8.0 * n / timing.median
+    x, y = jnp.zeros((2, n))
+    one = bench.time_call(lambda x: x + 1.0, x, runs=runs, warmup=2, donate=(0,))
+    two = bench.time_call(lambda x, y: 2.0 * x + y, x, y, runs=runs, warmup=2, donate=(1,))
+    return 4.0 * n * max(2 / min(one.seconds), 3 / min(two.seconds))

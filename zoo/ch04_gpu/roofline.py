@@ -67,20 +67,20 @@ def _on_cpu(function: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, fl
 
 
 def peaks(size: int = 0, numbers: int = 0) -> dict[str, float | None]:
-    """Of the device in use: FLOP/s of products by precision, and bytes/s of a copy.
+    """Of the device in use: FLOP/s of products by precision, and bytes/s of memory.
 
     On a GPU also in tf32 and bfloat16, None where it has them not. `size` is that of the matrices
-    (0: 2048 on a CPU, up to 8192 elsewhere), `numbers` how many are copied (0: several times a
-    CPU's caches, up to 2^28 elsewhere).
+    (0: 2048 on a CPU, up to 8192 elsewhere), `numbers` how many are read from memory (0: several
+    times a CPU's caches, up to 2^28 elsewhere).
     """
     on_gpu = device.current().platform != "cpu"
     if on_gpu:
         size = size or _fitting(8192, lambda size: 20 * size**2)
-        numbers = numbers or _fitting(2**28, lambda n: 12 * n)
+        numbers = numbers or _fitting(2**28, lambda n: 16 * n)
     size, numbers = size or 2048, numbers or memory.beyond_caches()
     found: dict[str, float | None] = {
         "float32": bench.matmul_peak(size),
-        "bandwidth": memory.copy_bandwidth(numbers),
+        "bandwidth": memory.bandwidth(numbers),
         "tf32": None,
         "bfloat16": _product_peak(size, jnp.bfloat16, "default") if on_gpu else None,
     }

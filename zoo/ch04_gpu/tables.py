@@ -189,7 +189,7 @@ def roofline(record: Record) -> list[Table]:
         ("float32 GFLOP/s", billions("float32")),
         ("tf32", billions("tf32")),
         ("bfloat16", billions("bfloat16")),
-        ("copy GB/s", billions("bandwidth")),
+        ("memory GB/s", billions("bandwidth")),
         ("FLOPs a word", lambda row: f"{row['float32'] / (row['bandwidth'] / 4):.0f}"),
     )
     models = _table(
