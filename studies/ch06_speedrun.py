@@ -6,7 +6,6 @@ stopped.
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -163,7 +162,7 @@ def _begin(
         "config": dataclasses.asdict(config),
         "data": dataset.description,
         "device": device.describe(device.current()),
-        "versions": {name: importlib.metadata.version(name) for name in ("jax", "optax", "zoo")},
+        "versions": run.versions(),
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "rows": {},
     }

@@ -110,7 +110,7 @@ def test_tf32_is_named_and_nothing_wrong(monkeypatch):
     found = judged(monkeypatch, name="rounded product", plain="in TF32", zoo="in TF32")
     assert found["faults"] == found["warnings"] == []
     (remark,) = found["remarks"]
-    assert "float32 products on gpu:0 are computed in TF32" in remark
+    assert remark.startswith("rounded product on gpu:0 in TF32; set JAX_DEFAULT_MATMUL_PRECISION")
 
 
 def test_after_a_crash_the_next_canary_has_a_process_of_its_own(monkeypatch):

@@ -378,10 +378,7 @@ def _canaries(
 def _judge(case: Any, row: dict[str, Any], found: dict[str, Any]) -> None:
     """Adds what a canary's verdict under zoo's options means to the report."""
     if row["zoo"].startswith("in "):
-        found["remarks"].append(
-            "float32 products on {device} are computed {zoo}; ".format(**row)
-            + "JAX_DEFAULT_MATMUL_PRECISION=float32 prevents it"
-        )
+        found["remarks"].append("{canary} on {device} {zoo}; ".format(**row) + case.avoid)
     elif row["zoo"] != "right":
         known = f" ({', '.join(row['reports'])})" if row["reports"] else ""
         text = "{canary} on {device}: {zoo}".format(**row) + known

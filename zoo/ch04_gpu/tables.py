@@ -250,7 +250,7 @@ def memory(record: Record) -> list[Table]:
         ("order", "{order}"),
         ("device", "{device}"),
         ("ms", lambda row: spread(row, 1e3)),
-        ("ns a number", "{nanoseconds:.2f}"),
+        ("ns a number", _of("nanoseconds")),
         ("times sequential", "{ratio:.1f}"),
         note=f"Strided: a cache line (16 numbers) apart. {_caches(record, numbers)}".strip(),
     )
