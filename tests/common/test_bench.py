@@ -62,6 +62,19 @@ def test_warm_up_runs_are_made_and_not_counted():
     assert len(calls) == 5
 
 
+def test_what_is_slow_is_timed_less_often():
+    def counted(x):
+        jax.debug.callback(lambda: calls.append(0))
+        return x + 1
+
+    for warmup, limit, timed in [(5, 0.0, 3), (2, 0.0, 3), (0, 0.0, 4), (5, 60.0, 50)]:
+        calls = []
+        timing = bench.time_call(counted, jnp.ones(3), runs=50, warmup=warmup, limit=limit)
+        jax.effects_barrier()
+        assert len(timing.seconds) == timed
+        assert len(calls) == (timed + warmup if limit else 4)
+
+
 def test_donated_arguments_stay_valid(getkey):
     state = {"x": jnp.ones(1000), "key": getkey()}
     timing = bench.time_call(

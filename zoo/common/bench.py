@@ -5,6 +5,7 @@ machine on that day (`matmul_peak`) and a peer measured in the same run (`benchm
 """
 
 import importlib.metadata
+import math
 import os
 import platform
 import statistics
@@ -61,10 +62,12 @@ def time_call(
     runs: int = 10,
     warmup: int = 1,
     donate: Sequence[int] = (),
+    limit: float = math.inf,
 ) -> Timing:
     """Times `function(*args)`, compiled with the options of `device.jit`, `runs` times.
 
-    Before that come so many untimed runs as `warmup` says. The function may use the memory of the
+    Before that come so many untimed runs as `warmup` says. Once all of them together have taken
+    `limit` seconds, and there are four, it is enough: of those the last three count at least. The function may use the memory of the
     arguments that `donate` numbers for its result: each run gets a copy of them, made before the
     clock starts, so all arguments stay valid.
 
@@ -84,7 +87,12 @@ def time_call(
         jax.block_until_ready(compiled(*given))  # a call returns before the device has finished
         return time.perf_counter() - began
 
-    return Timing(compile_seconds, tuple(run() for _ in range(warmup + runs))[warmup:])
+    seconds: list[float] = []
+    while len(seconds) < warmup + runs and (sum(seconds) < limit or len(seconds) < 4):
+        seconds.append(run())
+    if len(seconds) < warmup + runs:
+        warmup = min(warmup, len(seconds) - 3)
+    return Timing(compile_seconds, tuple(seconds[warmup:]))
 
 
 class Rates(NamedTuple):
@@ -174,16 +182,22 @@ def endless(
 
 
 def inference(
-    task: Task, config: Any, weights: fit.Weights, batch: dict[str, Any], runs: int = 50
+    task: Task,
+    config: Any,
+    weights: fit.Weights,
+    batch: dict[str, Any],
+    runs: int = 50,
+    limit: float = 5.0,
 ) -> Rates:
     """Examples per second in inference, one call a batch, with the call's own overhead.
 
-    It is of the task's first prediction whose inputs are all in the batch.
+    It is of the task's first prediction whose inputs are all in the batch; runs and limit are those
+    of `time_call`.
     """
     predictions = task.predictions(config).values()
     prediction = next(p for p in predictions if p.inputs.keys() <= batch.keys())
     inputs = jax.device_put({name: batch[name] for name in prediction.inputs})
-    timing = time_call(prediction.function, weights, inputs, runs=runs, warmup=5)
+    timing = time_call(prediction.function, weights, inputs, runs=runs, warmup=5, limit=limit)
     return Rates.of(timing, len(jax.tree.leaves(inputs)[0]))
 
 
