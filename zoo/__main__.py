@@ -12,7 +12,7 @@ from zoo import doctor
 if sys.argv[1:2] == ["doctor"]:
     doctor.check_import()  # a JAX that can't be imported would end the imports below
 
-from zoo.common import cli, trained
+from zoo.common import cli, runs, trained
 from zoo.common.data import commands
 
 CHAPTERS = {
@@ -49,11 +49,13 @@ DATA: dict[str, cli.Command] = {
     "fetch": commands.fetch_data,
     "verify": commands.verify_data,
 }
+RUNS: dict[str, cli.Command] = {"list": runs.table, "compare": runs.compare}
 COMMANDS: cli.Commands = {
     "chapters": chapters,
     "data": DATA,
     "doctor": doctor.doctor,
     "publish": publish,
+    "runs": RUNS,
 }
 
 
@@ -63,6 +65,7 @@ def overview() -> None:
     chapters()
     print()
     named = {f"data {name}": command for name, command in DATA.items()}
+    named |= {"runs": runs.table, "runs compare": runs.compare}
     for name, command in {**COMMANDS, **named}.items():
         if callable(command):
             about = (inspect.getdoc(command) or "").partition("\n")[0]
@@ -76,4 +79,6 @@ if __name__ == "__main__":
     elif sys.argv[1:] == ["--version"]:
         print(f"zoo {zoo.__version__}")
     else:
+        if sys.argv[1] == "runs" and not {*sys.argv[2:3]} & {*RUNS, "-h", "--help"}:
+            sys.argv.insert(2, "list")
         cli.main(__doc__, COMMANDS)

@@ -120,7 +120,8 @@ def line(package, environment):
 def folder(package, line):
     """A trained run."""
     out = line("train", "--out", "run")
-    assert "next: python -m ch11_line evaluate --run run" in out
+    for line in ("evaluate", "export"):
+        assert f"next: python -m ch11_line {line} --run run" in out
     return package / "run"
 
 
@@ -135,7 +136,8 @@ def test_it_trains_and_evaluates(folder, line):
 
 def test_the_next_command_can_be_pasted_whatever_the_folder_is_called(line):
     out = line("train", "--epochs", 1, "--out", "a run's [1] folder")
-    command = shlex.split(out.rpartition("next: python -m ch11_line ")[2].splitlines()[0])
+    (first, *_) = [text for text in out.splitlines() if text.startswith("next: ")]
+    command = shlex.split(first.removeprefix("next: python -m ch11_line "))
     assert command == ["evaluate", "--run", "a run's [1] folder"]
     assert "test error" in line(*command)
 
@@ -166,8 +168,9 @@ def test_it_is_timed_exported_and_published(folder, line, package):
     exported = export.load(str(folder / "export"))
     found = exported.predict("line", {"x": np.array([0.5], np.float32)})["y"]
     np.testing.assert_allclose(found, trained.load(folder, TASK).predict(x=np.array([0.5]))["y"])
+    (package / "runs" / "elsewhere.txt").unlink()
     out = line("evaluate", status=1)
-    assert "no trained model under runs/ch11_line: run `python -m ch11_line train` first" in out
+    assert "no trained model of ch11_line here: run `python -m ch11_line train` first" in out
     line("publish", "--run", "run")
     card = json.loads((package / "ch11_line" / "pretrained" / "model.json").read_text())
     assert card["command"] == "python -m ch11_line train"
@@ -176,6 +179,39 @@ def test_it_is_timed_exported_and_published(folder, line, package):
     np.testing.assert_allclose(published.predict(x=np.array([0.5]))["y"], found, atol=2e-3)
     assert "using the published model" in line("evaluate")
     assert "published model" not in line("evaluate", "--run", "published")
+
+
+def test_the_newest_run_is_the_one_trained_last_wherever_it_is(line, package, tmp_path):
+    line("train", "--epochs", 1, "--out", tmp_path / "first")
+    line("train", "--epochs", 2)
+    assert "model of runs/ch11_line/" in line("evaluate")
+    line("train", "--epochs", 3, "--resume", tmp_path / "first")
+    assert f"model of {tmp_path / 'first'} after 30 steps" in line("evaluate")
+    for path in (tmp_path / "first").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    assert "model of runs/ch11_line/" in line("evaluate")
+
+
+def test_a_finished_run_is_prolonged(line, package, tmp_path):
+    from ch11_line import TASK
+
+    line("train", "--epochs", 2, "--out", tmp_path / "run")
+    before = run.read_metrics(tmp_path / "run")
+    out = line("train", "--resume", tmp_path / "run", "--epochs", 4)
+    assert "a new leg: 4 epochs in place of 2, from epoch 2 on" in out
+    rows = run.read_metrics(tmp_path / "run")
+    assert rows[:2] == before
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    about = run.about(tmp_path / "run")
+    assert about["config"]["epochs"] == 4
+    (leg,) = about["legs"]
+    assert (leg["step"], leg["epochs"]) == (20, [2, 4])
+    line("train", "--epochs", 4, "--out", tmp_path / "whole")  # at one rate: as in one go
+    states = [trained.load(tmp_path / name, TASK).params for name in ("run", "whole")]
+    assert states[0] == states[1]
+    out = line("train", "--resume", tmp_path / "run", "--epochs", 3, status=1)
+    assert "epochs is 4 there and 3 here" in out
 
 
 def test_flags_change_the_recipe_and_a_resumed_run_keeps_its_own(folder, line, package):

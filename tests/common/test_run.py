@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -297,7 +298,8 @@ def test_no_character_of_a_path_matters(tmp_path, unbroken, handled, name):
 def test_a_configuration_says_what_was_run_on_what(unbroken):
     content = json.loads((unbroken[0] / "config.json").read_text())
     assert list(content) == [
-        *("chapter", "config", "data", "device", "versions", "python", "command", "started")
+        *("chapter", "config", "data", "data_dir", "device", "versions"),
+        *("python", "command", "started"),
     ]
     assert content["chapter"] == "ch99_line"
     assert content["config"] == {**dataclasses.asdict(CONFIG), "widths": [3]}
@@ -345,22 +347,50 @@ def test_a_default_folder_is_named_by_task_and_time(tmp_path, monkeypatch):
     time.strptime(folder.name, "%Y-%m-%d-%H%M%S")
 
 
-def test_the_newest_run_is_the_last_begun_that_has_a_checkpoint(tmp_path, monkeypatch):
+def pretended(folder, second, task="ch99_line"):
+    """A folder that looks like a run, trained last at this second; never if it is None."""
+    (folder / "checkpoints").mkdir(parents=True)
+    content = {"chapter": task, "config": {}, "data": {}}
+    (folder / "config.json").write_text(json.dumps(content))
+    if second is not None:
+        (folder / "checkpoints" / "5.safetensors").write_text("")
+        os.utime(folder / "checkpoints" / "5.safetensors", (second, second))
+    return folder
+
+
+def test_the_newest_run_is_the_one_trained_last_that_has_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run.newest("ch99_line") is None
     parent = Path("runs/ch99_line")
-    for name, second, step in [("z", 1, 5), ("a", 2, 5), ("m", 3, 5), ("b", 4, None)]:
-        (parent / name / "checkpoints").mkdir(parents=True)
-        (parent / name / "config.json").write_text("{}")
-        if step:
-            (parent / name / "checkpoints" / f"{step}.safetensors").write_text("")
-        os.utime(parent / name / "config.json", (second, second))
+    for name, second in [("z", 1), ("a", 2), ("m", 3), ("b", None)]:
+        pretended(parent / name, second)
+    pretended(parent / "other/q", 9, "ch99_line/other")
+    (pretended(parent / "damaged", 8) / "config.json").write_text("{")
     (parent / "file").write_text("")
     (parent / "empty").mkdir()
     assert run.newest("ch99_line") == parent / "m"
-    os.utime(parent / "a" / "config.json", (9, 9))
+    os.utime(parent / "a" / "checkpoints" / "5.safetensors", (7, 7))
     assert run.newest("ch99_line") == parent / "a"
-    assert run.newest("ch99_line/other") is None
+    assert run.newest("ch99_line/other") == parent / "other/q"
+    assert run.newest("ch99_line/third") is None
+
+
+def test_a_run_elsewhere_is_remembered_until_it_is_deleted(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run.remember(tmp_path / "nothing")
+    assert not list(Path().iterdir())
+    pretended(Path("runs/ch99_line/a"), 5)
+    run.remember(Path("runs/ch99_line/a"))
+    assert not run.ELSEWHERE.exists()
+    for number, name in enumerate(["far", "names with\u00e9 spaces"]):
+        pretended(tmp_path / name, 6 + number)
+        run.remember(tmp_path / name)
+        run.remember(Path("..", name))
+    assert len(run.ELSEWHERE.read_text().splitlines()) == 2
+    assert run.newest("ch99_line") == tmp_path / "names with\u00e9 spaces"
+    shutil.rmtree(tmp_path / "names with\u00e9 spaces")
+    assert list(run.folders()) == [tmp_path / "far", Path("runs/ch99_line/a")]
 
 
 def test_a_configuration_is_read_back(unbroken):
@@ -394,7 +424,7 @@ def test_a_damaged_configuration_is_named(tmp_path, text, message):
     ("change", "message"),
     [
         ({"width": 3}, "other fields than this version's Config: width; train again"),
-        ({"seed": None, "a": 1}, "other fields than this version's Config: a, seed; train again"),
+        ({"a": 1, "b": 2}, "other fields than this version's Config: a, b; train again"),
         ({"recipe": "old"}, "damaged or .*: got the recipe 'old', expected one of modern; train"),
     ],
 )

@@ -41,6 +41,7 @@ def train(config: model.Config, device: DeviceName = "auto", out: Path | None = 
     rows = _metrics(history)
     run.write_metrics(folder, rows)
     checkpoint.save(folder, task.State(params, jnp.int32(config.steps)), {})
+    run.remember(folder)
     printed = history["output"][-1]
     weights = {name: layer["kernel"].tolist() for name, layer in params.items()}
     summary = {**rows[-1], "output": printed.tolist(), "weights": weights}

@@ -1,6 +1,7 @@
 """What the two networks on MNIST share: data, pixels, solvers, digits as picture files."""
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,34 +13,37 @@ import numpy as np
 import optax
 
 from zoo.common import fit, ops, solvers
-from zoo.common.data import Dataset, mnist
+from zoo.common.data import Dataset, mnist, pictures
 
 
 def load(config: Any, data: str, data_dir: Path | None) -> Dataset:
-    """MNIST, whatever the configuration."""
-    return mnist.load(data, data_dir)
+    """MNIST, or the pictures that `config.images` names, in grey."""
+    own = pictures.given(config, data, 28, "L")
+    return mnist.load(data, data_dir) if own is None else own
 
 
 def random(config: Any, count: int) -> fit.Batch:
     """Random images and labels."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, 28, 28), np.uint8)
-    return {"image": images, "label": rng.integers(0, 10, count).astype(np.uint8)}
+    images = rng.integers(0, 256, (count, config.size, config.size), np.uint8)
+    classes = getattr(config, "classes", 10)
+    return {"image": images, "label": rng.integers(0, classes, count).astype(np.uint8)}
 
 
 def scale_pixels(images: jax.Array, pixels: str = "unit") -> jax.Array:
-    """uint8 images [B, 28, 28] as rows, float32 [B, 784], in a way that `Config.pixels` names."""
+    """uint8 images [B, H, W] as rows, float32 [B, H W], in a way that `Config.pixels` names."""
     ops.check_choice("pixels", pixels, ("unit", "book"))
     x = images.reshape(images.shape[0], -1).astype(jnp.float32) / 255.0
     return jnp.where(x == 1.0, 0.999, 0.9 * x + 0.1) if pixels == "book" else x
 
 
 def unscale_pixels(x: jax.Array, pixels: str = "unit") -> jax.Array:
-    """Rows [B, 784] that a network gave, as images [B, 28, 28] in [0, 1]."""
+    """Rows [B, D] that a network gave, as square images [B, H, H] in [0, 1]."""
     ops.check_choice("pixels", pixels, ("unit", "book"))
     if pixels == "book":
         x = (x - 0.1) / 0.9
-    return jnp.clip(x, 0.0, 1.0).reshape(x.shape[0], 28, 28)
+    side = math.isqrt(x.shape[1])
+    return jnp.clip(x, 0.0, 1.0).reshape(x.shape[0], side, side)
 
 
 def optimizer(config: Any, steps: int) -> optax.GradientTransformation:
@@ -67,7 +71,7 @@ def optimizer(config: Any, steps: int) -> optax.GradientTransformation:
 
 def write(
     folder: Path,
-    pictures: Iterable[tuple[str, np.ndarray]],
+    named: Iterable[tuple[str, np.ndarray]],
     one: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     replace: bool = False,
 ) -> int:
@@ -84,7 +88,7 @@ def write(
         if re.match(r"\d+ - \d+.*\.png$", old.name):
             old.unlink()
     count = 0
-    for name, picture in pictures:
+    for name, picture in named:
         if picture.dtype != np.uint8:
             picture = np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
         with one():

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from zoo.common.data.files import fault
+
 ACTIONS = ("east", "south", "north", "west")
 """In the book's order; it calls the step to the next row north."""
 MOVES = np.array([(0, 1), (1, 0), (-1, 0), (0, -1)], np.int32)
@@ -127,12 +129,18 @@ def tiles(maze: Maze) -> Maze:
     floor = floor.at[1::2, 2::2].set(maze.exits & 1 == 1)
     floor = floor.at[2::2, 1::2].set(maze.exits >> 1 & 1 == 1)
     floor = floor.at[1, 0].set(True).at[height - 2, width - 1].set(True)
+    return Maze(_open_between(floor), jnp.int32(width), jnp.int32((height - 1) * width - 1))
+
+
+def _open_between(floor: jax.Array) -> jax.Array:
+    """The exits of tiles, uint8 [H, W]: those from floor to floor, bool [H, W]."""
+    height, width = floor.shape
     around = jnp.pad(floor, 1)
     exits = jnp.zeros((height, width), jnp.uint8)
     for action, (down, right) in enumerate(MOVES.tolist()):
         beyond = around[1 + down : 1 + down + height, 1 + right : 1 + right + width]
         exits |= (floor & beyond).astype(jnp.uint8) << action
-    return Maze(exits, jnp.int32(width), jnp.int32((height - 1) * width - 1))
+    return exits
 
 
 _METHODS = {"depth-first": depth_first, "prim": prim}
@@ -233,13 +241,86 @@ def until_goal(sites: ArrayLike, goal: int) -> list[int]:
 def walk_over_tiles(maze: Maze, sites: Sequence[int]) -> tuple[Maze, list[int]]:
     """A maze of cells as tiles, and a walk through its cells as one over tiles."""
     whole = tiles(maze)
+    return whole, over_tiles(whole, maze, sites)
+
+
+def over_tiles(whole: Maze, maze: Maze, sites: Sequence[int]) -> list[int]:
+    """A walk through the cells of a maze as one over its tiles `whole`."""
     width, columns = whole.exits.shape[1], maze.exits.shape[1]
     cells = 2 * np.stack(np.divmod(np.asarray(sites), columns), -1) + 1
     # Between two cells lies the tile in the middle.
     points = np.repeat(cells, 2, axis=0)[:-1]
     points[1::2] = (cells[:-1] + cells[1:]) // 2
-    walk = [int(whole.start), *(points @ (width, 1)).tolist()]
-    return whole, [*walk, int(whole.goal)] if sites[-1] == int(maze.goal) else walk
+    walk: list[int] = (points @ (width, 1)).tolist()
+    first = [int(whole.start)] * (walk[0] != int(whole.start))  # a gap in the outer wall
+    last = [int(whole.goal)] * (sites[-1] == int(maze.goal) and walk[-1] != int(whole.goal))
+    return [*first, *walk, *last]
+
+
+def cells(whole: Maze) -> Maze | None:
+    """The maze of cells whose tiles these are; None if they are of none.
+
+    Cells are the tiles in odd rows and columns, from 0; of a maze of cells every tile in an even
+    row and column is a wall. One enters and leaves in a cell or by a gap in the outer wall.
+    """
+    exits = np.asarray(whole.exits)
+    floor, (height, width) = exits != 0, exits.shape
+    if height % 2 == 0 or width % 2 == 0 or floor[::2, ::2].any():
+        return None
+    ends = []
+    for site in (whole.start, whole.goal):
+        row, column = divmod(int(site), width)
+        row, column = min(max(row, 1), height - 2), min(max(column, 1), width - 2)
+        if row % 2 == 0 or column % 2 == 0:
+            return None  # in a gap between two cells
+        ends.append(np.int32(row // 2 * (width // 2) + column // 2))
+    inside = floor.copy()
+    inside[[0, -1]] = inside[:, [0, -1]] = False  # the gaps lead out
+    found = np.zeros((height // 2, width // 2), np.uint8)
+    for action, (down, right) in enumerate(MOVES.tolist()):
+        beside = inside[1 + down : height + down : 2, 1 + right : width + right : 2]
+        found |= (beside & inside[1::2, 1::2]).astype(np.uint8) << np.uint8(action)
+    return Maze(found, *ends)
+
+
+def parse(text: str, name: str = "the maze") -> Maze:
+    """A maze of tiles from its plan: `#` walls, spaces floor, one `S` and one `G`, a line a row.
+
+    It gets walls at the right and below until it has odd numbers of rows and columns, as the
+    book's grid has.
+
+    Raises:
+      DataError: says which line and column of `name` is wrong, or that no way leads to the goal.
+    """
+    lines = text.rstrip().splitlines()
+    width = max(map(len, lines), default=0)
+    for number, line in enumerate(lines, 1):
+        if len(line) != width:
+            found, expected = f"{len(line)} characters", f"{width}, as in the longest line"
+            raise fault(name, f"line {number}", found, expected)
+        for column, letter in enumerate(line, 1):
+            if letter not in "# SG":
+                place = f"line {number}, column {column}"
+                raise fault(name, place, repr(letter), "'#', a space, 'S' or 'G'")
+    joined = "".join(lines)
+    for letter, what in (("S", "start"), ("G", "goal")):
+        if (count := joined.count(letter)) != 1:
+            raise fault(name, f"{what}s", f"{count} {letter!r}", "one")
+    plan = np.array([list(line) for line in lines])
+    plan = np.pad(plan, [(0, 1 - size % 2) for size in plan.shape], constant_values="#")
+    start, goal = (int(np.flatnonzero(plan == letter)[0]) for letter in "SG")
+    exits = np.asarray(_open_between(jnp.asarray(plan != "#")))
+    maze = Maze(exits, np.int32(start), np.int32(goal))
+    if int(solve(jax.tree.map(jnp.asarray, maze)).reshape(-1)[start]) < 0:
+        raise fault(name, "S", "no way to G", "one: take a '#' away")
+    return maze
+
+
+def plan(maze: Maze) -> str:
+    """A maze of tiles as `parse` reads it."""
+    letters = np.where(np.asarray(maze.exits) == 0, "#", " ")
+    letters.flat[[int(maze.start), int(maze.goal)]] = "S", "G"
+    return "\n".join(map("".join, letters.tolist()))
 
 
 def draw(maze: Maze, marks: dict[int, str] | None = None) -> str:

@@ -14,7 +14,7 @@ from zoo.ch10_deploy.service import Limits, Service
 from zoo.common import cli, trained
 from zoo.common import commands as common
 from zoo.common import device as devices
-from zoo.common.data import DataError
+from zoo.common.data import DataError, files
 from zoo.common.settings import Bounds, NotNegative
 
 Positional = tyro.conf.Positional
@@ -45,10 +45,11 @@ def serve(
     digest: str | None = None,
     device: devices.Name = "auto",
 ) -> None:
-    """Serve an exported model over HTTP, with a page at / to try it.
+    """Serve an exported model, or that of a run, over HTTP, with a page at / to try it.
 
     Args:
-        model: folder or URL (s3://bucket/model) of an exported model
+        model: folder or URL (s3://bucket/model) of an exported model, or a run's folder, whose
+            model is exported to RUN/export
         limits: what the server takes
         host: address to listen on; 0.0.0.0 for all of this machine's
         port: 0 for any free one
@@ -73,6 +74,8 @@ def serve(
         raise DataError(f"--open lets everyone in, so not on {host}: use --keys FILE")
     devices.use(device)
     ring = None if keys is None else keyfiles.KeyRing(keys)
+    if (folder := files.expand(model) / "config.json").is_file():
+        model = exporting.export_run(trained.load(folder.parent)).location
     loaded = exporting.load(model, digest)
     where = f"{loaded.source} on {devices.describe(devices.current())}"
     print(f"{loaded.manifest['model']} {loaded.digest[:12]} from {model}, run by the {where}")

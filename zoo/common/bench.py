@@ -66,10 +66,10 @@ def time_call(
 ) -> Timing:
     """Times `function(*args)`, compiled with the options of `device.jit`, `runs` times.
 
-    Before that come so many untimed runs as `warmup` says. Once all of them together have taken
-    `limit` seconds, and there are four, it is enough: of those the last three count at least. The function may use the memory of the
-    arguments that `donate` numbers for its result: each run gets a copy of them, made before the
-    clock starts, so all arguments stay valid.
+    Before that come so many untimed runs as `warmup` says. Four are enough once all together have
+    taken `limit` seconds; then at least the last three count. The function may use the memory of
+    the arguments that `donate` numbers for its result: each run gets a copy of them, made before
+    the clock starts, so all arguments stay valid.
 
     Raises:
       ValueError: there is no run to time.

@@ -49,7 +49,8 @@ class RunOptions:
     out: Path | None = None
     """folder for the run; runs/CHAPTER/TIME if not given"""
     resume: Path | None = None
-    """folder of a run to go on with, under the configuration that it began with"""
+    """folder of a run to go on with, under the configuration and on the data that it began with;
+    --epochs prolongs it"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +70,8 @@ class TrainedModel:
     """Which trained model."""
 
     run: Path | None = None
-    """folder of the run, or "published"; if not given the newest run of this model under runs/,
-    and without any run the published model"""
+    """folder of the run, or "published" for the model that comes with zoo; if not given the run of
+    this model that was trained last from here, and without any run the published model"""
     device: DeviceName = "auto"
     """where to compute"""
 

@@ -79,13 +79,17 @@ def train(task: Task, config: Any, options: cli.RunOptions) -> Trained:
     mesh = run.devices(options)
     source, folder = getattr(options, "data", "auto"), getattr(options, "data_dir", None)
     if options.resume is not None and source == "auto":
-        saved = run.read_config(options.resume, task.name, task.config_type)[1]["data"]
-        dataset = run.load_again(task, config, saved, folder)
+        _, about = run.read_config(options.resume, task.name, task.config_type)
+        dataset = run.load_again(task, config, about, folder)
     else:
         dataset = task.load(config, source, folder)
     config = task.fill(config, dataset)  # before config.json is written
     print(dataset.description)
-    folder, state = run.train(task, config, options, dataset, mesh)
+    try:
+        folder, state = run.train(task, config, options, dataset, mesh)
+    finally:  # a run that was stopped is one
+        if (given := options.resume or options.out) is not None:
+            run.remember(given)
     about = run.read_config(folder, task.name, task.config_type)[1]
     model = Trained(task, config, task.weights(state), about, folder, state)
     if task.report is not None:
@@ -93,8 +97,13 @@ def train(task: Task, config: Any, options: cli.RunOptions) -> Trained:
     drawn = draw(model, dataset)
     pictures = f"; {len(drawn)} pictures in {folder / 'figures'}" if drawn else ""
     print(f"trained in {folder}{pictures}")
-    for line in ("evaluate", *task.following):
-        print(f"next: {task.command} {line} --run {shlex.quote(str(folder))}")
+    quoted = shlex.quote(str(folder))
+    for line in ("evaluate", *task.following, *["figures"] * bool(drawn)):
+        print(f"next: {task.command} {line} --run {quoted}")
+    if task.package.startswith("zoo."):
+        print(f"next: python -m zoo.ch10_deploy serve {quoted} --open")
+    else:  # the server finds zoo's own models alone by a run's folder
+        print(f"next: {task.command} export --run {quoted}")
     return model
 
 

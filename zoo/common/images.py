@@ -244,10 +244,15 @@ def read_square(
     Raises:
       DataError: as `read`.
     """
+    return square(read(path, mode, **limits), size, mode)
+
+
+def square(image: Any, size: int, mode: Literal["L", "RGB"] = "RGB") -> np.ndarray:
+    """As `read_square`, of a `PIL.Image` of 8 bits."""
     import PIL.Image
     import PIL.ImageOps
 
-    image = read(path, mode, **limits)
+    image = _as(mode, image)
     if image.size != (size, size):
         image = PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.LANCZOS)
     return np.asarray(image)
@@ -277,6 +282,18 @@ def read_digit(path: Path | str | bytes, **limits: Any) -> tuple[np.ndarray, str
         return grey, "taken as it is"
     note = "dark on bright, inverted" if inverted else "bright on dark"
     return _centre(_name(path), grey), f"{note}, cut out, 20x20 in 28x28"
+
+
+def grey_reader(config: Any) -> Callable[[Path], tuple[np.ndarray, str]]:
+    """What makes a picture file an image for a network of grey ones, and a note of how.
+
+    Digits are brought to MNIST's form, see `read_digit`. For a network that was trained on a user's
+    own pictures (`config.images`) the middle square is shrunk to `config.size`.
+    """
+    if not config.images:
+        return read_digit
+    note = f"the middle square in {config.size}x{config.size}"
+    return lambda path: (read_square(path, config.size, "L"), note)
 
 
 def _centre(name: str, grey: np.ndarray) -> np.ndarray:

@@ -35,6 +35,9 @@ from zoo.common.settings import SettingError
 from zoo.common.task import Task
 
 PACKAGES = ("jax", "jaxlib", "optax", "numpy")
+ELSEWHERE = Path("runs", "elsewhere.txt")
+"""The folders of runs that `--out` put outside of runs/, a line each."""
+_PATHS: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # as in names of files
 SAVE_SECONDS = 120.0
 """A checkpoint is also written within an epoch when the last one is older than this."""
 
@@ -70,13 +73,20 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def create(
-    name: str, config: Any, data: dict[str, Any], out: Path | None = None, *, resumes: bool = True
+    name: str,
+    config: Any,
+    data: dict[str, Any],
+    out: Path | None = None,
+    *,
+    resumes: bool = True,
+    data_dir: Path | None = None,
 ) -> Path:
     """Makes the folder of a new run, by default runs/NAME/TIME, and writes its config.json.
 
-    `data` is what config.json says of the data set: name, split, description, hash. Of several
-    processes that are given the same `out` one makes the run there; the file decides which.
-    `resumes` is whether the command that trains can go on with a run.
+    `data` is what config.json says of the data set: name, split, description, hash; `data_dir` is
+    the folder that it was looked for in first. Of several processes that are given the same `out`
+    one makes the run there; the file decides which. `resumes` is whether the command that trains
+    can go on with a run.
 
     Raises:
       RunError: there is a run in `out` already.
@@ -85,11 +95,12 @@ def create(
         "chapter": name,
         "config": dataclasses.asdict(config),
         "data": data,
+        "data_dir": None if data_dir is None else str(data_dir.resolve()),
         "device": device.describe(device.current()),
         "versions": versions(),
         "python": sys.version.split()[0],
         "command": sys.argv,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": _now(),
     }
     text = _as_json(content)  # before the folder is made, since it may fail
     folder = _claim(Path("runs") / name) if out is None else out
@@ -173,10 +184,47 @@ def _lock(file: TextIO) -> bool:
     return True
 
 
+def remember(folder: Path) -> None:
+    """Notes a run that `--out` put outside of runs/ in `ELSEWHERE`, so that `folders` finds it."""
+    place = folder.resolve()
+    inside = place.is_relative_to(Path("runs").resolve())
+    if inside or not (place / "config.json").exists() or jax.process_index():
+        return
+    with contextlib.suppress(OSError):  # where nothing can be written it is found by --run alone
+        known = ELSEWHERE.read_text(**_PATHS).splitlines() if ELSEWHERE.exists() else []
+        if str(place) not in known:
+            ELSEWHERE.parent.mkdir(exist_ok=True)
+            with ELSEWHERE.open("a", **_PATHS) as file:
+                file.write(f"{place}\n")
+
+
+def folders() -> dict[Path, float]:
+    """The runs under runs/ and those elsewhere that have a checkpoint, and when it was written.
+
+    The one that was trained last comes first; a folder that is gone is left out.
+    """
+    found = []
+    for parent, below, names in os.walk("runs"):
+        if "config.json" in names:
+            found.append(Path(parent))
+            below.clear()  # a run holds no other run
+    with contextlib.suppress(OSError):
+        found += [Path(line) for line in ELSEWHERE.read_text(**_PATHS).splitlines()]
+    times = {}
+    for folder in found:
+        with contextlib.suppress(OSError):  # deleted just now, or not to be read
+            if (folder / "config.json").exists() and (saved := checkpoint.latest(folder)):
+                times[folder] = saved.stat().st_mtime
+    return dict(sorted(times.items(), key=lambda item: -item[1]))
+
+
 def newest(name: str) -> Path | None:
-    """The newest run of a task under runs/ that has a checkpoint, or None."""
-    configs = sorted(Path("runs", name).glob("*/config.json"), key=lambda c: c.stat().st_mtime)
-    return next((c.parent for c in reversed(configs) if checkpoint.latest(c.parent)), None)
+    """The run of a task that was trained last, or None; of those that `folders` finds."""
+    for folder in folders():
+        with contextlib.suppress(RunError):  # a damaged one is none
+            if name_of(folder) == name:
+                return folder
+    return None
 
 
 def read_json(path: Path) -> Any:
@@ -203,13 +251,22 @@ def _read_content(folder: Path) -> tuple[Path, dict[str, Any]]:
     return path, content
 
 
+def about(folder: Path) -> dict[str, Any]:
+    """All of a run's config.json.
+
+    Raises:
+      RunError: it is no run folder, or the file is damaged.
+    """
+    return _read_content(folder)[1]
+
+
 def name_of(folder: Path) -> str:
     """The name of the task that a run is of.
 
     Raises:
       RunError: it is no run folder.
     """
-    return _read_content(folder)[1]["chapter"]
+    return about(folder)["chapter"]
 
 
 def read_config(folder: Path, name: str, config_type: type) -> tuple[Any, dict[str, Any]]:
@@ -225,20 +282,21 @@ def read_config(folder: Path, name: str, config_type: type) -> tuple[Any, dict[s
 
 
 def make_config(config_type: type, fields: Any, path: Path) -> Any:
-    """A configuration from the JSON fields in `path`.
+    """A configuration from the JSON fields in `path`; what an older one lacks has its default.
 
     Raises:
       RunError: there are other fields than the class has, or a value that a field can't have.
     """
-    known = {field.name for field in dataclasses.fields(config_type)}
+    known = {field.name: field.default for field in dataclasses.fields(config_type)}
     if not isinstance(fields, dict):
         raise RunError(f"{path} has no fields of a configuration")
-    if odd := sorted(set(fields) ^ known):
+    missing = {k: v for k, v in known.items() if k not in fields and v is not dataclasses.MISSING}
+    if odd := sorted({**fields, **missing}.keys() ^ known.keys()):
         raise RunError(
             f"{path} has other fields than this version's Config: {', '.join(odd)}; train again"
         )
     # JSON knows no tuples, and a frozen configuration no lists.
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()} | missing
     try:
         return config_type(**values)
     except SettingError as error:
@@ -282,14 +340,18 @@ def check_data(folder: Path, saved: dict[str, Any], found: dict[str, Any]) -> No
         )
 
 
-def load_again(task: Task, config: Any, saved: dict[str, Any], data_dir: Path | None) -> Any:
-    """The data set of a run from what its config.json says of it.
+def load_again(task: Task, config: Any, about: dict[str, Any], data_dir: Path | None) -> Any:
+    """The data set of a run from what its config.json, or a published model's card, says of it.
 
-    What "auto" chose then need not be what it chooses now.
+    What "auto" chose then need not be what it chooses now. It is looked for in `data_dir`, or in
+    the folder that the run was given.
 
     Raises:
       RunError: config.json does not say which it was.
     """
+    saved, given = about.get("data", {}), about.get("data_dir")
+    if data_dir is None and given is not None and Path(given).is_dir():
+        data_dir = Path(given)
     if absent := {"source", "split", "sha256"} - set(saved):
         missing = ", ".join(sorted(absent))
         raise RunError(f"the run's config.json lacks {missing} of its data: name them by --data")
@@ -317,6 +379,9 @@ def train(
     `options` are `cli.Options`, the mesh is from `devices`, and the data set is a `Dataset` or
     another loader's result with name, source, split and description.
 
+    A run that is resumed with more epochs than it began with starts a new leg: solver, rates and
+    whatever else depends on the length of the run are from there on those of the longer one.
+
     Returns:
       The folder and the last state; of several processes only the first one returns, the others
       end here, since what follows needs no peers.
@@ -335,10 +400,14 @@ def train(
         state, folder = task.start(config, dataset.train), options.out or Path("runs") / task.name
         fit.check_unfinished(state, config.epochs, steps)
         if first_process:
-            folder = create(task.name, config, about, options.out)
+            data_dir = getattr(options, "data_dir", None)
+            folder = create(task.name, config, about, options.out, data_dir=data_dir)
     else:
         state, folder = None, options.resume
         saved, content = read_config(folder, task.name, type(config))
+        if config.epochs > saved.epochs:  # a new leg
+            saved = dataclasses.replace(saved, epochs=config.epochs)
+            _check_prolonged(folder, task, saved)
         check_same(folder, saved, config)
         check_data(folder, content["data"], about)
     with held(folder) if first_process else contextlib.nullcontext():
@@ -346,6 +415,39 @@ def train(
     if not first_process:
         sys.exit(0)
     return folder, state
+
+
+def _check_prolonged(folder: Path, task: Task, config: Any) -> None:
+    """Refuses to prolong a run whose state has a place for each epoch."""
+    before = make_config(type(config), about(folder)["config"], folder / "config.json")
+    states = [jax.tree.map(lambda a: (a.shape, a.dtype), task.like(c)) for c in (before, config)]
+    if states[0] != states[1]:
+        raise RunError(
+            f"the run in {folder} can't be prolonged: its state has a place for each of its "
+            f"{before.epochs} epochs; start a new run with --epochs {config.epochs}"
+        )
+
+
+def _prolong(folder: Path, config: Any, steps: int, step: int) -> None:
+    """Writes into config.json that a run goes on from this step for more epochs, if it does."""
+    content = about(folder)
+    before = content["config"]["epochs"]
+    if before == config.epochs:
+        return
+    print(
+        f"a new leg: {config.epochs} epochs in place of {before}, from epoch {step // steps} on by "
+        f"the schedule of a run of {config.epochs}"
+    )
+    if jax.process_index() == 0:
+        epochs = [before, config.epochs]
+        leg = {"step": step, "epochs": epochs, "started": _now(), "command": sys.argv}
+        content["config"]["epochs"] = config.epochs
+        content["legs"] = [*content.get("legs", ()), leg]
+        write_json(folder / "config.json", content)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _train(
@@ -360,6 +462,8 @@ def _train(
         state = task.start(config, dataset.train)
     print(f"run folder {folder}, {device.describe(device.current())}")
     first = int(state.step)
+    if resumed:
+        _prolong(folder, config, steps, first)
     if resumed and first == config.epochs * steps:
         print(f"all {config.epochs} epochs of this run are trained already")
         rows = read_metrics(folder)

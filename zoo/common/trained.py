@@ -31,7 +31,7 @@ LIMIT = 3_000_000
 BATCH = 500
 """`Trained.predict` computes so many examples at a time."""
 # Flags that mean nothing on another machine.
-_PRIVATE = ("--out", "--data-dir", "--resume", "--text")
+_PRIVATE = ("--out", "--data-dir", "--resume", "--text", "--images")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no single truth value
@@ -93,7 +93,7 @@ class Trained:
           RunError: the data found now are others than those of the run.
         """
         saved = self.about["data"]
-        dataset = run.load_again(self.task, self.config, saved, data_dir)
+        dataset = run.load_again(self.task, self.config, self.about, data_dir)
         run.check_data(self.folder, saved, run.about_data(dataset))
         return dataset
 
@@ -179,26 +179,53 @@ def published(task: Task | str) -> Trained:
     return Trained(task, config, weights, card, Path("runs", task.name, PUBLISHED))
 
 
-def choose(task: Task, which: Any) -> Trained:
+def choose(task: Task, which: Any, own: bool = False) -> Trained:
     """The model that `cli.Trained` names: a run, the newest run, or the published model.
 
-    Without `--run` and without any run the published model answers. One line says which it is.
+    Without `--run` and without any run the published model answers. One line says which it is, and
+    one more, where the input is the user's `own`, if the newest run knows the built-in sample only.
+
+    Raises:
+      RunError: there is no such model, or it is of another kind.
     """
     device.use(which.device)
-    folder = run.newest(task.name) if which.run is None else which.run
+    folder = run.newest(task.name) if which.run is None else _named(which.run, task)
     if folder is None:
         if not _path(task).is_file():
             raise run.RunError(
-                f"no trained model under {Path('runs', task.name)}: run `{task.command} train` "
-                "first, or name a run folder by --run"
+                f"no trained model of {task.name} here: run `{task.command} train` first, or name "
+                "a run folder by --run"
             )
-        print(f"no run of {task.name} under runs/: using the published model")
+        print(f"no run of {task.name} here: using the published model")
     if folder is None or str(folder) == PUBLISHED:
         return published(task)
     model = load(folder, task)
     steps = int(model.state.step)
     print(f"model of {folder} after {steps:,} steps, recipe {model.config.recipe}")
+    sample = model.about["data"].get("source") == "sample"
+    if own and sample and which.run is None and _path(task).is_file():
+        card = run.read_json(_path(task).with_suffix(".json"))
+        print(
+            f"it was trained on {model.about['data']['description']}, and knows nothing else; "
+            f"--run {PUBLISHED} takes the published model ({card['data']['description']})"
+        )
     return model
+
+
+def _named(given: Path, task: Task) -> Path:
+    """The folder that --run names, or `PUBLISHED` where it is the published model's name.
+
+    Raises:
+      RunError: it is the name of another model.
+    """
+    if given.exists() or given.as_posix() not in {other.name for other in zoo.tasks()}:
+        return given
+    if given.as_posix() != task.name:
+        other = find(given.as_posix())
+        raise run.RunError(
+            f"{other.name} is not {task.name}: its commands are `{other.command} ...`"
+        )
+    return Path(PUBLISHED)
 
 
 def publish(folder: Path, task: Task | None = None, into: Path | None = None) -> Path:
@@ -246,11 +273,10 @@ def publish(folder: Path, task: Task | None = None, into: Path | None = None) ->
 
 
 def portable(config: Any) -> dict[str, Any]:
-    """The fields of a configuration for other machines: of a text of one's own the name alone."""
+    """The fields of a configuration for other machines: of data of one's own the name alone."""
     fields = dataclasses.asdict(config)
-    if fields.get("text"):
-        fields["text"] = Path(fields["text"]).name
-    return fields
+    named = {k: Path(fields[k]).name for k in ("text", "images") if fields.get(k)}
+    return fields | named
 
 
 def _path(task: Task) -> Path:

@@ -72,8 +72,8 @@ def reconstruct(
     from zoo.common import figures
 
     answers = images.Answers(pictures)
-    read = answers.read(images.read_digit)
-    model = trained.choose(TASK, trained_model)
+    model = trained.choose(TASK, trained_model, own=bool(pictures))
+    read = answers.read(images.grey_reader(model.config))
     chosen, names = [picture.content[0] for picture in read], [picture.name for picture in read]
     caption = f"model of {model.folder}"
     if not pictures:

@@ -12,7 +12,7 @@ in the data set and float32 [B, D] here; `zoo.ch03_mnist_ae_rbm.scale_pixels` li
 
 import dataclasses
 import itertools
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 from zoo.common import ops, settings
-from zoo.common.settings import Count, NotNegative, Seed, Size, Strength
+from zoo.common.settings import Bounds, Count, NotNegative, Seed, Size, Strength
 
 Params = dict[str, list[dict[str, jax.Array]]]
 Batch = dict[str, jax.Array]
@@ -33,6 +33,11 @@ class Config:
 
     recipe: Literal["modern", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
+    images: str = ""
+    """pictures of your own in place of the data set: a folder with a folder for each class, or an
+    NPZ file with image and label"""
+    size: Annotated[int, Bounds(1, ceiling=512)] = 28
+    """rows and columns of the images; your own are shrunk to it"""
     hidden: tuple[Size, ...] = (128,)
     """widths of the encoder's hidden layers; mirrored, they are the decoder's"""
     code: Size = 64
@@ -101,7 +106,7 @@ class Output(NamedTuple):
 def init(key: jax.Array, config: Config) -> Params:
     """Kernels as in the book: uniform, variance 2 / (fan in + fan out) (Glorot & Bengio 2010)."""
     glorot = jax.nn.initializers.glorot_uniform()
-    down = (784, *config.hidden, config.code)
+    down = (config.size**2, *config.hidden, config.code)
 
     def layers(key: jax.Array, widths: tuple[int, ...]) -> list[dict[str, jax.Array]]:
         shapes = list(itertools.pairwise(widths))
@@ -190,6 +195,6 @@ def loss(
 
 
 def example(config: Config, size: int = 2) -> Batch:
-    """A small batch, always the same: `image`, float32 [size, 784] in [0, 1]."""
+    """A small batch, always the same: `image`, float32 [size, D] in [0, 1]."""
     rng = np.random.default_rng(0)
-    return {"image": jnp.asarray(rng.uniform(size=(size, 784)).astype(np.float32))}
+    return {"image": jnp.asarray(rng.uniform(size=(size, config.size**2)).astype(np.float32))}

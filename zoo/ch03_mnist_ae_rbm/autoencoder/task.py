@@ -14,6 +14,7 @@ from zoo.ch03_mnist_ae_rbm import digits
 from zoo.ch03_mnist_ae_rbm.autoencoder import model
 from zoo.common import device, fit, keys, run
 from zoo.common.data import Dataset, files
+from zoo.common.data import pictures as pictures_
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
@@ -64,7 +65,7 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
     def reconstruct(weights: Weights, inputs: Arrays) -> Arrays:
         return decode(weights, encode(weights, inputs))
 
-    image = {"image": jax.ShapeDtypeStruct((28, 28), np.uint8)}
+    image = {"image": jax.ShapeDtypeStruct((config.size, config.size), np.uint8)}
     code = {"code": jax.ShapeDtypeStruct((config.code,), np.float32)}
     return {
         "reconstruct": Prediction("an image through its code, grey levels", image, reconstruct),
@@ -205,6 +206,7 @@ TASK = Task(
     predictions=predictions,
     pictures=pictures,
     following=("reconstruct",),
+    fill=pictures_.fill,
     watch=watch,
     epoch=60_000,
 )

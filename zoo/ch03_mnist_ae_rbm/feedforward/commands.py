@@ -79,9 +79,8 @@ def predict(
 
     if not pictures:
         raise DataError(f"name at least one picture: {TASK.command} predict 7.png")
-    answers = images.Answers(pictures)
-    read = answers.read(images.read_digit)
-    model = trained.choose(TASK, trained_model)
+    model, answers = trained.choose(TASK, trained_model, own=True), images.Answers(pictures)
+    read = answers.read(images.grey_reader(model.config))
     given, notes = zip(*(picture.content for picture in read), strict=True)
     probabilities = model.predict(image=np.stack(given))["probabilities"]
     for picture, note, p in zip(read, notes, probabilities, strict=True):

@@ -31,10 +31,15 @@ class Config:
 
     recipe: Literal["modern", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
+    images: str = ""
+    """pictures of your own in place of the data set: a folder with a folder for each class, or an
+    NPZ file with image and label"""
+    size: Annotated[int, Bounds(1, ceiling=512)] = 28
+    """rows and columns of the images; your own are shrunk to it"""
     hidden: tuple[Size, ...] = (300, 100)
     """widths of the hidden layers, as many as there shall be"""
     classes: Size = 10
-    """number of classes"""
+    """number of classes; your own pictures tell it"""
     bias: bool = True
     """add a bias in each layer"""
     pixels: Literal["unit", "book"] = "unit"
@@ -91,7 +96,7 @@ RECIPES = {
 def init(key: jax.Array, config: Config) -> Params:
     """Kernels as in the book: normal, variance 2 / (fan in + fan out) (Glorot & Bengio 2010)."""
     glorot = jax.nn.initializers.glorot_normal()
-    shapes = list(itertools.pairwise((784, *config.hidden, config.classes)))
+    shapes = list(itertools.pairwise((config.size**2, *config.hidden, config.classes)))
     keys = jax.random.split(key, len(shapes))
     layers = [{"kernel": glorot(k, shape)} for k, shape in zip(keys, shapes, strict=True)]
     if config.bias:
@@ -166,7 +171,7 @@ def loss(
 
 
 def example(config: Config, size: int = 2) -> Batch:
-    """A small batch, always the same: `image` float32 [size, 784] in [0, 1], `label` [size]."""
+    """A small batch, always the same: `image` float32 [size, D] in [0, 1], `label` [size]."""
     rng = np.random.default_rng(0)
-    images = rng.uniform(size=(size, 784)).astype(np.float32)
+    images = rng.uniform(size=(size, config.size**2)).astype(np.float32)
     return {"image": jnp.asarray(images), "label": jnp.arange(size) % config.classes}

@@ -10,6 +10,7 @@ from zoo.ch03_mnist_ae_rbm import digits
 from zoo.ch03_mnist_ae_rbm.feedforward import model
 from zoo.common import fit, run
 from zoo.common.data import Dataset
+from zoo.common.data import pictures as pictures_
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
@@ -43,7 +44,7 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
         x = digits.scale_pixels(inputs["image"], config.pixels)
         return {"probabilities": jax.nn.softmax(model.apply(weights["params"], x))}
 
-    image = {"image": jax.ShapeDtypeStruct((28, 28), np.uint8)}
+    image = {"image": jax.ShapeDtypeStruct((config.size, config.size), np.uint8)}
     about = "the probability of each class for an image, white on black"
     return {"classify": Prediction(about, image, classify)}
 
@@ -94,5 +95,6 @@ TASK = Task(
     predictions=predictions,
     pictures=pictures,
     following=("predict 7.png",),
+    fill=pictures_.fill,
     epoch=60_000,
 )

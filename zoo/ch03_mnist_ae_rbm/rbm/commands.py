@@ -40,7 +40,7 @@ def recommend(
     """
     if (user is None) == (not likes):
         raise DataError('expected either --user 42 or --likes "Toy Story (1995)=5" "Heat (1995)=2"')
-    model = trained.choose(TASK, trained_model)
+    model = trained.choose(TASK, trained_model, own=bool(likes))
     dataset, config = commands.dataset_of(model, trained_model.data_dir), model.config
     table = dataset.table
     if user is None:

@@ -36,15 +36,15 @@ def make(task: Task) -> dict[str, cli.Command]:
         """Print what is in picture files: the likeliest classes with probabilities.
 
         Args:
-            pictures: picture files; the middle square of each is shrunk to 32x32
+            pictures: picture files; the middle square of each is shrunk to the model's size
             trained_model: which model
             top: how many classes to list
         """
         if not pictures:
             raise DataError(f"name at least one picture: {task.command} predict cat.png")
-        answers = images.Answers(pictures)
-        read = answers.read(lambda path: images.read_square(path, 32))
-        predict(trained.choose(task, trained_model), read, answers, top)
+        model, answers = trained.choose(task, trained_model, own=True), images.Answers(pictures)
+        read = answers.read(lambda path: images.read_square(path, model.config.size))
+        predict(model, read, answers, top)
 
     return commands.make(task) | {"evaluate": evaluate_command, "predict": predict_command}
 
@@ -73,12 +73,12 @@ def evaluate(model: Trained, dataset: Dataset, data_dir: Path | None) -> dict[st
 
 
 def classify(model: Trained, pictures: np.ndarray) -> np.ndarray:
-    """The probability of each class, float32 [N, K], for uint8 images [N, 32, 32, 3]."""
+    """The probability of each class, float32 [N, K], for uint8 images [N, H, W, 3]."""
     return model.predict(image=pictures)["probabilities"]
 
 
 def predict(model: Trained, read: Sequence[images.Read], answers: images.Answers, top: int) -> None:
-    """Prints and draws the likeliest classes of pictures, uint8 [32, 32, 3] each."""
+    """Prints and draws the likeliest classes of pictures, uint8 [H, W, 3] each."""
     from zoo.ch06_cnn import figures
 
     probabilities = classify(model, np.stack([picture.content for picture in read]))

@@ -5,8 +5,8 @@ Three times a 5x5 convolution, 2x2 max pooling and ReLU, then two dense layers:
 Recipe `book` is the book's program, 392,032 weights and no biases; `modern` keeps the convolutions
 and adds what the chapter's exercises name: batch normalisation, augmentation, a better solver.
 
-Axes: B images in a batch, H rows, W columns, C channels. Images are uint8 [B, 32, 32, 3] until
-`scale_pixels`, then float32. README.md lists where this departs from the book.
+Axes: B images in a batch, H rows, W columns (32 both), C channels. Images are uint8 [B, H, W, 3]
+until `scale_pixels`, then float32. README.md lists where this departs from the book.
 """
 
 import dataclasses
@@ -34,6 +34,11 @@ class Config:
     """the whole configuration to start from; other flags change single fields of it"""
     dataset: Literal["cifar10", "mnist"] = "cifar10"
     """mnist is the chapter's exercise: digits padded to 32x32, grey in all three channels"""
+    images: str = ""
+    """pictures of your own in place of the data set: a folder with a folder for each class, or an
+    NPZ file with image and label"""
+    size: Annotated[int, Bounds(22, ceiling=512)] = 32
+    """rows and columns of the images; your own are shrunk to it"""
     split: Literal["auto", "official", "holdout"] = "auto"
     """holdout trains on data_batch_1..4 and tests on 5; auto is official if it is there"""
     filters: tuple[Size, Size, Size] = (32, 64, 128)
@@ -41,7 +46,7 @@ class Config:
     hidden: Size = 256
     """width of the dense layer"""
     classes: Size = 10
-    """number of classes"""
+    """number of classes; your own pictures tell it"""
     batch_norm: bool = True
     """normalise behind each convolution and the dense layer, with biases; off: no biases at all"""
     dropout: Share = 0.0
@@ -121,7 +126,7 @@ def init(key: jax.Array, config: Config) -> Params:
     glorot = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
     maps = (3, *config.filters)
     shapes: list[tuple[int, ...]] = [(5, 5, *pair) for pair in itertools.pairwise(maps)]
-    shapes.append((4 * maps[-1], config.hidden))  # the last map has 2x2 pixels
+    shapes.append((side(config.size) ** 2 * maps[-1], config.hidden))
     *hidden, last = jax.random.split(key, len(shapes) + 1)
     layers = [{"kernel": glorot(k, shape)} for k, shape in zip(hidden, shapes, strict=True)]
     output = {"kernel": glorot(last, (config.hidden, config.classes))}
@@ -133,6 +138,13 @@ def init(key: jax.Array, config: Config) -> Params:
     return {"conv": layers[:-1], "dense": layers[-1], "output": output}
 
 
+def side(size: int) -> int:
+    """Rows and columns of the last map of images with so many: 2 of 32."""
+    for _ in range(3):
+        size = (size - 2) // 2  # a convolution takes two away, pooling half
+    return size
+
+
 def init_stats(params: Params) -> Stats:
     """Running moments before training: mean 0, variance 1; an empty list without batch norm."""
     biases = [layer["bias"] for layer in (*params["conv"], params["dense"]) if "scale" in layer]
@@ -140,8 +152,8 @@ def init_stats(params: Params) -> Stats:
 
 
 def example(config: Config, size: int = 2) -> Batch:
-    """A small batch as `loss` takes it, always the same: `image` [B, 32, 32, 3], `label` [B]."""
-    image = jax.random.normal(jax.random.key(0), (size, 32, 32, 3))
+    """A small batch as `loss` takes it, always the same: `image` [B, H, W, 3], `label` [B]."""
+    image = jax.random.normal(jax.random.key(0), (size, config.size, config.size, 3))
     return {"image": image, "label": jnp.arange(size) % config.classes}
 
 
@@ -193,13 +205,19 @@ def apply(
     dropout_dense: float = 0.0,
     dropout_bug: bool = False,
 ) -> Output:
-    """The network on scaled images [B, 32, 32, 3].
+    """The network on scaled images [B, H, W, 3], H and W as in `Config.size`.
 
     Without a key nothing is dropped and batch norm uses the running moments `stats` (those of
     `init_stats` if there are none), so the result is exact. ReLU stands behind the pooling: they
     commute, and there are a quarter of the numbers.
     """
-    ops.check_shape("images", x, ("batch", 32, 32, 3), "resize them")
+    ops.check_shape("images", x, ("batch", "rows", "columns", 3), "resize them")
+    found, maps = [side(s) for s in x.shape[1:3]], params["conv"][-1]["kernel"].shape[-1]
+    if found[0] * found[1] * maps != (given := params["dense"]["kernel"].shape[0]):
+        raise ValueError(
+            f"images must be of the size that the network was made for, got {x.shape}: their last "
+            f"map is {found[0]} x {found[1]}, expected {given // maps} pixels: resize them"
+        )
     *conv_keys, dense_key = [None] * 4 if key is None else jax.random.split(key, 4)
     moments = iter(init_stats(params) if stats is None else stats)
     updated = []
@@ -236,7 +254,7 @@ def loss(
 ) -> tuple[jax.Array, tuple[Metrics, Stats]]:
     """Softmax cross-entropy in nats, -sum_c target_c log p_c, per image or summed over the batch.
 
-    The batch has `image`, scaled, [B, 32, 32, 3], and `label`, integers [B]; the targets are
+    The batch has `image`, scaled, [B, H, W, 3], and `label`, integers [B]; the targets are
     `target_on` for the right class and `target_off` for each other one; `key`, `stats` and `rates`
     go to `apply`.
 

@@ -11,12 +11,18 @@ import optax
 from zoo.ch06_cnn.cnn import model
 from zoo.common import fit, keys, run, solvers
 from zoo.common.data import DataError, Dataset, cifar10, mnist
+from zoo.common.data import pictures as pictures_
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
 
 def load(config: Any, data: str, data_dir: Path | None) -> Dataset:
-    """CIFAR-10, or MNIST as 32x32 pixels of three colours; for a `Config` of either network."""
+    """CIFAR-10, MNIST as 32x32 pixels of three colours, or the pictures that `config.images` names.
+
+    For a `Config` of either network.
+    """
+    if (own := pictures_.given(config, data, 32)) is not None:
+        return own
     if config.dataset == "cifar10":
         return cifar10.load(data=data, data_dir=data_dir, split=config.split)
     if config.split in ("holdout", "all"):
@@ -33,8 +39,8 @@ def load(config: Any, data: str, data_dir: Path | None) -> Dataset:
 def random(config: Any, count: int) -> fit.Batch:
     """Random images and labels."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
-    return {"image": images, "label": rng.integers(0, 10, count).astype(np.uint8)}
+    images = rng.integers(0, 256, (count, config.size, config.size, 3), np.uint8)
+    return {"image": images, "label": rng.integers(0, config.classes, count).astype(np.uint8)}
 
 
 def triangle(begin: float, peak: float, top: int, steps: int) -> optax.Schedule:
@@ -96,7 +102,7 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
         output = model.apply(params, x, _test_key(config), weights["stats"], **_rates(config))
         return {"probabilities": jax.nn.softmax(output.logits)}
 
-    image = {"image": jax.ShapeDtypeStruct((32, 32, 3), np.uint8)}
+    image = {"image": jax.ShapeDtypeStruct((config.size, config.size, 3), np.uint8)}
     return {"classify": Prediction("the probability of each class", image, classify)}
 
 
@@ -108,7 +114,7 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     images, labels = dataset.test["image"], dataset.test["label"]
     about = dataset.classes, dataset.description
     probabilities = trained.predict(image=images)["probabilities"]
-    cat = 3  # in CIFAR-10
+    cat = min(3, len(dataset.classes) - 1)  # in CIFAR-10
     ten = np.flatnonzero(labels == cat)[:10]
     first = trained.params.get("whiten", trained.params["conv"][0])  # of the speed run, of this one
     drawings = {
@@ -134,6 +140,7 @@ TASK = Task(
     predictions=predictions,
     pictures=pictures,
     following=("predict cat.png",),
+    fill=pictures_.fill,
     stats=lambda config, params: model.init_stats(params),
     epoch=50_000,
 )

@@ -7,7 +7,8 @@ fast are known ideas, one function each, with its source: here `partial_identity
 `running_average`, what is done to images in `images.py`, the solver in `task.py`. The line goes
 back to Page (2018), hlb-CIFAR10 (Balsam 2023) and airbench (Jordan 2024, arXiv:2404.00498).
 
-Axes: B images in a batch, H rows, W columns, C channels. Images are uint8 [B, 32, 32, 3] until
+Axes: B images in a batch, H rows, W columns (32 both), C channels, K classes. Images are uint8
+[B, H, W, 3] until
 `cnn.scale_pixels`, then float32; inside `apply` they may be bfloat16, parameters stay float32.
 """
 
@@ -36,8 +37,15 @@ class Config:
     """speedrun is for a GPU; speedrun-cpu is narrower, with smaller batches"""
     dataset: Literal["cifar10", "mnist"] = "cifar10"
     """mnist: digits padded to 32x32; use --flip none"""
+    images: str = ""
+    """pictures of your own in place of the data set: a folder with a folder for each class, or an
+    NPZ file with image and label"""
+    size: Annotated[int, Bounds(9, ceiling=512)] = 32
+    """rows and columns of the images; your own are shrunk to it"""
     split: Literal["auto", "official", "holdout", "all"] = "auto"
     """all: train on data_batch_1..5, test on the first 1,000 official images; else as in modern"""
+    classes: Size = 10
+    """number of classes; your own pictures tell it"""
     width: Size = 64
     """filters of the first block; the others have four times as many"""
     patch: Annotated[int, Bounds(1, 25)] = 2
@@ -81,6 +89,11 @@ class Config:
 
     def __post_init__(self) -> None:
         settings.check(self)
+        if self.size < self.patch + 7:  # three poolings leave no pixel
+            raise settings.SettingError(
+                f"got size {self.size} and patch {self.patch}, expected a size of {self.patch + 7} "
+                "at least"
+            )
 
 
 # Narrower and in smaller batches: some minutes on two cores.
@@ -91,7 +104,7 @@ RECIPES = {"speedrun": Config(), "speedrun-cpu": _CPU}
 class Output(NamedTuple):
     """What one pass through the network gives."""
 
-    logits: jax.Array  # float32 [B, 10]
+    logits: jax.Array  # float32 [B, K]
     moments: Moments  # running moments of each batch normalisation, updated
 
 
@@ -123,7 +136,7 @@ def init(key: jax.Array, config: Config) -> Params:
     return {
         "whiten": {"kernel": kernel, "bias": jnp.zeros(first)},
         "conv": layers,
-        "output": {"kernel": lecun(output_key, (maps[-1], 10))},
+        "output": {"kernel": lecun(output_key, (maps[-1], config.classes))},
     }
 
 
@@ -134,9 +147,9 @@ def init_moments(params: Params) -> Moments:
 
 
 def example(config: Config, size: int = 2) -> Batch:
-    """A small batch as `loss` takes it, always the same: `image` [B, 32, 32, 3], `label` [B]."""
-    image = jax.random.normal(jax.random.key(0), (size, 32, 32, 3))
-    return {"image": image, "label": jnp.arange(size) % 10}
+    """A small batch as `loss` takes it, always the same: `image` [B, H, W, 3], `label` [B]."""
+    image = jax.random.normal(jax.random.key(0), (size, config.size, config.size, 3))
+    return {"image": image, "label": jnp.arange(size) % config.classes}
 
 
 def apply(
@@ -147,7 +160,7 @@ def apply(
     activation: str = "gelu",
     dtype: Any = jnp.float32,
 ) -> jax.Array:
-    """The logits, float32 [B, 10], of scaled images [B, 32, 32, 3], in evaluation.
+    """The logits, float32 [B, K], of scaled images [B, H, W, 3], in evaluation.
 
     Batch norm uses the running `moments`, those of `init_moments` if there are none. Convolutions
     compute in `dtype`, batch norm and the dense layer in float32.
@@ -163,7 +176,7 @@ def apply_training(
 
 
 def _forward(params, x, moments, *, training, activation="gelu", dtype=jnp.float32) -> Output:
-    ops.check_shape("images", x, ("batch", 32, 32, 3), "resize them")
+    ops.check_shape("images", x, ("batch", "rows", "columns", 3), "resize them")
     ops.check_choice("activation", activation, ("gelu", "silu", "relu"))
     activate = {"gelu": jax.nn.gelu, "silu": jax.nn.silu, "relu": jax.nn.relu}[activation]
     before = init_moments(params) if moments is None else moments
@@ -202,10 +215,10 @@ def loss(
     label_smoothing: float = 0.0,
     **options: Any,
 ) -> tuple[jax.Array, tuple[Metrics, Moments | None]]:
-    """Mean cross-entropy in nats on targets (1 - s) one-hot + s / 10 (Szegedy et al. 2016).
+    """Mean cross-entropy in nats on targets (1 - s) one-hot + s / K (Szegedy et al. 2016).
 
     It is the loss in evaluation; `loss_training` is that of an update. The batch has `image`,
-    scaled, [B, 32, 32, 3], and `label`, integers [B]; `label_smoothing` is s. The network draws
+    scaled, [B, H, W, 3], and `label`, integers [B]; `label_smoothing` is s. The network draws
     nothing, so `key` is not used.
 
     Returns:
@@ -234,7 +247,7 @@ def _cross_entropy(
     logits: jax.Array, labels: jax.Array, label_smoothing: float
 ) -> tuple[jax.Array, Metrics]:
     ops.check_shape("labels", labels, logits.shape[:1], "one for an image")
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, 10), label_smoothing)
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
     accuracy = (logits.argmax(-1) == labels).mean()
     return optax.softmax_cross_entropy(logits, targets).mean(), {"accuracy": accuracy}
 

@@ -13,7 +13,7 @@ from zoo.ch06_cnn.cnn import task as cnn
 from zoo.ch06_cnn.cnn.model import mirror, move, scale_pixels
 from zoo.ch06_cnn.speedrun import images, model
 from zoo.common import device, fit
-from zoo.common.data import DataError, Dataset, cifar10
+from zoo.common.data import DataError, Dataset, cifar10, pictures
 from zoo.common.task import Arrays, Prediction, Task, Weights
 
 WHITENED = 5_000
@@ -26,7 +26,7 @@ def load(config: model.Config, data: str, data_dir: Path | None) -> Dataset:
     Raises:
       DataError: a file that the split needs is missing.
     """
-    if config.dataset != "cifar10" or config.split != "all":
+    if config.images or config.dataset != "cifar10" or config.split != "all":
         return cnn.load(config, data, data_dir)
     held = cifar10.load(data=data, data_dir=data_dir, split="holdout")
     test = cifar10.first_thousand(data_dir)
@@ -133,11 +133,11 @@ def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
 
 def predictions(config: model.Config) -> dict[str, Prediction]:
     """The class of an image, its logits averaged over views."""
-    return _predictions(config.views, **options(config))
+    return _predictions(config.size, config.views, **options(config))
 
 
 @functools.cache
-def _predictions(views: str, **options: Any) -> dict[str, Prediction]:
+def _predictions(size: int, views: str, **options: Any) -> dict[str, Prediction]:
     def classify(weights: Weights, inputs: Arrays) -> Arrays:
         seen, shares = images.views(inputs["image"], views)
 
@@ -148,7 +148,7 @@ def _predictions(views: str, **options: Any) -> dict[str, Prediction]:
         mean = jnp.tensordot(shares, jax.lax.map(logits, seen), 1)
         return {"probabilities": jax.nn.softmax(mean)}
 
-    image = {"image": jax.ShapeDtypeStruct((32, 32, 3), np.uint8)}
+    image = {"image": jax.ShapeDtypeStruct((size, size, 3), np.uint8)}
     return {"classify": Prediction("the probability of each class", image, classify)}
 
 
@@ -166,6 +166,7 @@ TASK = Task(
     predictions=predictions,
     pictures=cnn.pictures,
     following=("predict cat.png",),
+    fill=pictures.fill,
     stats=lambda config, params: model.init_moments(params),
     carry=lambda config, params: jnp.int32(0),
     average=lambda config: functools.partial(model.running_average, decay=config.average),

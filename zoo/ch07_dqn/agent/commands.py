@@ -1,12 +1,15 @@
 """What the agents do beside the commands of every model: play, map, figures of one of them."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
+from zoo.ch07_dqn import kinds
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn import play as playing
 from zoo.ch07_dqn.agent import model, task, train
 from zoo.ch07_dqn.agent.task import TASK
-from zoo.common import cli, commands, trained
+from zoo.common import cli, commands, run, trained
+from zoo.common.data import DataError
 from zoo.common.settings import Bounds, Share, Size
 
 Number = Annotated[int, Bounds(0)]
@@ -25,16 +28,27 @@ def evaluate(model: cli.TrainedModel) -> None:
     commands.keep(found, task.report(found, dataset) | {"mazes": dataset.description})
 
 
-def play(model: cli.TrainedModel, agent: Number = 0, seconds: playing.Pause = 0.08) -> None:
+def play(
+    model: cli.TrainedModel,
+    agent: Number = 0,
+    seconds: playing.Pause = 0.08,
+    maze: Path | None = None,
+) -> None:
     """Watch an agent walk its maze in the terminal, live; writes figures/walk.gif.
 
     Args:
         model: which model
         agent: its number, if there are several in the run
         seconds: time for a step
+        maze: the plan of its maze, to make sure that it is this one
     """
     found = trained.choose(TASK, model)
     params, _, sites = task.agent_of(found, agent)
+    if maze is not None and mazes.plan(kinds.read(maze)) != mazes.plan(params.maze):
+        raise DataError(
+            f"the agent of {found.folder} knows its own maze alone, and {maze} is another: "
+            f"`{TASK.command} train --maze {maze}`, or `{TASK.command} planner play --maze {maze}`"
+        )
     caption = f"agent {agent} of {found.folder}, {found.about['data']['description']}"
     playing.play(found, params.maze, sites, seconds, caption)
 
@@ -58,8 +72,11 @@ def show_map(
     method: Literal["depth-first", "prim"] = "depth-first",
     extra: Share = 0.0,
     solve: bool = False,
+    out: Path | None = None,
 ) -> None:
     """Print a maze; with --solve the shortest way in it.
+
+    The file that --out writes is a plan as `train --maze` takes it: # walls, spaces floor, S, G.
 
     Args:
         seed: which maze; the same as that of `train --maze-seed`
@@ -68,6 +85,7 @@ def show_map(
         method: how it is made
         extra: share of the other inner walls opened as well
         solve: show a shortest way
+        out: file for its plan
     """
     config = model.Config(rows=rows, columns=columns, method=method, extra=extra)
     maze = train.make_params(config, seed).maze
@@ -78,6 +96,9 @@ def show_map(
         f"S at row {start[0]}, column {start[1]}; G at row {goal[0]}, column {goal[1]}; the "
         f"shortest way has {len(way) - 1} steps"
     )
+    if out is not None:
+        run.write(out, mazes.plan(maze) + "\n")
+        print(f"plan written to {out}: python -m zoo.ch07_dqn train --maze {out}")
 
 
 COMMANDS = commands.make(TASK)

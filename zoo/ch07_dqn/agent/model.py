@@ -35,6 +35,8 @@ class Config:
 
     recipe: Literal["modern", "mended", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
+    maze: str = ""
+    """a file with the plan of a maze of your own: # walls, spaces floor, S start, G goal"""
     rows: Size = 5
     """rows of cells"""
     columns: Size = 10
@@ -112,6 +114,8 @@ class Config:
 
     def __post_init__(self) -> None:
         kinds.check(self)
+        if self.maze and self.mazes > 1:
+            raise SettingError(f"got a maze and mazes {self.mazes}, expected 1: there is one plan")
         if self.maze_seed + self.mazes > 2**31:
             raise SettingError(
                 f"got maze_seed {self.maze_seed} and {self.mazes} mazes, whose seeds count up from "

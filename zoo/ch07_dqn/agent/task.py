@@ -18,10 +18,12 @@ from zoo.common.trained import Trained
 
 def load(config: model.Config, source: str, data_dir: Path | None) -> Dataset:
     """The mazes of the configuration, each once; `source` and `data_dir` are not used."""
+    config = kinds.own(config)
     last = config.maze_seed + config.mazes - 1
     seeds = f"seed {last}" if config.mazes == 1 else f"seeds {config.maze_seed} to {last}"
     exits = train.make_mazes(config).maze.exits[:: config.agents]
-    about, train_data = f"{kinds.describe(config)}, {seeds}", {"exits": np.asarray(exits)}
+    about = kinds.describe(config) if config.maze else f"{kinds.describe(config)}, {seeds}"
+    train_data = {"exits": np.asarray(exits)}
     return Dataset("mazes", "generated", config.method, about, train_data, {}, ())
 
 
@@ -146,6 +148,7 @@ TASK = Task(
     random=random,
     optimizer=lambda config, updates: train.make_optimizer(config),
     losses=losses,
+    fill=lambda config, dataset: kinds.own(config),
     metrics=("td_error", "value"),
     predictions=predictions,
     pictures=pictures,

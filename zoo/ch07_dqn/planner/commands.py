@@ -1,9 +1,15 @@
 """What the planner does beside the commands of every model: evaluate on mazes of any size, play."""
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from zoo.ch07_dqn import environment, kinds
+from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn import play as playing
 from zoo.ch07_dqn.planner import task, train
 from zoo.ch07_dqn.planner.task import TASK
@@ -49,6 +55,7 @@ def play(
     model: cli.TrainedModel,
     number: Annotated[int, Bounds(0, ceiling=2**20)] = 0,
     seconds: playing.Pause = 0.08,
+    maze: Path | None = None,
 ) -> None:
     """Watch a planner walk a maze that it has never seen, live; writes figures/walk.gif.
 
@@ -56,10 +63,23 @@ def play(
         model: which planner
         number: of the held-out maze
         seconds: time for a step
+        maze: a file with the plan of another maze: # walls, spaces floor, S start, G goal
     """
     found = trained.choose(TASK, model)
-    maze, tried = task.walk(found, max(number + 1, train.TESTED))
-    tiles, sites = task.way(maze, tried, number)
+    if maze is not None:
+        tiles = kinds.read(maze)
+        if (own := mazes.cells(tiles)) is None:
+            print("no maze of cells: each tile is taken for a cell, as in no maze of its training")
+        chosen = tiles if own is None else own
+        batch = jax.tree.map(lambda part: jnp.asarray(part)[None], chosen)
+        rounds = int(np.count_nonzero(chosen.exits)) + 1  # so far a value may have to go
+        tried = train.solver(rounds)(found.params, batch)
+        sites = mazes.until_goal(tried.sites[0], int(chosen.goal))
+        walk = sites if own is None else mazes.over_tiles(tiles, own, sites)
+        playing.play(found, tiles, walk, seconds, f"{maze}, planner of {found.folder}")
+        return
+    held_out, tried = task.walk(found, max(number + 1, train.TESTED))
+    tiles, sites = task.way(held_out, tried, number)
     caption = f"held-out maze {number}, planner of {found.folder}"
     playing.play(found, tiles, sites, seconds, caption)
 

@@ -56,11 +56,11 @@ def evaluate(
         results[f"{name}_error"] = float(values.std() / np.sqrt(len(values)))  # over the images
     results |= {"images": len(few), "samples": samples, "binarised": config.binarise}
     results |= {"observation": config.observation, "description": dataset.description}
-    _report(results, k, len(test), len(active))
+    _report(results, k, len(test), len(active), model.config.size**2)
     commands.keep(model, results)
 
 
-def _report(results: dict[str, Any], k: int, images: int, latents: int) -> None:
+def _report(results: dict[str, Any], k: int, images: int, latents: int, pixels: int) -> None:
     kind = "black and white" if results["binarised"] else "grey, so not comparable with published"
     print(f"nats per image, {images:,} test images, pixels {kind}:")
     print(f"  -log p(x | z)    {results['reconstruction']:8.2f}")
@@ -73,7 +73,11 @@ def _report(results: dict[str, Any], k: int, images: int, latents: int) -> None:
     print(f"  NLL              {nll:8.2f} ± {error:.2f}  ({results['samples']:,} samples)")
     print(f"active units: {results['active_units']} of {latents}")
     if results["observation"] == "squared":
-        print("squared errors leave out a constant: add 784/2 log(pi) = 448.7 to each -log p")
+        half = pixels / 2
+        print(
+            f"squared errors leave out a constant: add {pixels}/2 log(pi) = "
+            f"{half * np.log(np.pi):.1f} to each -log p"
+        )
 
 
 def sample(trained_model: cli.TrainedModel, count: Size = 100, seed: Seed = 0) -> None:
@@ -109,8 +113,9 @@ def reconstruct(
     from zoo.common import figures
 
     answers = images.Answers(pictures)
-    chosen = [picture.content[0] for picture in answers.read(images.read_digit)]
-    model = trained.choose(TASK, trained_model)
+    model = trained.choose(TASK, trained_model, own=bool(pictures))
+    read = answers.read(images.grey_reader(model.config))
+    chosen = [picture.content[0] for picture in read]
     if not chosen:
         chosen = list(commands.dataset_of(model, trained_model.data_dir).test["image"][:count])
     given = np.stack(chosen)
@@ -135,7 +140,8 @@ def interpolate(
     """
     from zoo.common import figures
 
-    model = trained.choose(TASK, trained_model)
+    own = not (a.isdecimal() and b.isdecimal())
+    model = trained.choose(TASK, trained_model, own)
     pair = np.stack([_digit(name, model, trained_model.data_dir) for name in (a, b)])
     between = latent.interpolate(model.config, model.params, pair, steps)
     row = np.concatenate([pair[:1] / 255, between, pair[1:] / 255])  # all in [0, 1]
@@ -148,7 +154,7 @@ def interpolate(
 
 def _digit(name: str, model: Trained, data_dir: Path | None) -> np.ndarray:
     if not name.isdecimal():
-        return images.read_digit(Path(name))[0]
+        return images.grey_reader(model.config)(Path(name))[0]
     test = model.dataset(data_dir).test["image"]
     if int(name) >= len(test):
         raise DataError(f"there is no test image {name}: use 0 to {len(test) - 1}")

@@ -1,6 +1,7 @@
 """From images to codes and back, and walks through the space of codes.
 
-All take uint8 images [N, 28, 28] and give grey levels in [0, 1], float32 [..., 28, 28].
+All take uint8 images [N, H, W] and give grey levels in [0, 1], float32 [..., H, W], 28x28 for
+digits.
 """
 
 from typing import Any
@@ -33,7 +34,7 @@ def decode(config: model.Config, params: Params, codes: jax.Array) -> jax.Array:
     grey = jax.nn.sigmoid(model.decode(params, codes, **layers(config)))
     if config.pixels == "book":  # a sigmoid reaches below 0.1 and above 0.999
         grey = jnp.clip((grey - 0.1) / 0.9, 0.0, 1.0)
-    return grey.reshape(*codes.shape[:-1], 28, 28)
+    return grey.reshape(*codes.shape[:-1], config.size, config.size)
 
 
 @device.in_float32

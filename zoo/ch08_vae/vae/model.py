@@ -29,7 +29,6 @@ Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 Function = Callable[..., jax.Array]
 
-PIXELS = 28 * 28
 LOG_2PI = float(np.log(2.0 * np.pi))  # a number of Python's, so that float32 stays float32
 
 
@@ -39,6 +38,11 @@ class Config:
 
     recipe: Literal["modern", "book", "iwae"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""
+    images: str = ""
+    """pictures of your own in place of the data set: a folder with a folder for each class, or an
+    NPZ file with image and label"""
+    size: Annotated[int, Bounds(1, ceiling=512)] = 28
+    """rows and columns of the images; your own are shrunk to it"""
     hidden: tuple[Size, ...] = (500, 500)
     """widths of the encoder's hidden layers; the decoder's are the same in reverse"""
     latents: Size = 20
@@ -131,7 +135,7 @@ class Output(NamedTuple):
 def init(key: jax.Array, config: Config) -> Params:
     """Kernels uniform within sqrt(6 / (fan in + fan out)) (Glorot & Bengio 2010), biases zero."""
     glorot = jax.nn.initializers.glorot_uniform()
-    down = (PIXELS, *config.hidden)
+    down = (config.size**2, *config.hidden)
     up = (config.latents, *reversed(down))
     shapes = [*itertools.pairwise(down), *[(down[-1], config.latents)] * 2, *itertools.pairwise(up)]
     keys = jax.random.split(key, len(shapes))
@@ -145,7 +149,7 @@ def init(key: jax.Array, config: Config) -> Params:
 
 def example(config: Config, size: int = 2) -> Batch:
     """A batch of `size` random scaled images, the same at each call."""
-    images = np.random.default_rng(0).random((size, PIXELS), np.float32)
+    images = np.random.default_rng(0).random((size, config.size**2), np.float32)
     return {"image": jnp.asarray(images)}
 
 

@@ -12,6 +12,7 @@ import optax
 from zoo.ch08_vae.vae import latent, model
 from zoo.common import fit, keys, ops, run, solvers
 from zoo.common.data import Dataset, mnist
+from zoo.common.data import pictures as pictures_
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
@@ -20,20 +21,24 @@ PANELS = {
     "reconstruction": "−log p(x | z) (nats)",
     "kl": "KL (nats)",
 }
-PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))  # of digits that are walked between
 Function = Callable[[Weights, Arrays], Arrays]
 _OBSERVATIONS = {"bernoulli": model.bernoulli, "squared": model.squared}
 _STAGES = 3 ** np.arange(8)  # in passes over the data, 3,280 in all (IWAE paper, section 5)
 
 
 def load(config: model.Config, data: str, data_dir: Path | None) -> Dataset:
-    """MNIST; the labels only colour a figure."""
-    return mnist.load(data, data_dir)
+    """MNIST, or the pictures that `config.images` names; the labels only colour a figure."""
+    own = pictures_.given(config, data, 28, "L")
+    return mnist.load(data, data_dir) if own is None else own
 
 
 def random(config: model.Config, count: int) -> fit.Batch:
     """Random images."""
-    return {"image": np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)}
+    return {
+        "image": np.random.default_rng(0).integers(
+            0, 256, (count, config.size, config.size), np.uint8
+        )
+    }
 
 
 def make_schedule(name: str, learning_rate: float, steps: int) -> optax.Schedule:
@@ -104,7 +109,8 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
     def decode(weights: Weights, inputs: Arrays) -> Arrays:
         return {"image": latent.decode(config, weights["params"], inputs["code"])}
 
-    return code_predictions(encode, decode, (28, 28), config.latents, ", grey levels")
+    shape = (config.size, config.size)
+    return code_predictions(encode, decode, shape, config.latents, ", grey levels")
 
 
 def code_predictions(
@@ -125,8 +131,8 @@ def code_predictions(
 
 
 def ten_digits(test: dict[str, np.ndarray]) -> np.ndarray:
-    """The first test image of each digit, uint8 [10, 28, 28]."""
-    return np.stack([test["image"][np.argmax(test["label"] == digit)] for digit in range(10)])
+    """The first test image of each digit, or of at most ten classes, uint8 [10, 28, 28]."""
+    return test["image"][np.unique(test["label"], return_index=True)[1][:10]]
 
 
 def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
@@ -142,18 +148,25 @@ def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
     digits = ten_digits(test)
     mean = trained.predict("encode", image=test["image"])["mean"]
     busiest = np.argsort(-mean.var(axis=0))[:10]  # a unit that is not in use changes no picture
-    turns = latent.traverse(config, params, digits[3], busiest)
+    names = [dataset.classes[label] for label in np.unique(test["label"])]
+    three = min(3, len(digits) - 1)
+    turns = latent.traverse(config, params, digits[three], busiest)
     rows = {f"unit {unit}": row for unit, row in zip(busiest, turns, strict=True)}
-    turned = "a 3, one unit of its code at a time from −2.5 to 2.5"
-    walks = {f"{i} to {j}": latent.interpolate(config, params, digits[[i, j]]) for i, j in PAIRS}
+    turned = f"a {names[three]}, one unit of its code at a time from −2.5 to 2.5"
+    pairs = [(i, i + 1) for i in range(0, len(digits) - 1, 2)]
+    walks = {
+        f"{names[i]} to {names[j]}": latent.interpolate(config, params, digits[[i, j]])
+        for i, j in pairs
+    }
     drawn = latent.sample(config, params, keys.derive(config.seed, "samples"), 100)
     drawings = first_pictures(trained, digits, drawn, PANELS, caption)
-    drawings["interpolations"] = figures.strips(walks, "from digit to digit", caption)
+    kind = "image" if config.images else "digit"
+    drawings["interpolations"] = figures.strips(walks, f"from {kind} to {kind}", caption)
     drawings["traversals"] = figures.strips(rows, turned, caption)
     if config.latents == 2:
         plane = latent.manifold(config, params)
         drawings["manifold"] = figures.mosaic(plane, 20, "the plane of codes", caption)
-        drawings["codes"] = own.scatter(mean, test["label"], caption)
+        drawings["codes"] = own.scatter(mean, test["label"], caption, dataset.classes)
     return drawings
 
 
@@ -191,6 +204,7 @@ TASK = Task(
     predictions=predictions,
     pictures=pictures,
     following=("sample", "reconstruct 7.png", "interpolate 0 1"),
+    fill=pictures_.fill,
     timings=_drawing,
     epoch=60_000,
 )
