@@ -111,7 +111,7 @@ def _each(
 
     Ctrl-C ends it with those that are there.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind in kinds:
         for model in chosen:
             use(kind)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from zoo.ch07_dqn import maze as mazes
 from zoo.common import settings
@@ -44,7 +43,7 @@ def generate(key: jax.Array, config: Any, grid: str = "tiles") -> mazes.Maze:
     """A random maze of the configuration's kind."""
     if getattr(config, "maze", ""):
         with jax.ensure_compile_time_eval():  # the plan is a constant of what traces this
-            return jax.tree.map(jnp.asarray, mazes.parse(config.maze))
+            return mazes.parse(config.maze)
     options = {"method": config.method, "extra": config.extra, "grid": grid}
     return mazes.generate(key, config.rows, config.columns, **options)
 

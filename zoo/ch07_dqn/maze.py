@@ -273,14 +273,14 @@ def cells(whole: Maze) -> Maze | None:
         row, column = min(max(row, 1), height - 2), min(max(column, 1), width - 2)
         if row % 2 == 0 or column % 2 == 0:
             return None  # in a gap between two cells
-        ends.append(np.int32(row // 2 * (width // 2) + column // 2))
+        ends.append(jnp.int32(row // 2 * (width // 2) + column // 2))
     inside = floor.copy()
     inside[[0, -1]] = inside[:, [0, -1]] = False  # the gaps lead out
     found = np.zeros((height // 2, width // 2), np.uint8)
     for action, (down, right) in enumerate(MOVES.tolist()):
         beside = inside[1 + down : height + down : 2, 1 + right : width + right : 2]
         found |= (beside & inside[1::2, 1::2]).astype(np.uint8) << np.uint8(action)
-    return Maze(found, *ends)
+    return Maze(jnp.asarray(found), *ends)
 
 
 def parse(text: str, name: str = "the maze") -> Maze:
@@ -292,7 +292,7 @@ def parse(text: str, name: str = "the maze") -> Maze:
     Raises:
       DataError: says which line and column of `name` is wrong, or that no way leads to the goal.
     """
-    lines = text.rstrip().splitlines()
+    lines = text.rstrip("\r\n").splitlines()
     width = max(map(len, lines), default=0)
     for number, line in enumerate(lines, 1):
         if len(line) != width:
@@ -309,9 +309,9 @@ def parse(text: str, name: str = "the maze") -> Maze:
     plan = np.array([list(line) for line in lines])
     plan = np.pad(plan, [(0, 1 - size % 2) for size in plan.shape], constant_values="#")
     start, goal = (int(np.flatnonzero(plan == letter)[0]) for letter in "SG")
-    exits = np.asarray(_open_between(jnp.asarray(plan != "#")))
-    maze = Maze(exits, np.int32(start), np.int32(goal))
-    if int(solve(jax.tree.map(jnp.asarray, maze)).reshape(-1)[start]) < 0:
+    exits = _open_between(jnp.asarray(plan != "#"))
+    maze = Maze(exits, jnp.int32(start), jnp.int32(goal))
+    if int(solve(maze).reshape(-1)[start]) < 0:
         raise fault(name, "S", "no way to G", "one: take a '#' away")
     return maze
 

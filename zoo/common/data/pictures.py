@@ -63,13 +63,13 @@ def _dataset(
     path: Path,
     mode: Mode,
     classes: Sequence[str],
-    train: dict[str, np.ndarray],
-    test: dict[str, np.ndarray],
+    parts: Sequence[dict[str, np.ndarray]],
     split: str,
 ) -> Dataset:
     if len(classes) < 2:
         raise fault(path, "classes", f"{len(classes)} ({', '.join(classes)})", "two or more")
-    counts, side = [len(part["label"]) for part in (train, test)], train["image"].shape[1]
+    train, test = parts
+    counts, side = [len(part["label"]) for part in parts], train["image"].shape[1]
     how = "a fifth of each class, drawn by the seed" if split == "drawn" else "its own test part"
     described = (
         f"{files.printable(path.name)}: {len(classes)} classes of {side}x{side} "
@@ -121,7 +121,7 @@ def _of_folder(path: Path, size: int, mode: Mode, seed: int) -> Dataset:
     read = _read([*paths, *test_paths], size, mode)
     parts_of = (read[: len(paths)], labels), (read[len(paths) :], test_labels)
     made = [{"image": a, "label": _labels(b, len(classes))} for a, b in parts_of]
-    return _dataset(path, mode, classes, *made, split)
+    return _dataset(path, mode, classes, made, split)
 
 
 def _folders(path: Path) -> list[Path]:
@@ -197,7 +197,7 @@ def _of_file(path: Path, size: int, mode: Mode, seed: int) -> Dataset:
                 raise fault(path, label, f"{count:,} labels", f"one for each of {len(pixels):,}")
             parts.append({"image": _shrunk(pixels, size, mode), "label": numbers[label]})
     if len(parts) == 2:
-        return _dataset(path, mode, classes, *parts, "given")
+        return _dataset(path, mode, classes, parts, "given")
     (whole,) = parts
 
     def say(label: int, count: int) -> DataError:
@@ -205,7 +205,7 @@ def _of_file(path: Path, size: int, mode: Mode, seed: int) -> Dataset:
 
     held = _drawn(whole["label"], seed, say)
     drawn = [{name: array[which] for name, array in whole.items()} for which in (~held, held)]
-    return _dataset(path, mode, classes, *drawn, "drawn")
+    return _dataset(path, mode, classes, drawn, "drawn")
 
 
 def _whole(path: Path, name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
