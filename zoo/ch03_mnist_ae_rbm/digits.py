@@ -33,6 +33,7 @@ def random(config: Any, count: int) -> fit.Batch:
 def scale_pixels(images: jax.Array, pixels: str = "unit") -> jax.Array:
     """uint8 images [B, H, W] as rows, float32 [B, H W], in a way that `Config.pixels` names."""
     ops.check_choice("pixels", pixels, ("unit", "book"))
+    ops.check_bytes("images", images)
     x = images.reshape(images.shape[0], -1).astype(jnp.float32) / 255.0
     return jnp.where(x == 1.0, 0.999, 0.9 * x + 0.1) if pixels == "book" else x
 

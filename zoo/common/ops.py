@@ -36,6 +36,20 @@ def check_shape(what: str, array: jax.Array, shape: Sequence[int | str], advice:
         raise ValueError(f"{what} have shape {found}, expected {expected}{hint}")
 
 
+def check_bytes(what: str, array: jax.Array) -> None:
+    """Refuses an array that does not hold whole numbers, which bytes from 0 to 255 are.
+
+    Raises:
+      ValueError: names the type that was found.
+    """
+    dtype = jnp.result_type(array)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise ValueError(
+            f"{what} are {dtype}, expected uint8 from 0 to 255: scaled ones go to the network as "
+            "they are; where 1 is white, (255 * images).round().astype(uint8)"
+        )
+
+
 def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
     """Refuses a keyword that has none of its choices.
 

@@ -132,10 +132,15 @@ def _draw(names: list[str], runs: dict[str, list[dict[str, Any]]], out: Path) ->
 
     drawn = figures.page(max(5.5, 3.6 * len(names)), 3.4, "two runs")
     for axes, name in zip(drawn.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for colour, (label, rows) in zip(figures.COLOURS, runs.items(), strict=False):
+        share = name.endswith("accuracy")
+        styles = zip(figures.COLOURS, ("-", "--"), strict=False)  # equal curves show both
+        for (colour, line), (label, rows) in zip(styles, runs.items(), strict=True):
             told = [row for row in rows if name in row]
-            epochs, values = [row["epoch"] for row in told], [row[name] for row in told]
-            axes.plot(epochs, values, color=colour, label=label, marker="." * (len(told) < 20))
-        figures.plain(axes, "epoch", name.replace("_", " "))
+            epochs = [row["epoch"] for row in told]
+            values = [(100 if share else 1) * row[name] for row in told]
+            marker = "." * (len(told) < 20)
+            axes.plot(epochs, values, line, color=colour, label=label, marker=marker)
+        figures.plain(axes, "epoch", name.replace("_", " ") + " (%)" * share)
+        axes.xaxis.set_major_locator(figures.MaxNLocator(integer=True))
         axes.legend(fontsize=figures.SMALL, frameon=False)
     return figures.save(drawn, out)

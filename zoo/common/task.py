@@ -165,6 +165,30 @@ class Task:
         """How the model's commands begin: `python -m zoo.ch06_cnn speedrun`."""
         return f"python -m {self.package} {self.second}".strip()
 
+    def check(self, config: Any, data: Batch) -> None:
+        """Refuses data that the losses do not take; looks at names, shapes and types alone.
+
+        Raises:
+          SettingError: an array is missing, or has another shape or type than `random` gives.
+        """
+        if self.loop is not None and self.loop.start is not None:
+            return  # an algorithm that owns its loop knows its data
+        like = self.random(config, getattr(config, "batch_size", 4))
+        if missing := like.keys() - data.keys():
+            names = f"got the arrays {', '.join(data)}, expected {', '.join(like)}"
+            raise SettingError(f"{names}: {', '.join(sorted(missing))} is missing")
+        for name, wanted in like.items():
+            found = data[name]
+            exact = wanted.dtype.kind in "biu"  # any width will do, but grey levels are no bytes
+            same = found.dtype.kind in ("biu" if exact else "biuf")
+            if found.shape[1:] != wanted.shape[1:] or not same:
+                shapes = [("N", *map(str, array.shape[1:])) for array in (found, wanted)]
+                got, expected = (f"[{', '.join(shape)}]" for shape in shapes)
+                kind = ": bytes from 0 to 255" if exact and wanted.ndim > 2 else ""
+                raise SettingError(
+                    f"got {name} {found.dtype} {got}, expected {wanted.dtype} {expected}{kind}"
+                )
+
     def steps(self, config: Any, data: Batch, mesh: Mesh | None = None) -> int:
         """Updates in an epoch over `data`.
 
@@ -175,6 +199,7 @@ class Task:
         """
         if self.loop is not None and self.loop.steps is not None:
             return self.loop.steps(config)
+        self.check(config, data)
         steps = fit.steps_per_epoch(data, config.batch_size, mesh)
         if (updates := self.updates(config, steps)) >= 2**31:
             raise SettingError(

@@ -160,6 +160,7 @@ def example(config: Config, size: int = 2) -> Batch:
 def scale_pixels(images: jax.Array, pixels: str = "standard") -> jax.Array:
     """uint8 images as float32, in one of the ways that `Config.pixels` describes."""
     ops.check_choice("pixels", pixels, ("standard", "book"))
+    ops.check_bytes("images", images)
     x = images.astype(jnp.float32) / 255.0
     if pixels == "book":
         return jnp.where(images == 255, 0.999, 0.9 * x + 0.1)

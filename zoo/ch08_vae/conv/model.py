@@ -104,6 +104,7 @@ def example(config: Config, size: int = 2) -> Batch:
 
 def scale_pixels(images: jax.Array) -> jax.Array:
     """uint8 images as float32 from 0 to 1."""
+    ops.check_bytes("images", images)
     return images.astype(jnp.float32) / 255.0
 
 

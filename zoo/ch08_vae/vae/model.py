@@ -156,6 +156,7 @@ def example(config: Config, size: int = 2) -> Batch:
 def scale_pixels(images: jax.Array, pixels: str = "unit") -> jax.Array:
     """uint8 images [B, 28, 28] as float32 [B, D], in one of the ways of `Config.pixels`."""
     ops.check_choice("pixels", pixels, ("unit", "book"))
+    ops.check_bytes("images", images)
     x = images.reshape(images.shape[0], -1)  # len() would fail on an export's symbolic batch
     grey = x.astype(jnp.float32) / 255.0
     # The book's program keeps clear of 0 and 1, as a sigmoid does.

@@ -45,7 +45,7 @@ def load(source: Path | str, size: int, mode: Mode = "RGB", seed: int = 0) -> Da
     [N]; it may hold `test_image` and `test_label`, and `classes`, the names of the labels 0, 1, ...
     Keras's `x_train`, `y_train`, `x_test`, `y_test` are taken, too.
 
-    Where there is no part to test on, a fifth of each class is drawn by `seed`.
+    Where there is no part to test on, a fifth of each class is drawn by `seed`, as is the order.
 
     Raises:
         DataError: When the source is neither, a picture or array can't be read, a class has fewer
@@ -65,10 +65,20 @@ def _dataset(
     classes: Sequence[str],
     parts: Sequence[dict[str, np.ndarray]],
     split: str,
+    seed: int,
 ) -> Dataset:
+    """The data set of a part to train on and one to test on, each in an order drawn by the seed.
+
+    In files' order the classes would follow each other, also in training by recipes that keep it.
+    """
     if len(classes) < 2:
         raise fault(path, "classes", f"{len(classes)} ({', '.join(classes)})", "two or more")
-    train, test = parts
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(part["label"])) for part in parts]
+    train, test = (
+        {name: array[order] for name, array in part.items()}
+        for part, order in zip(parts, orders, strict=True)
+    )
     counts, side = [len(part["label"]) for part in parts], train["image"].shape[1]
     how = "a fifth of each class, drawn by the seed" if split == "drawn" else "its own test part"
     described = (
@@ -121,7 +131,7 @@ def _of_folder(path: Path, size: int, mode: Mode, seed: int) -> Dataset:
     read = _read([*paths, *test_paths], size, mode)
     parts_of = (read[: len(paths)], labels), (read[len(paths) :], test_labels)
     made = [{"image": a, "label": _labels(b, len(classes))} for a, b in parts_of]
-    return _dataset(path, mode, classes, made, split)
+    return _dataset(path, mode, classes, made, split, seed)
 
 
 def _folders(path: Path) -> list[Path]:
@@ -197,7 +207,7 @@ def _of_file(path: Path, size: int, mode: Mode, seed: int) -> Dataset:
                 raise fault(path, label, f"{count:,} labels", f"one for each of {len(pixels):,}")
             parts.append({"image": _shrunk(pixels, size, mode), "label": numbers[label]})
     if len(parts) == 2:
-        return _dataset(path, mode, classes, parts, "given")
+        return _dataset(path, mode, classes, parts, "given", seed)
     (whole,) = parts
 
     def say(label: int, count: int) -> DataError:
@@ -205,7 +215,7 @@ def _of_file(path: Path, size: int, mode: Mode, seed: int) -> Dataset:
 
     held = _drawn(whole["label"], seed, say)
     drawn = [{name: array[which] for name, array in whole.items()} for which in (~held, held)]
-    return _dataset(path, mode, classes, drawn, "drawn")
+    return _dataset(path, mode, classes, drawn, "drawn", seed)
 
 
 def _whole(path: Path, name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
