@@ -95,6 +95,8 @@ ELSEWHERE = {
     "dataset": "which data are loaded: the loaders' tests",
     "split": "which data are loaded: the loaders' tests",
     "text": "which text is loaded: the loaders' tests",
+    "images": "which pictures are loaded: the loaders' tests",
+    "maze": "which plan is read: tests of `plans`",
     ("ch03_mnist_ae_rbm/rbm", "example"): "how data are laid out: tests of `ratings`",
     ("ch05_lstm", "vocabulary"): "counted in the data",
     ("ch06_cnn/speedrun", "precision"): "bfloat16 convolutions take a minute without a compiler",

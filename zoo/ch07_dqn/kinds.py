@@ -1,14 +1,11 @@
 """The kind of maze that a configuration names: `rows`, `columns`, `method` and `extra`."""
 
-import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from zoo.ch07_dqn import maze as mazes
 from zoo.common import settings
-from zoo.common.data import DataError, files
 from zoo.common.settings import SettingError
 
 LARGEST = 2**20
@@ -41,38 +38,8 @@ def check(config: Any) -> None:
 
 def generate(key: jax.Array, config: Any, grid: str = "tiles") -> mazes.Maze:
     """A random maze of the configuration's kind."""
-    if getattr(config, "maze", ""):
-        with jax.ensure_compile_time_eval():  # the plan is a constant of what traces this
-            return mazes.parse(config.maze)
     options = {"method": config.method, "extra": config.extra, "grid": grid}
     return mazes.generate(key, config.rows, config.columns, **options)
-
-
-def own(config: Any) -> Any:
-    """The configuration with the plan of the file that `config.maze` names in its place.
-
-    So a run has its maze in config.json. `rows` and `columns` are those of cells that make a grid
-    of as many tiles.
-
-    Raises:
-      DataError: the file can't be read, or is no plan of a maze, see `maze.parse`.
-    """
-    if not config.maze or "\n" in config.maze:
-        return config
-    plan = mazes.plan(read(config.maze))
-    lines = plan.splitlines()
-    sizes = {"rows": len(lines) // 2, "columns": len(lines[0]) // 2}
-    return dataclasses.replace(config, maze=plan, **sizes)
-
-
-def read(path: str | Path) -> mazes.Maze:
-    """A maze of tiles from a file with its plan, see `maze.parse` for it and for errors."""
-    found = files.expand(path)
-    try:
-        text = files.read_bytes(found).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{files.printable(found)} is no text in UTF-8: {error}") from error
-    return mazes.parse(text, files.printable(found))
 
 
 def describe(config: Any) -> str:

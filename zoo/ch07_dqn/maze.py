@@ -16,8 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from zoo.common.data.files import fault
-
 ACTIONS = ("east", "south", "north", "west")
 """In the book's order; it calls the step to the next row north."""
 MOVES = np.array([(0, 1), (1, 0), (-1, 0), (0, -1)], np.int32)
@@ -129,10 +127,10 @@ def tiles(maze: Maze) -> Maze:
     floor = floor.at[1::2, 2::2].set(maze.exits & 1 == 1)
     floor = floor.at[2::2, 1::2].set(maze.exits >> 1 & 1 == 1)
     floor = floor.at[1, 0].set(True).at[height - 2, width - 1].set(True)
-    return Maze(_open_between(floor), jnp.int32(width), jnp.int32((height - 1) * width - 1))
+    return Maze(open_between(floor), jnp.int32(width), jnp.int32((height - 1) * width - 1))
 
 
-def _open_between(floor: jax.Array) -> jax.Array:
+def open_between(floor: jax.Array) -> jax.Array:
     """The exits of tiles, uint8 [H, W]: those from floor to floor, bool [H, W]."""
     height, width = floor.shape
     around = jnp.pad(floor, 1)
@@ -281,46 +279,6 @@ def cells(whole: Maze) -> Maze | None:
         beside = inside[1 + down : height + down : 2, 1 + right : width + right : 2]
         found |= (beside & inside[1::2, 1::2]).astype(np.uint8) << np.uint8(action)
     return Maze(jnp.asarray(found), *ends)
-
-
-def parse(text: str, name: str = "the maze") -> Maze:
-    """A maze of tiles from its plan: `#` walls, spaces floor, one `S` and one `G`, a line a row.
-
-    It gets walls at the right and below until it has odd numbers of rows and columns, as the
-    book's grid has.
-
-    Raises:
-      DataError: says which line and column of `name` is wrong, or that no way leads to the goal.
-    """
-    lines = text.rstrip("\r\n").splitlines()
-    width = max(map(len, lines), default=0)
-    for number, line in enumerate(lines, 1):
-        if len(line) != width:
-            found, expected = f"{len(line)} characters", f"{width}, as in the longest line"
-            raise fault(name, f"line {number}", found, expected)
-        for column, letter in enumerate(line, 1):
-            if letter not in "# SG":
-                place = f"line {number}, column {column}"
-                raise fault(name, place, repr(letter), "'#', a space, 'S' or 'G'")
-    joined = "".join(lines)
-    for letter, what in (("S", "start"), ("G", "goal")):
-        if (count := joined.count(letter)) != 1:
-            raise fault(name, f"{what}s", f"{count} {letter!r}", "one")
-    plan = np.array([list(line) for line in lines])
-    plan = np.pad(plan, [(0, 1 - size % 2) for size in plan.shape], constant_values="#")
-    start, goal = (int(np.flatnonzero(plan == letter)[0]) for letter in "SG")
-    exits = _open_between(jnp.asarray(plan != "#"))
-    maze = Maze(exits, jnp.int32(start), jnp.int32(goal))
-    if int(solve(maze).reshape(-1)[start]) < 0:
-        raise fault(name, "S", "no way to G", "one: take a '#' away")
-    return maze
-
-
-def plan(maze: Maze) -> str:
-    """A maze of tiles as `parse` reads it."""
-    letters = np.where(np.asarray(maze.exits) == 0, "#", " ")
-    letters.flat[[int(maze.start), int(maze.goal)]] = "S", "G"
-    return "\n".join(map("".join, letters.tolist()))
 
 
 def draw(maze: Maze, marks: dict[int, str] | None = None) -> str:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from zoo.ch07_dqn import kinds
 from zoo.ch07_dqn import maze as mazes
+from zoo.ch07_dqn import plans
 from zoo.ch07_dqn import play as playing
 from zoo.ch07_dqn.agent import model, task, train
 from zoo.ch07_dqn.agent.task import TASK
@@ -44,7 +44,7 @@ def play(
     """
     found = trained.choose(TASK, model)
     params, _, sites = task.agent_of(found, agent)
-    if maze is not None and mazes.plan(kinds.read(maze)) != mazes.plan(params.maze):
+    if maze is not None and plans.plan(plans.read(maze)) != plans.plan(params.maze):
         raise DataError(
             f"the agent of {found.folder} knows its own maze alone, and {maze} is another: "
             f"`{TASK.command} train --maze {maze}`, or `{TASK.command} planner play --maze {maze}`"
@@ -97,7 +97,7 @@ def show_map(
         f"shortest way has {len(way) - 1} steps"
     )
     if out is not None:
-        run.write(out, mazes.plan(maze) + "\n")
+        run.write(out, plans.plan(maze) + "\n")
         print(f"plan written to {out}: python -m zoo.ch07_dqn train --maze {out}")
 
 

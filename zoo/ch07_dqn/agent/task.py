@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from zoo.ch07_dqn import environment, kinds
+from zoo.ch07_dqn import environment, kinds, plans
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import model, train
 from zoo.common import device, fit
@@ -18,7 +18,7 @@ from zoo.common.trained import Trained
 
 def load(config: model.Config, source: str, data_dir: Path | None) -> Dataset:
     """The mazes of the configuration, each once; `source` and `data_dir` are not used."""
-    config = kinds.own(config)
+    config = plans.own(config)
     last = config.maze_seed + config.mazes - 1
     seeds = f"seed {last}" if config.mazes == 1 else f"seeds {config.maze_seed} to {last}"
     exits = train.make_mazes(config).maze.exits[:: config.agents]
@@ -148,7 +148,7 @@ TASK = Task(
     random=random,
     optimizer=lambda config, updates: train.make_optimizer(config),
     losses=losses,
-    fill=lambda config, dataset: kinds.own(config),
+    fill=lambda config, dataset: plans.own(config),
     metrics=("td_error", "value"),
     predictions=predictions,
     pictures=pictures,

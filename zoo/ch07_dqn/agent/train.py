@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.ch07_dqn import book, environment, kinds, loop, replay
+from zoo.ch07_dqn import book, environment, kinds, loop, plans, replay
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import model
 from zoo.ch07_dqn.agent.model import Config
@@ -80,7 +80,11 @@ def make_loss(config: Config) -> fit.Loss:
 def make_params(config: Config, seed: int | jax.Array) -> Params:
     """The maze of a seed, with the rewards and starts of the configuration."""
     maze_key, reward_key = jax.random.split(jax.random.key(seed))
-    maze = kinds.generate(maze_key, config)
+    if config.maze:
+        with jax.ensure_compile_time_eval():  # the plan is a constant of what traces this
+            maze = plans.parse(config.maze)
+    else:
+        maze = kinds.generate(maze_key, config)
     if config.transposed:
         maze = book.transpose(maze)
     if config.rewards == "book":

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.ch07_dqn import environment, kinds
+from zoo.ch07_dqn import environment, kinds, plans
 from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn import play as playing
 from zoo.ch07_dqn.planner import task, train
@@ -67,7 +67,7 @@ def play(
     """
     found = trained.choose(TASK, model)
     if maze is not None:
-        tiles = kinds.read(maze)
+        tiles = plans.read(maze)
         if (own := mazes.cells(tiles)) is None:
             print("no maze of cells: each tile is taken for a cell, as in no maze of its training")
         chosen = tiles if own is None else own
