@@ -61,7 +61,7 @@ class Fake:
     """A trained model that keeps what it is shown and answers by it."""
 
     classes = tuple("0123456789")
-    config = types.SimpleNamespace(batch_size=10)
+    config = types.SimpleNamespace(batch_size=10, images="", size=32)
     params = None
     about = types.MappingProxyType({"data": {"description": "drawn"}})
 
@@ -77,7 +77,7 @@ class Fake:
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     fake = Fake(tmp_path / "run")
-    monkeypatch.setattr(trained, "choose", lambda task, which: fake)
+    monkeypatch.setattr(trained, "choose", lambda task, which, own=False: fake)
     monkeypatch.setattr(vae.latent, "interpolate", lambda c, p, pair, n: pair[[0] * n] / 255)
     monkeypatch.chdir(tmp_path)
     return fake

@@ -165,6 +165,7 @@ def test_a_finished_speed_run_is_resumed_drawn_and_published(command, room, fast
 
 def test_without_any_run_the_published_speed_run_answers(command, room, picture):
     picture.save(room / "e.png")
+    (room / "runs" / "elsewhere.txt").unlink(missing_ok=True)
     done = command("speedrun", "predict", "e.png", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert "using the published model" in done.stdout

@@ -40,7 +40,9 @@ class Problem(Exception):
         return json.dumps({**about, "detail": self.detail}).encode()
 
 
-def read(body: bytes, content_type: str, signature: Signature, max_pixels: int) -> Arrays:
+def read(
+    body: bytes, content_type: str, signature: Signature, max_pixels: int, own: bool = False
+) -> Arrays:
     """The inputs of a prediction for one example.
 
     Args:
@@ -48,6 +50,7 @@ def read(body: bytes, content_type: str, signature: Signature, max_pixels: int) 
       content_type: its header.
       signature: of the prediction.
       max_pixels: a picture of more is refused before it is unpacked.
+      own: whether the model was trained on a user's own pictures, see `decode`.
 
     Raises:
       Problem: 400, 413, 415 or 422.
@@ -56,7 +59,7 @@ def read(body: bytes, content_type: str, signature: Signature, max_pixels: int) 
     if isinstance(found, dict):
         return found
     ((name, spec),) = signature.inputs.items()  # the picture alone
-    return {name: decode(found, spec.shape, max_pixels)}
+    return {name: decode(found, spec.shape, max_pixels, own)}
 
 
 def parse(body: bytes, content_type: str, signature: Signature) -> bytes | Arrays:
@@ -178,20 +181,21 @@ def describe(spec: jax.ShapeDtypeStruct) -> str:
     return f"{values}, nested as {list(spec.shape)}" if spec.shape else f"one of {values}"
 
 
-def decode(file: bytes, shape: tuple[int, ...], max_pixels: int) -> np.ndarray:
+def decode(file: bytes, shape: tuple[int, ...], max_pixels: int, own: bool = False) -> np.ndarray:
     """A picture file as the model takes it: the middle square in colour, or one digit in grey.
 
     Args:
       file: its content.
-      shape: of the picture; [28, 28] is read as MNIST's digits were made.
+      shape: of the picture; [28, 28] is read as MNIST's digits were made, unless it is `own`.
       max_pixels: more are refused before they are unpacked.
+      own: whether the model was trained on a user's own pictures, which are shrunk alone.
 
     Raises:
       Problem: 413 for too many pixels, 422 for what is no picture.
     """
     limits: dict[str, Any] = {"formats": FORMATS, "max_pixels": max_pixels}
     try:
-        if shape == (images.SIDE, images.SIDE):
+        if shape == (images.SIDE, images.SIDE) and not own:
             return images.read_digit(file, **limits)[0]
         mode: Literal["L", "RGB"] = "RGB" if len(shape) == 3 else "L"
         return images.read_square(file, shape[0], mode, **limits)

@@ -267,7 +267,10 @@ class Service:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _inputs(self, name: str, body: bytes, kind: bytes) -> Arrays:
-        given = body, kind.decode("latin-1"), self.model.predictions[name], self.limits.max_pixels
+        given = (
+            *(body, kind.decode("latin-1"), self.model.predictions[name], self.limits.max_pixels),
+            self.model.manifest["data"]["source"] == "own",
+        )
         if len(body) <= SMALL_BODY:
             return inputs.read(*given)
         loop = asyncio.get_running_loop()

@@ -218,10 +218,12 @@ def _named(given: Path, task: Task) -> Path:
     Raises:
       RunError: it is the name of another model.
     """
-    if given.exists() or given.as_posix() not in {other.name for other in zoo.tasks()}:
+    given = Path(given)
+    name = given.as_posix()
+    if name == PUBLISHED or given.exists() or name not in {other.name for other in zoo.tasks()}:
         return given
-    if given.as_posix() != task.name:
-        other = find(given.as_posix())
+    if name != task.name:
+        other = find(name)
         raise run.RunError(
             f"{other.name} is not {task.name}: its commands are `{other.command} ...`"
         )

@@ -263,7 +263,7 @@ def test_the_loss_names_labels_and_images_of_a_wrong_shape(batch, getkey):
     for label, found in ((batch["label"][:, None], r"\(4, 1\)"), (batch["label"][:1], r"\(1,\)")):
         with pytest.raises(ValueError, match=rf"labels have shape {found}, expected \(4,\)"):
             model.loss(params, batch | {"label": label})
-    with pytest.raises(ValueError, match=r"\(4, 32, 32\), expected \(batch, 32, 32, 3\)"):
+    with pytest.raises(ValueError, match=r"\(4, 32, 32\), expected \(batch, rows, columns, 3\)"):
         model.loss(params, batch | {"image": batch["image"][..., 0]})
 
 
@@ -278,5 +278,5 @@ def test_an_unknown_keyword_is_refused(batch):
 
 
 def test_a_wrong_shape_is_named(config, getkey):
-    with pytest.raises(ValueError, match=r"\(2, 3, 32, 32\), expected \(batch, 32, 32, 3\)"):
+    with pytest.raises(ValueError, match=r"\(2, 3, 32, 32\), expected \(batch, rows, columns, 3\)"):
         model.apply(model.init(getkey(), config), jnp.zeros((2, 3, 32, 32)))

@@ -138,8 +138,8 @@ def test_jit_changes_nothing_and_the_same_key_gives_the_same_parameters(config, 
 
 
 def test_a_wrong_shape_is_named(params):
-    with pytest.raises(ValueError, match=r"\(2, 28, 28, 3\), expected \(batch, 32, 32, 3\)"):
-        model.apply(params, jnp.zeros((2, 28, 28, 3)))
+    with pytest.raises(ValueError, match=r"\(2, 3, 32, 32\), expected \(batch, rows, columns, 3\)"):
+        model.apply(params, jnp.zeros((2, 3, 32, 32)))
 
 
 def test_bfloat16_runs_on_a_cpu_and_is_near(params, data):
