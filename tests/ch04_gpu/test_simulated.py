@@ -102,7 +102,7 @@ def test_without_a_cpu_the_graph_counts(card, monkeypatch):
 
 @pytest.mark.parametrize(
     ("gibibytes", "size", "numbers"),
-    [(None, 8192, 2**28), (60, 8192, 2**28), (6, 8192, 2**28), (3, 8192, 2**27), (1, 4096, 2**25)],
+    [(None, 8192, 2**28), (60, 8192, 2**28), (6, 8192, 2**27), (3, 8192, 2**26), (1, 4096, 2**25)],
 )
 def test_peaks_fit_into_the_memory_of_a_small_card(card, monkeypatch, gibibytes, size, numbers):
     stats = None if gibibytes is None else {"bytes_limit": gibibytes * 2**30}

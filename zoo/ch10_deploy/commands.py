@@ -11,7 +11,7 @@ import tyro
 from zoo.ch10_deploy import export as exporting
 from zoo.ch10_deploy import keys as keyfiles
 from zoo.ch10_deploy.service import Limits, Service
-from zoo.common import cli, trained
+from zoo.common import checkpoint, cli, trained
 from zoo.common import commands as common
 from zoo.common import device as devices
 from zoo.common.data import DataError, files
@@ -74,8 +74,8 @@ def serve(
         raise DataError(f"--open lets everyone in, so not on {host}: use --keys FILE")
     devices.use(device)
     ring = None if keys is None else keyfiles.KeyRing(keys)
-    if (folder := files.expand(model) / "config.json").is_file():
-        model = exporting.export_run(trained.load(folder.parent)).location
+    if checkpoint.latest(folder := files.expand(model)) is not None:  # a run
+        model = exporting.export_run(trained.load(folder)).location
     loaded = exporting.load(model, digest)
     where = f"{loaded.source} on {devices.describe(devices.current())}"
     print(f"{loaded.manifest['model']} {loaded.digest[:12]} from {model}, run by the {where}")
