@@ -126,9 +126,12 @@ def roofline(record: Record) -> Figure:
 def _name_points(axes: Axes, rows: list[Record], column: float = 60.0) -> None:
     """Names beside points of the roofline; where they would overlap, in a column with lines."""
 
+    speeds = [row["gflops"] for row in rows]
+    step = max(1.5, (max(speeds) / min(speeds)) ** (1 / 20))  # between two names
+
     def crowded(row: Record) -> bool:
         others = [other["gflops"] for other in rows if other is not row]
-        return any(row["gflops"] / 1.4 < other < 1.4 * row["gflops"] for other in others)
+        return any(row["gflops"] / step < other < step * row["gflops"] for other in others)
 
     ranked = sorted(rows, key=lambda row: row["gflops"])
     moved = [row for row in ranked if crowded(row)]
@@ -137,7 +140,7 @@ def _name_points(axes: Axes, rows: list[Record], column: float = 60.0) -> None:
         place, line = (1.2 * x, y), None
         if row in moved:  # a third below the middle one, where the roofline leaves room
             middle = moved[len(moved) // 2]["gflops"] / 3
-            place = (column, middle * 1.5 ** (moved.index(row) - len(moved) / 2))
+            place = (column, middle * step ** (moved.index(row) - len(moved) / 2))
             line = {"arrowstyle": "-", "color": PALE, "linewidth": 0.6, "relpos": (0, 0.5)}
         axes.annotate(
             row["model"], (x, y), place, size=SMALL, color=INK, va="center", arrowprops=line
@@ -154,7 +157,8 @@ def ops(record: Record) -> Figure:
             who = _with_precision(row["device"], row)
             speeds = {f"{who}, {way}": row[way]["gflops"] for way in ("forward", "backward")}
             groups.setdefault(row["operation"], {}).update(speeds)
-    return _bars(record, groups, f"The chapter's operations, {size}", "GFLOP/s")
+    label = "GFLOP/s (logarithmic)" if len(record["devices"]) > 1 else "GFLOP/s"
+    return _bars(record, groups, f"The chapter's operations, {size}", label)
 
 
 def _with_precision(who: str, row: Record) -> str:

@@ -36,7 +36,7 @@ def machine(record: Record) -> str:
     system = record["system"]
     names = [system["kinds"].get(name, name) for name in record["devices"]]
     versions = [f"{name} {system['versions'][name]}" for name in ("jax", "numpy")]
-    parts = ["; ".join(names), f"{system['memory_gib']} GiB of memory", *versions]
+    parts = ["; ".join(names), f"{system['memory_gib']} GiB of main memory", *versions]
     if system["driver"]:
         parts.append(f"NVIDIA driver {system['driver']}")
     parts += [f"{name}={value}" for name, value in system.get("environment", {}).items()]
