@@ -64,13 +64,18 @@ def draw(
     fold: Annotated[int | None, Bounds(0)] = None,
     values: bool = False,
     gradients: bool = False,
+    shapes: tuple[str, ...] = (),
     out: Path | None = None,
 ) -> None:
-    """Draw any function of the zoo with its default configuration, such as zoo.ch06_cnn:loss.
+    """Draw any function of the zoo with its default configuration, or one of yours.
+
+    For example: `draw zoo.ch06_cnn:loss`, `draw ch06_cnn/speedrun`, or, of a module in this folder,
+    `draw mine:energy --shapes float32[8,3] 3`.
 
     Args:
         target: module:function, or the name of a model, such as ch06_cnn/speedrun, for the loss
             that it trains with
+        shapes: of the arguments, for a function outside of the zoo: float32[8,3], int32[8] or 8,3
         grad: draw the function's gradient with respect to its first argument instead
         fold: show what lies deeper than so many nested functions as one box; 0 folds all
         values: write into each box its value for an example batch
@@ -78,7 +83,7 @@ def draw(
         out: the picture: .dot, .svg, .png or .pdf; runs/ch01_graphs/TARGET.svg if not given
     """
     with _in_a_line(f"{target} cannot be called"):
-        function, args = targets.resolve(target)
+        function, args = targets.resolve(target, shapes)
     if grad and not args:
         raise DataError(f"{target} has no argument to differentiate by: leave --grad out")
     name = re.sub("[:./]", "-", target.removeprefix("zoo.")) + "-grad" * grad

@@ -5,34 +5,42 @@ says: `config` is the default recipe of the module, `params` the result of its `
 of `example(config)` (a dict of small arrays of the right shapes), `key` a key, and any other name
 the batch's entry of that name. The first parameter after `params` may have another name: it gets
 the batch's first entry. `ch06_cnn/speedrun`, the name of a model, is the loss that it trains with.
+A function of any other module gets arrays of the shapes that are named, "float32[8,3]" or "8,3".
 """
 
 import dataclasses
 import functools
 import importlib
 import inspect
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from zoo.common import keys
 from zoo.common.data import DataError
 
-EXPECTED = "expected module:function of the zoo, such as zoo.ch06_cnn:loss"
+EXPECTED = (
+    "expected module:function of the zoo, such as zoo.ch06_cnn:loss, or one of yours with --shapes"
+)
+_SHAPE = re.compile(r"(?:([a-z]+\d*)?\[([\d, ]*)\]|([\d, ]+))")
 Target = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-def resolve(target: str) -> Target:
-    """The function of that name and arguments for it.
+def resolve(target: str, shapes: Sequence[str] = ()) -> Target:
+    """The function of that name and arguments for it, arrays of the `shapes` if any are named.
 
     Raises:
       DataError: there is no such function or model, or no way to tell what to call it with.
     """
     where, colon, name = target.partition(":")
     if not colon:
+        if shapes:
+            raise DataError(f"{target} is a model, whose loss gets its own arrays: no --shapes")
         return _training_loss(target)
     if not where or where.startswith(".") or not name:
         raise DataError(f"got {target!r}, {EXPECTED}")
@@ -47,8 +55,33 @@ def resolve(target: str) -> Target:
         known = [n for n in ("init", "apply", "loss") if callable(getattr(module, n, None))]
         has = f"it has {', '.join(known)}" if known else EXPECTED
         raise DataError(f"{where} has no function {name}: {has}")
+    if shapes:
+        return function, tuple(array(shape) for shape in shapes)
     home = sys.modules.get(getattr(function, "__module__", where), module)
     return _with_arguments(target, function, home)
+
+
+def array(shape: str) -> jax.Array:
+    """An array of a shape and type such as "float32[8,3]", "int32[8]", "[]" or "8,3".
+
+    Floats, which it is of if no type is named, are drawn at random; whole numbers are 0.
+
+    Raises:
+      DataError: the text is no shape, or JAX has no such type.
+    """
+    found = _SHAPE.fullmatch(shape.strip())
+    try:
+        if found is None:
+            raise TypeError
+        dtype = jnp.dtype(found[1] or "float32")
+    except TypeError as error:
+        raise DataError(
+            f"got the shape {shape!r}, expected one such as float32[8,3], int32[8], [] or 8,3"
+        ) from error
+    sizes = tuple(int(size) for size in re.findall(r"\d+", found[2] or found[3] or ""))
+    if jnp.issubdtype(dtype, jnp.floating):
+        return jax.random.normal(keys.derive(0, "arrays"), sizes, dtype)
+    return jnp.zeros(sizes, dtype)
 
 
 def gradient(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -125,7 +125,6 @@ def roofline(record: Record) -> Figure:
 
 def _name_points(axes: Axes, rows: list[Record], column: float = 60.0) -> None:
     """Names beside points of the roofline; where they would overlap, in a column with lines."""
-
     speeds = [row["gflops"] for row in rows]
     step = max(1.5, (max(speeds) / min(speeds)) ** (1 / 20))  # between two names
 

@@ -54,8 +54,9 @@ def evaluate(
     print("the worst mistakes:")
     for n in mistakes[:10]:
         p, label, guess = probabilities[n], labels[n], guesses[n]
+        right, wrong = dataset.classes[label], dataset.classes[guess]
         print(
-            f"  image {n}: a {label} read as {guess} with {p[guess]:.4f}; {label} got "
+            f"  image {n}: a {right} read as {wrong} with {p[guess]:.4f}; {right} got "
             f"{p[label]:.4f}"
         )
     print(f"written to {model.folder}: probabilities.csv, {written} pictures in images/")
