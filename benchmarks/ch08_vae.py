@@ -37,7 +37,7 @@ def flops() -> dict[str, int]:
 
     The backward pass costs twice the forward one, less the first layer's gradient for its input.
     """
-    down = (model.PIXELS, *CONFIG.hidden)
+    down = (CONFIG.size**2, *CONFIG.hidden)
     decoder = sum(a * b for a, b in itertools.pairwise((CONFIG.latents, *reversed(down))))
     encoder = sum(a * b for a, b in itertools.pairwise(down)) + 2 * down[-1] * CONFIG.latents
     training = 3 * (encoder + decoder) - down[0] * down[1]
@@ -79,7 +79,7 @@ def torch_network():
             nn.init.xavier_uniform_(layer.weight)
         return [part for layer in layers for part in (layer, nn.ReLU())]
 
-    down = (model.PIXELS, *CONFIG.hidden)
+    down = (CONFIG.size**2, *CONFIG.hidden)
     body = nn.Sequential(*dense(down))
     heads = nn.ModuleList(dense((down[-1], CONFIG.latents))[0] for _ in range(2))
     decoder = nn.Sequential(*dense((CONFIG.latents, *reversed(down)))[:-1], nn.Sigmoid())
@@ -96,7 +96,7 @@ def torch_contender(task: str, flushed: bool, fused: bool, compiled: bool) -> tu
     torch.set_num_threads(bench.system()["threads"])
     torch.set_flush_denormal(flushed)
     torch.manual_seed(0)
-    images = torch.from_numpy(examples()).reshape(-1, model.PIXELS)
+    images = torch.from_numpy(examples()).reshape(-1, CONFIG.size**2)
     net = torch_network()
     body, (to_mean, to_half), decoder = net
     optimizer = torch.optim.Adam(net.parameters(), CONFIG.learning_rate, fused=fused or None)
