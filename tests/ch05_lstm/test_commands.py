@@ -119,7 +119,8 @@ def test_generate_writes_words_and_lists_the_next(trained, command, words):
     assert "'z' " in command(CHAPTER, *line, "--prompt", "zoo").err
 
 
-def test_without_a_run_the_published_model_writes(command):
+def test_without_a_run_the_published_model_writes(command, place):
+    (place / "runs" / "elsewhere.txt").unlink(missing_ok=True)
     done = command(CHAPTER, "generate", "--prompt", "ROMEO:", "--length", 40)
     assert "using the published model" in done.out
     assert len(done.out.partition("ROMEO:")[2]) == 41

@@ -22,7 +22,10 @@ def trained(zoo, place):
 def test_train_leaves_a_whole_run_folder_with_pictures(trained):
     folder, out = trained
     assert "sample" in out.splitlines()[0]
-    assert out.splitlines()[-1].startswith("next: python -m zoo.ch08_vae interpolate 0 1 --run ")
+    following = [line for line in out.splitlines() if line.startswith("next: python -m zoo.")]
+    assert following[0] == f"next: python -m zoo.ch08_vae evaluate --run {folder}"
+    assert f"next: python -m zoo.ch08_vae interpolate 0 1 --run {folder}" in following
+    assert following[-1] == f"next: python -m zoo.ch10_deploy serve {folder} --open"
     rows = run.read_metrics(folder)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert {"train_kl", "test_kl", "test_reconstruction", "test_loss"} <= set(rows[0])
@@ -63,7 +66,8 @@ def test_pictures_are_drawn_of_samples_files_and_test_images(trained, command, p
         assert (folder / "figures" / f"{name}.png").stat().st_size > 2_000
 
 
-def test_without_a_run_the_published_model_draws(command):
+def test_without_a_run_the_published_model_draws(command, place):
+    (place / "runs" / "elsewhere.txt").unlink(missing_ok=True)
     done = command(CHAPTER, "sample", "--count", 4)
     assert "using the published model" in done.out
     assert "runs/ch08_vae/published/figures/sample.png" in done.out
