@@ -75,6 +75,11 @@ TOGETHER = {
 VALUES = {
     ("ch02_basic_nn", "weights"): [(0.1, 0.2, 0.3)],
     ("ch03_mnist_ae_rbm/rbm", "steps"): [(1,), (3,)],
+    ("ch03_mnist_ae_rbm", "size"): [8],
+    ("ch03_mnist_ae_rbm/autoencoder", "size"): [8],
+    ("ch06_cnn", "size"): [24],
+    ("ch06_cnn/speedrun", "size"): [12],
+    ("ch08_vae", "size"): [8],
     ("ch07_dqn", "epoch_steps"): [18],
     ("ch07_dqn", "target_every"): [12, 3],
     ("ch07_dqn/planner", "target_every"): [1],
