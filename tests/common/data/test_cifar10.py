@@ -1,8 +1,10 @@
 import gzip
 import hashlib
+import io
 import lzma
 import subprocess
 import sys
+import tarfile
 import time
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.common.data import DataError, cifar10, digest
+from zoo.common.data import DataError, cifar10, digest, files
 
 PACK = {".gz": gzip.compress, ".xz": lzma.compress, "": lambda content: content}
 
@@ -275,3 +277,57 @@ def test_the_first_thousand_are_none_where_they_are_not_here(tmp_path, folders):
     thousand = cifar10.first_thousand(folders[0] / "all")  # out of the whole file
     for name in ("image", "label"):
         np.testing.assert_array_equal(thousand[name], whole[name][:1000])
+
+
+# ---- where people have it
+
+
+def in_folders(home):
+    """The six files in a folder; returns what a reader makes of them."""
+    for number, name in enumerate((*cifar10.TRAIN, cifar10.TEST)):
+        batch_file(home / name, 20, number)
+    return cifar10.load("real", home)
+
+
+@pytest.mark.parametrize(
+    "place", ["cifar-10-binary.tar.gz", "cifar10/cifar-10-binary.tar.gz", "itself.tar.gz"]
+)
+def test_the_archive_is_read_where_it_lies(place, tmp_path):
+    expected = in_folders(tmp_path / "plain")
+    archive = tmp_path / "data" / place
+    archive.parent.mkdir(parents=True)
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "plain", "cifar-10-batches-bin")
+    before = sorted(tmp_path.rglob("*"))
+    found = cifar10.load("real", archive if place == "itself.tar.gz" else tmp_path / "data")
+    assert digest(found) == digest(expected)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not files._unpack.cache_info().currsize  # 184 MB of the real one
+
+
+def test_a_folder_named_as_the_file_in_it_is_looked_into(tmp_path):
+    expected = in_folders(tmp_path / "plain")
+    for path in (tmp_path / "plain").iterdir():
+        (tmp_path / "nested" / path.name).mkdir(parents=True)
+        path.rename(tmp_path / "nested" / path.name / path.name)
+    assert digest(cifar10.load("real", tmp_path / "nested")) == digest(expected)
+
+
+def test_a_broken_archive_is_named(tmp_path):
+    in_folders(tmp_path / "plain")
+    archive = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "plain", "cifar-10-batches-bin")
+    archive.write_bytes(archive.read_bytes()[:-20_000])
+    with pytest.raises(DataError, match=r"cifar-10-binary\.tar\.gz: the archive: found .* whole"):
+        cifar10.load("real", tmp_path)
+
+
+def test_an_archive_may_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST_TAR", 1000)
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("data_batch_1.bin")
+        member.size = 1001
+        tar.addfile(member, io.BytesIO(bytes(1001)))
+    with pytest.raises(DataError, match="more data, expected at most 1,000 bytes"):
+        cifar10.load("real", tmp_path)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zoo.common.data import fetch
+from zoo.common.data import fetch, files
 from zoo.common.data.fetch import Found
 from zoo.common.data.registry import Entry
 
@@ -40,7 +40,10 @@ def opened(entry: Entry, data: str, data_dir: Path | str | None) -> Iterator[Fou
 
     found = fetch.resolve(entry, data, data_dir)
     if isinstance(found, Found):
-        yield found
+        try:
+            yield found
+        finally:
+            files.forget()
     else:
         with sample.folder(entry.sample) as folder:
             yield Found(entry, folder, entry.usable[0], reason=found)

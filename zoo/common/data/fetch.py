@@ -107,7 +107,7 @@ def roots(data_dir: Path | str | None = None) -> list[Path]:
     """The folders to look in, in order: `data_dir`, `$ZOO_DATA_DIR`, the cache.
 
     Raises:
-        DataError: When one of the first two is named and is no folder (or zip archive).
+        DataError: When one of the first two is named and is no folder (or archive).
     """
     variable = os.environ.get("ZOO_DATA_DIR")
     found = []
@@ -119,7 +119,7 @@ def roots(data_dir: Path | str | None = None) -> list[Path]:
 
 
 def _check_folder(path: Path, name: str) -> None:
-    if path.suffix.lower() == ".zip" and os.path.isfile(path):
+    if files.is_archive(path):
         return
     try:
         os.scandir(path).close()
@@ -135,7 +135,7 @@ def _check_folder(path: Path, name: str) -> None:
 
 
 def places(entry: Entry, root: Path) -> list[Path]:
-    """The folders and zip archives in one of the `roots` that may hold files of a data set."""
+    """The folders and archives in one of the `roots` that may hold files of a data set."""
     return [root / place for place in entry.places if os.path.exists(root / place)]
 
 

@@ -1,20 +1,24 @@
-"""Opening data files: plain, `.gz` and `.xz` files and the members of `.zip` archives.
+"""Opening data files: plain, `.gz` and `.xz` files, members of `.zip` and `.tar.gz` archives.
 
 Every reader of this package gets its bytes here. Whatever a file can get wrong before its own
 format begins (it is missing, a folder, empty, cut off, broken, too large, a web page that was
 saved as data, or of another kind) becomes a `DataError` that names the file, the place, what was
 found and what was expected.
 
-A member of a zip archive is written like a file in a folder: `ml-1m.zip/ml-1m/movies.dat`.
+A member of an archive is written like a file in a folder: `ml-1m.zip/ml-1m/movies.dat`. A
+compressed tar has no index: it is unpacked once, in memory, until `forget` is called.
 """
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import io
 import lzma
 import os
 import secrets
+import tarfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +31,10 @@ Check = Callable[[bytes], None]
 """What is called with a file's content, unpacked, before it is read."""
 _MAGIC = {".gz": b"\x1f\x8b", ".xz": b"\xfd7zXZ\x00"}
 _UNPACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+LARGEST_TAR = 1024 * MIB
+"""What a tar may hold, in bytes."""
+_TAR_LOCK = threading.Lock()
 _MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
 _KINDS = {
     b"PK\x03\x04": "a zip archive",
@@ -147,18 +155,27 @@ def is_markup(content: bytes) -> bool:
 
 
 def find(source: Path, *names: str) -> Path | None:
-    """The first of `names`, plain or with `.gz` or `.xz`, in a folder or a zip archive, or None."""
-    if source.suffix.lower() != ".zip" or not os.path.isfile(source):
-        spellings = (source / (name + suffix) for name in names for suffix in ("", *_MAGIC))
-        return next((path for path in spellings if os.path.exists(path)), None)
-    try:
-        with source.open("rb") as file:
-            _check_start(source, file.peek(64))
-            members = zipfile.ZipFile(file).namelist()
-    except DataError:
-        raise
-    except Exception as error:  # a broken archive makes zipfile raise nearly anything
-        raise fault(source, "the archive", f"{error!r}", "a whole zip archive") from error
+    """The first of `names`, plain or with `.gz` or `.xz`, in a folder or an archive, or None.
+
+    In a folder it may also lie in one of its own name, as some sites unpack what they show.
+    """
+    if not is_archive(source):
+        spelled = [name + suffix for name in names for suffix in ("", *_MAGIC)]
+        nested = [f"{name}/{name}{suffix}" for name in names for suffix in ("", *_MAGIC)]
+        there = [source / place for place in nested if os.path.isfile(source / place)]
+        there += [source / place for place in spelled if os.path.exists(source / place)]
+        return next(iter(there), None)
+    if source.suffix.lower() != ".zip":
+        members = list(_unpacked(source))
+    else:
+        try:
+            with source.open("rb") as file:
+                _check_start(source, file.peek(64))
+                members = zipfile.ZipFile(file).namelist()
+        except DataError:
+            raise
+        except Exception as error:  # a broken archive makes zipfile raise nearly anything
+            raise fault(source, "the archive", f"{error!r}", "a whole zip archive") from error
     for name in names:
         found = [member for member in members if member.rsplit("/", 1)[-1] == name]
         if len(found) > 1:
@@ -211,12 +228,54 @@ def _linked(started: Path, path: Path) -> bool:
     return True
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a path is that of an archive that is read as a folder."""
+    return path.name.lower().endswith(_ARCHIVES) and path.is_file()
+
+
+def _unpacked(path: Path) -> dict[str, bytes]:
+    """The files in a tar by their names; those of the last one stay in memory.
+
+    Raises:
+        DataError: When it can't be read, or holds more than `LARGEST_TAR`.
+    """
+    found = path.stat()
+    with _TAR_LOCK:  # several threads read members of one
+        return _unpack(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=1)
+def _unpack(path: Path, time: int, size: int) -> dict[str, bytes]:
+    members, left = {}, LARGEST_TAR
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.isfile():
+                    if (left := left - member.size) < 0:
+                        at_most = f"at most {LARGEST_TAR:,} bytes"
+                        raise fault(path, member.name, "more data", at_most)
+                    file = archive.extractfile(member)
+                    members[member.name] = file.read() if file else b""
+    except DataError:
+        raise
+    except Exception as error:  # a broken archive makes tarfile raise nearly anything
+        raise fault(path, "the archive", f"{error!r}", "a whole tar archive") from error
+    return members
+
+
+def forget() -> None:
+    """Frees the memory of the archive that was unpacked last."""
+    _unpack.cache_clear()
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
     """An open binary file, as it is stored."""
-    zips = (parent for parent in path.parents if parent.suffix.lower() == ".zip")
-    if archive := next((parent for parent in zips if parent.is_file()), None):
+    if archive := next((parent for parent in path.parents if is_archive(parent)), None):
         member = path.relative_to(archive).as_posix()
+        if archive.suffix.lower() != ".zip":
+            yield io.BufferedReader(io.BytesIO(_unpacked(archive)[member]))  # type: ignore[arg-type]
+            return
         with zipfile.ZipFile(archive) as zipped, zipped.open(member) as file:
             yield file  # type: ignore[misc]  # it can peek as well
         return
