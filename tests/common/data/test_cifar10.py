@@ -2,6 +2,8 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
+import pickle
 import subprocess
 import sys
 import tarfile
@@ -331,3 +333,51 @@ def test_an_archive_may_not_fill_the_memory(tmp_path, monkeypatch):
         tar.addfile(member, io.BytesIO(bytes(1001)))
     with pytest.raises(DataError, match="more data, expected at most 1,000 bytes"):
         cifar10.load("real", tmp_path)
+
+
+def python2(content):
+    """A pickle of protocol 2 that names NumPy's function where NumPy 1 had it."""
+    text = pickle.dumps(content, 2)
+    return text.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pythons_files_are_the_binary_ones(packed, tmp_path):
+    expected = in_folders(tmp_path / "plain")
+    folder = tmp_path / "data" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for number, name in enumerate((*cifar10.TRAIN, cifar10.TEST)):
+        records = batch_file(tmp_path / "again" / name, 20, number)
+        content = {b"data": records[:, 1:].copy(), b"labels": records[:, 0].tolist()}
+        (folder / name.removesuffix(".bin")).write_bytes(python2(content))
+    if packed:
+        with tarfile.open(tmp_path / "data" / "cifar-10-python.tar.gz", "w:gz") as tar:
+            tar.add(folder, "cifar-10-batches-py")
+        for path in folder.iterdir():
+            path.unlink()
+    assert digest(cifar10.load("real", tmp_path / "data")) == digest(expected)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch evil",)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ({b"data": Evil(), b"labels": []}, "UnpicklingError: .*system in place of an array"),
+        ({b"data": np.zeros((2, 3072)), b"labels": [1, 2]}, r"data float64 \(2, 3072\), 2 labels"),
+        ({b"data": np.zeros((2, 3072), np.uint8), b"labels": [1]}, "1 labels"),
+        ({b"data": np.zeros((1, 3072), np.uint8), b"labels": [10]}, "not numbers from 0 to 9"),
+        ({b"data": np.zeros((1, 3072), np.uint8)}, "KeyError: b'labels'"),
+        ([1, 2], "TypeError"),
+    ],
+)
+def test_a_pickle_of_anything_else_is_refused_and_not_run(content, found, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "data_batch_1"
+    path.write_bytes(python2(content))
+    with pytest.raises(DataError, match=rf"data_batch_1: the pickle: found .*{found}"):
+        cifar10.read_batch(path)
+    assert not (tmp_path / "evil").exists()

@@ -1,15 +1,19 @@
-"""CIFAR-10: small photographs of ten classes, in the binary format.
+"""CIFAR-10: small photographs of ten classes, in the binary format or Python's.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. The book reads it in
 chapters 6 and 9. A file is a row of records of 3,073 bytes: the label, then 32x32 red, green and
-blue values. Axes: N examples, H rows, W columns, C channels (red, green, blue).
+blue values. Python's files are pickles of the same rows, of which nothing but arrays, text and
+numbers is unpickled. Axes: N examples, H rows, W columns, C channels (red, green, blue).
 
 Images are returned as [N, H, W, C] *views* of the records as they were read: a copy in this order
 would take longer than the reading. `numpy.ascontiguousarray` makes a packed copy.
 """
 
+import io
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +31,8 @@ CLASSES = (
 RECORD = 1 + 3 * 32 * 32
 TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST = "test_batch.bin"
+PYTHON = tuple(name.removesuffix(".bin") for name in (*TRAIN, TEST))
+"""The names of Python's files."""
 SPLITS = ("auto", "official", "given", "holdout")
 FIRST_THOUSAND = "test_batch.first1000.bin"
 MOST = 60_000
@@ -117,9 +123,43 @@ def _read(found: Found) -> list[dict[str, np.ndarray]]:
     return [{"image": images, "label": labels} for images, labels in parts]
 
 
+class _Unpickler(pickle.Unpickler):
+    """Of arrays, text, numbers, lists and dicts; a pickle could name any function to be called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
+            return getattr(np, name)
+        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
+            return np.ndarray.__reduce__(np.empty(0))[0]  # wherever this NumPy has it
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in protocol 2
+            return lambda text, encoding: text.encode("latin-1")
+        raise pickle.UnpicklingError(f"{module}.{name} in place of an array")
+
+
+def _from_python(path: Path | str, content: bytes) -> bytes:
+    """The records of one of Python's files, as the binary one of its name has them."""
+    try:
+        found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        pixels, labels = found[b"data"], np.asarray(found[b"labels"])
+        if pixels.dtype != np.uint8 or pixels.shape != (len(labels), RECORD - 1):
+            raise ValueError(f"data {pixels.dtype} {pixels.shape}, {len(labels)} labels")
+        if not np.issubdtype(labels.dtype, np.integer) or not ((labels >= 0) & (labels < 10)).all():
+            raise ValueError("labels that are not numbers from 0 to 9")
+    except Exception as error:  # a broken pickle can raise anything
+        expected = f"a dict with data, uint8 [N, {RECORD - 1:,}], and labels"
+        raise fault(path, "the pickle", f"{type(error).__name__}: {error}", expected) from error
+    return np.concatenate([labels[:, None].astype(np.uint8), pixels], axis=1).tobytes()
+
+
 def _read_records(path: Path | str, check: Check | None = None) -> np.ndarray:
     """The records of a file, uint8 [N, 3073], with labels from 0 to 9."""
-    content = np.frombuffer(files.read_bytes(path, RECORD * MOST, check), np.uint8)
+    if Path(path).name in PYTHON:
+        pickled = _from_python(path, files.read_bytes(path, 2 * RECORD * MOST, text=True))
+        if check:
+            check(pickled)
+        content = np.frombuffer(pickled, np.uint8)
+    else:
+        content = np.frombuffer(files.read_bytes(path, RECORD * MOST, check), np.uint8)
     if extra := len(content) % RECORD:
         whole = len(content) - extra
         place = f"byte {whole:,} (record {whole // RECORD:,})"
