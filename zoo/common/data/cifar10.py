@@ -151,15 +151,23 @@ def _from_python(path: Path | str, content: bytes) -> bytes:
     return np.concatenate([labels[:, None].astype(np.uint8), pixels], axis=1).tobytes()
 
 
+def read_content(path: Path | str, check: Check | None = None) -> bytes:
+    """The content of a file, of one of Python's that of the binary one.
+
+    Raises:
+        DataError: When it can't be read, or is a pickle of something else.
+    """
+    if Path(path).name not in PYTHON:
+        return files.read_bytes(path, RECORD * MOST, check)
+    content = _from_python(path, files.read_bytes(path, 2 * RECORD * MOST, text=True))
+    if check:
+        check(content)
+    return content
+
+
 def _read_records(path: Path | str, check: Check | None = None) -> np.ndarray:
     """The records of a file, uint8 [N, 3073], with labels from 0 to 9."""
-    if Path(path).name in PYTHON:
-        pickled = _from_python(path, files.read_bytes(path, 2 * RECORD * MOST, text=True))
-        if check:
-            check(pickled)
-        content = np.frombuffer(pickled, np.uint8)
-    else:
-        content = np.frombuffer(files.read_bytes(path, RECORD * MOST, check), np.uint8)
+    content = np.frombuffer(read_content(path, check), np.uint8)
     if extra := len(content) % RECORD:
         whole = len(content) - extra
         place = f"byte {whole:,} (record {whole // RECORD:,})"
