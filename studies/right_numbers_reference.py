@@ -93,7 +93,7 @@ def _narrowed(function: Callable[..., Any], equation: core.JaxprEqn, values: Seq
 
 
 def _scan(params: dict[str, Any], values: Sequence[Any]) -> Sequence[Any]:
-    body, consts, carry = params["jaxpr"], params["num_consts"], params["num_carry"]
+    body, (consts, carry) = params["jaxpr"], equations.scanned(params)
 
     def one(state: Any, now: Any) -> Any:
         found = _compute(body.jaxpr, body.consts, [*values[:consts], *state, *now])

@@ -79,7 +79,7 @@ def inputs(equation: core.JaxprEqn, function: Function) -> list[tuple[str, int |
     params, count = equation.params, len(function.jaxpr.invars)
     name = equation.primitive.name
     if name == "scan":
-        consts, carry = _scanned(params)
+        consts, carry = scanned(params)
         groups = [("constant", 0, consts), ("carry", consts, carry)]
         groups.append(("x", consts + carry, count - consts - carry))
     elif name == "while":
@@ -94,7 +94,7 @@ def inputs(equation: core.JaxprEqn, function: Function) -> list[tuple[str, int |
     return [(f"{label} {i}", at + i) for label, at, n in groups for i in range(n)]
 
 
-def _scanned(params: dict[str, Any]) -> tuple[int, int]:
+def scanned(params: dict[str, Any]) -> tuple[int, int]:
     """How many operands of a scan are constants, and how many are carried from step to step."""
     if "ft_in" in params:  # since JAX 0.11
         consts, carry, _ = map(len, params["ft_in"].unpack())
@@ -113,7 +113,7 @@ def result_name(equation: core.JaxprEqn, i: int) -> str:
     if equation.primitive.name not in LOOPS:
         return f"result {i}"
     scan = equation.primitive.name == "scan"
-    carry = _scanned(equation.params)[1] if scan else len(equation.outvars)
+    carry = scanned(equation.params)[1] if scan else len(equation.outvars)
     return f"carry {i}" if i < carry else f"y {i - carry}"
 
 
