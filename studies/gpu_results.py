@@ -23,11 +23,9 @@ import tyro
 from zoo.ch04_gpu import tables
 from zoo.common import bench, cli, device, run
 from zoo.common.data import DataError
+from zoo.common.runs import NO_METRICS
 from zoo.common.settings import Duration
 
-_NO_METRICS = (
-    *("epoch", "step", "examples_per_second", "seconds", "train_seconds", "compile_seconds"),
-)
 GRACE = 60.0
 """Seconds that a command gets to save what it has when it is stopped."""
 _ALONE = "--only zoo --out {folder}"
@@ -341,7 +339,7 @@ def _report(place: Place) -> None:
 def figure(result: dict[str, Any]) -> str:
     """What a README says of a result: of a run, of seeds, of a benchmark's rates."""
     if "train_seconds" in result:
-        metrics = {k: v for k, v in result.items() if k not in _NO_METRICS}
+        metrics = {k: v for k, v in result.items() if k not in NO_METRICS}
         tests = {k: v for k, v in metrics.items() if k.startswith("test_")} or metrics
         return f"{run.describe(tests)}, {result['train_seconds']:.1f} s"
     if isinstance(result.get("rows"), dict):

@@ -227,3 +227,20 @@ def test_all_runs_every_measurement_into_one_folder(tmp_path, monkeypatch):
         assert stub.call_args.args == (Where(("cpu",), tmp_path),), name
     assert stubs["crossover"].call_args.kwargs == {"largest": 64}
     assert scale.call_args.kwargs["out"] == tmp_path
+
+
+def test_ctrl_c_keeps_what_is_measured(tmp_path, monkeypatch):
+    measure = commands.roofline.place
+
+    def place(model, seconds):
+        if model.name == "feedforward":
+            raise KeyboardInterrupt
+        return measure(model, seconds)
+
+    monkeypatch.setattr(commands.roofline, "place", place)
+    with pytest.raises(RunError, match="feedforward on cpu and what follows: interrupted"):
+        commands.place_models(
+            Where(("cpu",), tmp_path), ("basic_nn", "feedforward", "vae"), 64, seconds=0.01
+        )
+    (row,) = read(tmp_path, "roofline")["rows"]
+    assert row["model"] == "basic_nn"

@@ -81,3 +81,16 @@ def test_a_taken_port_is_an_error_in_a_line(zoo, exported, server):
     assert done.returncode == 1
     assert "Address already in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_runs_folder_is_exported_and_served(command, place, monkeypatch):
+    flags = "--data sample --filters 2 2 2 --hidden 4 --epochs 1 --batch-size 500 --device cpu"
+    assert command("ch06_cnn", "train", *flags.split(), "--out", place / "served").status == 0
+    served = []
+    monkeypatch.setattr(
+        "zoo.ch10_deploy.server.serve", lambda service, *where: served.append(service)
+    )
+    commands.serve(str(place / "served"), Limits(), open=True)
+    (service,) = served
+    assert service.model.manifest["model"] == "ch06_cnn"
+    assert (place / "served" / "export" / "manifest.json").exists()

@@ -241,3 +241,11 @@ def test_any_body_of_any_type_is_taken_or_refused(body, kind):
     for signature in (PICTURE, MIXED):
         found = outcome(inputs.parse, b"--b\r\n" + body, kind, signature)
         assert isinstance(found, bytes) or found in (400, 415, 422)
+
+
+def test_pictures_of_ones_own_are_shrunk_and_not_read_as_digits(tmp_path):
+    path = tmp_path / "small.png"
+    path.write_bytes(encode(noise(40, 50)))
+    found = inputs.decode(path.read_bytes(), (28, 28), 10_000, own=True)
+    np.testing.assert_array_equal(found, images.read_square(path, 28, "L"))
+    assert (found != inputs.decode(path.read_bytes(), (28, 28), 10_000)).any()

@@ -344,3 +344,13 @@ def test_what_goes_in_with_16_bits_comes_out_with_16_bits(place, getkey, monkeyp
         assert (y.dtype, pull(jnp.ones_like(y))[0].dtype) == (x.dtype, x.dtype), name
     wide = ops.batch_norm(params, stats, x.astype(jnp.float32), training=False)[0]
     assert wide.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_scaled_images_are_no_bytes(dtype):
+    ops.check_bytes("images", jnp.zeros(3, jnp.uint8))
+    ops.check_bytes("images", jnp.zeros(3, jnp.int32))
+    with pytest.raises(
+        ValueError, match=rf"images are {jnp.zeros(3, dtype).dtype}, expected uint8"
+    ):
+        ops.check_bytes("images", jnp.zeros(3, dtype))

@@ -504,6 +504,21 @@ def test_a_run_on_the_sample_goes_on_with_the_sample_though_real_data_are_there_
         commands.train(task, CONFIG, cli.Options(resume=folder, data="real"))
 
 
+def test_the_folder_that_a_run_was_given_is_looked_into_again(tmp_path):
+    seen = []
+    task = dataclasses.replace(
+        TASK, load=lambda config, source, folder: seen.append(folder) or DATA
+    )
+    (tmp_path / "data").mkdir()
+    options = cli.Options(out=tmp_path / "run", data_dir=tmp_path / "data")
+    commands.train(task, CONFIG, options)
+    commands.train(task, CONFIG, cli.Options(resume=tmp_path / "run"))
+    commands.train(task, CONFIG, cli.Options(resume=tmp_path / "run", data_dir=tmp_path))
+    (tmp_path / "data").rmdir()
+    commands.train(task, CONFIG, cli.Options(resume=tmp_path / "run"))
+    assert seen == [tmp_path / "data", tmp_path / "data", tmp_path, None]
+
+
 def test_devices_make_a_mesh_where_there_are_several(monkeypatch):
     before = jax.config.jax_default_device
     try:

@@ -13,12 +13,12 @@ import numpy as np
 import optax
 
 from zoo.common import fit, ops, solvers
-from zoo.common.data import Dataset, mnist, pictures
+from zoo.common.data import Dataset, mnist, own_pictures
 
 
 def load(config: Any, data: str, data_dir: Path | None) -> Dataset:
     """MNIST, or the pictures that `config.images` names, in grey."""
-    own = pictures.given(config, data, 28, "L")
+    own = own_pictures.given(config, data, 28, "L")
     return mnist.load(data, data_dir) if own is None else own
 
 

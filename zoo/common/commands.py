@@ -98,7 +98,10 @@ def train(task: Task, config: Any, options: cli.RunOptions) -> Trained:
     pictures = f"; {len(drawn)} pictures in {folder / 'figures'}" if drawn else ""
     print(f"trained in {folder}{pictures}")
     quoted = shlex.quote(str(folder))
-    for line in ("evaluate", *task.following, *["figures"] * bool(drawn)):
+    following = ["evaluate", *task.following]
+    if drawn:
+        following.append("figures")
+    for line in following:
         print(f"next: {task.command} {line} --run {quoted}")
     if task.package.startswith("zoo."):
         print(f"next: python -m zoo.ch10_deploy serve {quoted} --open")

@@ -406,8 +406,9 @@ def train(
         state, folder = None, options.resume
         saved, content = read_config(folder, task.name, type(config))
         if config.epochs > saved.epochs:  # a new leg
-            saved = dataclasses.replace(saved, epochs=config.epochs)
-            _check_prolonged(folder, task, saved)
+            longer = dataclasses.replace(saved, epochs=config.epochs)
+            _check_prolonged(folder, task, saved, longer)
+            saved = longer
         check_same(folder, saved, config)
         check_data(folder, content["data"], about)
     with held(folder) if first_process else contextlib.nullcontext():
@@ -417,14 +418,13 @@ def train(
     return folder, state
 
 
-def _check_prolonged(folder: Path, task: Task, config: Any) -> None:
+def _check_prolonged(folder: Path, task: Task, saved: Any, longer: Any) -> None:
     """Refuses to prolong a run whose state has a place for each epoch."""
-    before = make_config(type(config), about(folder)["config"], folder / "config.json")
-    states = [jax.tree.map(lambda a: (a.shape, a.dtype), task.like(c)) for c in (before, config)]
+    states = [jax.tree.map(lambda a: (a.shape, a.dtype), task.like(c)) for c in (saved, longer)]
     if states[0] != states[1]:
         raise RunError(
             f"the run in {folder} can't be prolonged: its state has a place for each of its "
-            f"{before.epochs} epochs; start a new run with --epochs {config.epochs}"
+            f"{saved.epochs} epochs; start a new run with --epochs {longer.epochs}"
         )
 
 

@@ -11,9 +11,10 @@ from tyro.conf import Positional
 from zoo.common import bench, run
 from zoo.common.data import DataError, files
 
-_TIMES = frozenset(
-    {"epoch", "step", "examples_per_second", "seconds", "train_seconds", "compile_seconds"}
+NO_METRICS = (
+    *("epoch", "step", "examples_per_second", "seconds", "train_seconds", "compile_seconds"),
 )
+"""What stands beside the metrics in metrics.jsonl and summary.json."""
 _OUT = Path("runs/compare.png")
 
 
@@ -56,7 +57,7 @@ def _row(folder: Path, saved: float, about: dict[str, Any]) -> tuple[str, ...]:
 
 def main_metric(line: dict[str, Any]) -> str:
     """The metric that says most of a line of metrics.jsonl; empty if it has none."""
-    names = [name for name, value in line.items() if name not in _TIMES and _is_number(value)]
+    names = [name for name, value in line.items() if name not in NO_METRICS and _is_number(value)]
     tests = [name for name in names if name.startswith("test_")]
     told = [name for name in tests if name != "test_loss"]
     accuracies = [name for name in told if name.endswith("accuracy")]
@@ -85,7 +86,7 @@ def compare(first: Positional[Path], second: Positional[Path], out: Path = _OUT)
     header = ("", *labels)
     print(bench.Table("Settings that differ", header, differing or [("none", "", "")]).text())
     lasts = [rows[-1] if rows else {} for rows in metrics]
-    measured = [n for n in dict.fromkeys([*lasts[0], *lasts[1]]) if n not in _TIMES]
+    measured = [n for n in dict.fromkeys([*lasts[0], *lasts[1]]) if n not in NO_METRICS]
     values = [(n, *(_value(n, last) for last in lasts)) for n in ("epoch", *measured)]
     print(f"\n{bench.Table('After the last epoch', header, values).text()}")
     both = [name for name in measured if all(name in last for last in lasts)]

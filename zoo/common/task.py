@@ -173,7 +173,7 @@ class Task:
         """
         if self.loop is not None and self.loop.start is not None:
             return  # an algorithm that owns its loop knows its data
-        like = self.random(config, getattr(config, "batch_size", 4))
+        like = self.random(config, 1)
         if missing := like.keys() - data.keys():
             names = f"got the arrays {', '.join(data)}, expected {', '.join(like)}"
             raise SettingError(f"{names}: {', '.join(sorted(missing))} is missing")

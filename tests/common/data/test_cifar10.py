@@ -304,7 +304,7 @@ def test_the_archive_is_read_where_it_lies(place, tmp_path):
     found = cifar10.load("real", archive if place == "itself.tar.gz" else tmp_path / "data")
     assert digest(found) == digest(expected)
     assert sorted(tmp_path.rglob("*")) == before
-    assert not files._unpack.cache_info().currsize  # 184 MB of the real one
+    assert not files._read_tar.cache_info().currsize  # 184 MB of the real one
 
 
 def test_a_folder_named_as_the_file_in_it_is_looked_into(tmp_path):

@@ -13,8 +13,7 @@ import numpy as np
 from zoo.ch03_mnist_ae_rbm import digits
 from zoo.ch03_mnist_ae_rbm.autoencoder import model
 from zoo.common import device, fit, keys, run
-from zoo.common.data import Dataset, files
-from zoo.common.data import pictures as pictures_
+from zoo.common.data import Dataset, files, own_pictures
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
@@ -206,7 +205,7 @@ TASK = Task(
     predictions=predictions,
     pictures=pictures,
     following=("reconstruct",),
-    fill=pictures_.fill,
+    fill=own_pictures.fill,
     watch=watch,
     epoch=60_000,
 )

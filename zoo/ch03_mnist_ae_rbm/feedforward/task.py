@@ -9,8 +9,7 @@ import numpy as np
 from zoo.ch03_mnist_ae_rbm import digits
 from zoo.ch03_mnist_ae_rbm.feedforward import model
 from zoo.common import fit, run
-from zoo.common.data import Dataset
-from zoo.common.data import pictures as pictures_
+from zoo.common.data import Dataset, own_pictures
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
@@ -95,6 +94,6 @@ TASK = Task(
     predictions=predictions,
     pictures=pictures,
     following=("predict 7.png",),
-    fill=pictures_.fill,
+    fill=own_pictures.fill,
     epoch=60_000,
 )

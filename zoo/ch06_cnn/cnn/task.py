@@ -10,8 +10,7 @@ import optax
 
 from zoo.ch06_cnn.cnn import model
 from zoo.common import fit, keys, run, solvers
-from zoo.common.data import DataError, Dataset, cifar10, mnist
-from zoo.common.data import pictures as pictures_
+from zoo.common.data import DataError, Dataset, cifar10, mnist, own_pictures
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
@@ -21,7 +20,7 @@ def load(config: Any, data: str, data_dir: Path | None) -> Dataset:
 
     For a `Config` of either network.
     """
-    if (own := pictures_.given(config, data, 32)) is not None:
+    if (own := own_pictures.given(config, data, 32)) is not None:
         return own
     if config.dataset == "cifar10":
         return cifar10.load(data=data, data_dir=data_dir, split=config.split)
@@ -140,7 +139,7 @@ TASK = Task(
     predictions=predictions,
     pictures=pictures,
     following=("predict cat.png",),
-    fill=pictures_.fill,
+    fill=own_pictures.fill,
     stats=lambda config, params: model.init_stats(params),
     epoch=50_000,
 )

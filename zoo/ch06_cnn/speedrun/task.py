@@ -13,7 +13,7 @@ from zoo.ch06_cnn.cnn import task as cnn
 from zoo.ch06_cnn.cnn.model import mirror, move, scale_pixels
 from zoo.ch06_cnn.speedrun import images, model
 from zoo.common import device, fit
-from zoo.common.data import DataError, Dataset, cifar10, pictures
+from zoo.common.data import DataError, Dataset, cifar10, own_pictures
 from zoo.common.task import Arrays, Prediction, Task, Weights
 
 WHITENED = 5_000
@@ -166,7 +166,7 @@ TASK = Task(
     predictions=predictions,
     pictures=cnn.pictures,
     following=("predict cat.png",),
-    fill=pictures.fill,
+    fill=own_pictures.fill,
     stats=lambda config, params: model.init_moments(params),
     carry=lambda config, params: jnp.int32(0),
     average=lambda config: functools.partial(model.running_average, decay=config.average),

@@ -11,8 +11,7 @@ import optax
 
 from zoo.ch08_vae.vae import latent, model
 from zoo.common import fit, keys, ops, run, solvers
-from zoo.common.data import Dataset, mnist
-from zoo.common.data import pictures as pictures_
+from zoo.common.data import Dataset, mnist, own_pictures
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
@@ -28,17 +27,14 @@ _STAGES = 3 ** np.arange(8)  # in passes over the data, 3,280 in all (IWAE paper
 
 def load(config: model.Config, data: str, data_dir: Path | None) -> Dataset:
     """MNIST, or the pictures that `config.images` names; the labels only colour a figure."""
-    own = pictures_.given(config, data, 28, "L")
+    own = own_pictures.given(config, data, 28, "L")
     return mnist.load(data, data_dir) if own is None else own
 
 
 def random(config: model.Config, count: int) -> fit.Batch:
     """Random images."""
-    return {
-        "image": np.random.default_rng(0).integers(
-            0, 256, (count, config.size, config.size), np.uint8
-        )
-    }
+    shape = (count, config.size, config.size)
+    return {"image": np.random.default_rng(0).integers(0, 256, shape, np.uint8)}
 
 
 def make_schedule(name: str, learning_rate: float, steps: int) -> optax.Schedule:
@@ -204,7 +200,7 @@ TASK = Task(
     predictions=predictions,
     pictures=pictures,
     following=("sample", "reconstruct 7.png", "interpolate 0 1"),
-    fill=pictures_.fill,
+    fill=own_pictures.fill,
     timings=_drawing,
     epoch=60_000,
 )

@@ -19,10 +19,10 @@ class Dataset(NamedTuple):
     name: str
     """As people call it, "CIFAR-10"; other files than the published are "unknown images in ..."."""
     source: str
-    """"real" or "sample"."""
+    """"real", "sample", or "own" for what a user has."""
     split: str
     """"official", "holdout" or "sample": what is trained on and what is tested on; "given" for
-    training and test files that are not the published ones."""
+    training and test files that are not the published ones; "drawn" by the seed."""
     description: str
     """One line for the screen, the run folder and the captions of figures."""
     train: dict[str, np.ndarray]

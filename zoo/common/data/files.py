@@ -166,7 +166,7 @@ def find(source: Path, *names: str) -> Path | None:
         there += [source / place for place in spelled if os.path.exists(source / place)]
         return next(iter(there), None)
     if source.suffix.lower() != ".zip":
-        members = list(_unpacked(source))
+        members = list(_tar_members(source))
     else:
         try:
             with source.open("rb") as file:
@@ -233,7 +233,7 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(_ARCHIVES) and path.is_file()
 
 
-def _unpacked(path: Path) -> dict[str, bytes]:
+def _tar_members(path: Path) -> dict[str, bytes]:
     """The files in a tar by their names; those of the last one stay in memory.
 
     Raises:
@@ -241,11 +241,11 @@ def _unpacked(path: Path) -> dict[str, bytes]:
     """
     found = path.stat()
     with _TAR_LOCK:  # several threads read members of one
-        return _unpack(path, found.st_mtime_ns, found.st_size)
+        return _read_tar(path, found.st_mtime_ns, found.st_size)
 
 
 @functools.lru_cache(maxsize=1)
-def _unpack(path: Path, time: int, size: int) -> dict[str, bytes]:
+def _read_tar(path: Path, time: int, size: int) -> dict[str, bytes]:
     members, left = {}, LARGEST_TAR
     try:
         with tarfile.open(path) as archive:
@@ -265,7 +265,7 @@ def _unpack(path: Path, time: int, size: int) -> dict[str, bytes]:
 
 def forget() -> None:
     """Frees the memory of the archive that was unpacked last."""
-    _unpack.cache_clear()
+    _read_tar.cache_clear()
 
 
 @contextlib.contextmanager
@@ -274,7 +274,7 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
     if archive := next((parent for parent in path.parents if is_archive(parent)), None):
         member = path.relative_to(archive).as_posix()
         if archive.suffix.lower() != ".zip":
-            yield io.BufferedReader(io.BytesIO(_unpacked(archive)[member]))  # type: ignore[arg-type]
+            yield io.BufferedReader(io.BytesIO(_tar_members(archive)[member]))  # type: ignore[arg-type]
             return
         with zipfile.ZipFile(archive) as zipped, zipped.open(member) as file:
             yield file  # type: ignore[misc]  # it can peek as well

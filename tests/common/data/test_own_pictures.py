@@ -9,7 +9,7 @@ import pytest
 
 from zoo.ch06_cnn.cnn.model import Config
 from zoo.common import images
-from zoo.common.data import DataError, pictures
+from zoo.common.data import DataError, own_pictures
 from zoo.common.settings import SettingError
 
 COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 60), "red": (230, 30, 20)}
@@ -57,7 +57,7 @@ def tree(tmp_path_factory):
 def files_of(tree):
     """The pictures by class, in the loader's order."""
     own = {name: sorted((tree / name).iterdir()) for name in sorted(COLOURS)}
-    kinds = pictures.SUFFIXES
+    kinds = own_pictures.SUFFIXES
     return {
         name: [p for p in paths if p.suffix.lower() in kinds and p.name[0] != "."]
         for name, paths in own.items()
@@ -65,7 +65,7 @@ def files_of(tree):
 
 
 def test_class_folders_are_read_as_predict_reads_a_file(tree):
-    found = pictures.load(tree, 32)
+    found = own_pictures.load(tree, 32)
     assert found.classes == ("blue", "green", "red")
     assert (found.name, found.source, found.split) == (tree.name, "own", "drawn")
     assert "train on 18, test on 6 (a fifth of each class, drawn by the seed)" in found.description
@@ -80,7 +80,7 @@ def test_class_folders_are_read_as_predict_reads_a_file(tree):
 
 
 def test_the_split_is_drawn_by_the_seed(tree):
-    first, again, other = (pictures.load(tree, 8, "L", seed) for seed in (0, 0, 1))
+    first, again, other = (own_pictures.load(tree, 8, "L", seed) for seed in (0, 0, 1))
     assert first.train["image"].shape == (18, 8, 8)
     np.testing.assert_array_equal(first.test["image"], again.test["image"])
     assert (first.test["image"] != other.test["image"]).any()
@@ -91,19 +91,19 @@ def test_a_given_split_is_kept(tmp_path, names):
     for part, count in zip(names, (4, 2), strict=True):
         for name in COLOURS:
             fill(tmp_path / part / name, name, count)
-    found = pictures.load(tmp_path, 16)
+    found = own_pictures.load(tmp_path, 16)
     assert found.split == "given"
     assert [len(part["label"]) for part in (found.train, found.test)] == [12, 6]
     fill(tmp_path / names[1] / "white", "red", 1)
     with pytest.raises(DataError, match=r"classes: found white, expected those of .*: blue, green"):
-        pictures.load(tmp_path, 16)
+        own_pictures.load(tmp_path, 16)
 
 
 def test_a_test_part_without_classes_is_left_alone(tmp_path):
     for name in COLOURS:
         fill(tmp_path / "train" / name, name, 5)
     fill(tmp_path / "test", "red", 3)
-    assert pictures.load(tmp_path, 16).split == "drawn"
+    assert own_pictures.load(tmp_path, 16).split == "drawn"
 
 
 def test_arrays_give_what_their_files_give(tree, tmp_path):
@@ -117,7 +117,7 @@ def test_arrays_give_what_their_files_give(tree, tmp_path):
     names = np.array(sorted(COLOURS))
     path = tmp_path / "own.npz"
     np.savez_compressed(path, image=np.stack(arrays), label=labels, classes=names)
-    found = pictures.load(path, 32)
+    found = own_pictures.load(path, 32)
     assert found.classes == ("blue", "green", "red")
     paths = [p for paths in files_of(tree).values() for p in paths if p.suffix != ".jpg"]
     expected = {images.read_square(p, 32).tobytes() for p in paths}
@@ -130,13 +130,13 @@ def test_other_names_and_labels_are_understood(tmp_path):
     grey = rng.integers(0, 256, (6, 28, 28), np.uint8)
     np.savez(path, x_train=grey, y_train=[[3], [5], [3], [5], [3], [5]], x_test=grey[:2],
              y_test=[[5], [3]])  # fmt: skip
-    found = pictures.load(path, 28, "L")
+    found = own_pictures.load(path, 28, "L")
     assert found.classes == ("3", "5")
     assert sorted(found.test["label"]) == [0, 1]
     numbers = [int(np.argmax((grey == image).all((1, 2)))) for image in found.train["image"]]
     assert sorted(numbers) == list(range(6))
     assert found.train["label"].tolist() == [number % 2 for number in numbers]
-    colour = pictures.load(path, 28)
+    colour = own_pictures.load(path, 28)
     expected = np.repeat(found.train["image"][..., None], 3, -1)
     np.testing.assert_array_equal(colour.train["image"], expected)
 
@@ -167,6 +167,7 @@ FAULTS = {
         {"image": IMAGE[:3], "label": LABEL[:3]},
         "label 1: found 1 image",
     ),
+    "no labels": ({"image": IMAGE[:0], "label": LABEL[:0], "classes": np.array(["cat"])}, "whole"),
     "objects": ({"image": IMAGE, "label": np.array([{}] * 4)}, "can't be read as an NPZ file"),
 }
 
@@ -176,29 +177,50 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, fault):
     arrays, message = FAULTS[fault]
     np.savez(tmp_path / "own.npz", **arrays)
     with pytest.raises(DataError, match=message) as error:
-        pictures.load(tmp_path / "own.npz", 8)
+        own_pictures.load(tmp_path / "own.npz", 8)
     assert "own.npz" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["cut off", "changed inside", "an array alone"])
+def test_a_file_that_is_no_whole_archive_is_named(tmp_path, kind):
+    path = tmp_path / "own.npz"
+    np.savez_compressed(
+        path,
+        image=np.random.default_rng(0).integers(0, 256, (10, 20, 20), np.uint8),
+        label=[0] * 10,
+    )
+    content = bytearray(path.read_bytes())
+    if kind == "cut off":
+        content = content[:-200]
+    elif kind == "changed inside":
+        content[60:120] = bytes(60)
+    path.write_bytes(content)
+    if kind == "an array alone":
+        path = path.with_suffix(".npy")
+        np.save(path, IMAGE)
+    with pytest.raises(DataError, match=r"own\.np[yz] can't be read as an NPZ file"):
+        own_pictures.load(path, 8)
 
 
 def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     with pytest.raises(DataError, match=r"nowhere is not there: expected FOLDER/CLASS"):
-        pictures.load(tmp_path / "nowhere", 8)
+        own_pictures.load(tmp_path / "nowhere", 8)
     (tmp_path / "text").write_text("no archive")
     with pytest.raises(DataError, match="text can't be read as an NPZ file"):
-        pictures.load(tmp_path / "text", 8)
+        own_pictures.load(tmp_path / "text", 8)
     fill(tmp_path / "flat", "red", 3)
     with pytest.raises(DataError, match="found 3 pictures beside each other, expected a"):
-        pictures.load(tmp_path / "flat", 8)
+        own_pictures.load(tmp_path / "flat", 8)
     for name, count in {"red": 3, "green": 1}.items():
         fill(tmp_path / "few" / name, name, count)
     with pytest.raises(DataError, match="green: pictures: found 1, expected two or more"):
-        pictures.load(tmp_path / "few", 8)
+        own_pictures.load(tmp_path / "few", 8)
     (tmp_path / "few" / "blue").mkdir()
     with pytest.raises(DataError, match="blue: inside: found no picture, expected files ending in"):
-        pictures.load(tmp_path / "few", 8)
+        own_pictures.load(tmp_path / "few", 8)
     fill(tmp_path / "one" / "red", "red", 3)
     with pytest.raises(DataError, match=r"classes: found 1 \(red\), expected two or more"):
-        pictures.load(tmp_path / "one", 8)
+        own_pictures.load(tmp_path / "one", 8)
 
 
 def test_broken_pictures_are_named_all_at_once(tmp_path):
@@ -207,25 +229,25 @@ def test_broken_pictures_are_named_all_at_once(tmp_path):
     for name in ("a", "b", "c", "d"):
         (tmp_path / "red" / f"{name}.png").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"^4 of 10 pictures can't be read: .*red/a\.png") as error:
-        pictures.load(tmp_path, 8)
+        own_pictures.load(tmp_path, 8)
     assert str(error.value).endswith("; ...")
 
 
 def test_a_configuration_takes_its_classes_and_a_whole_path_from_them(tree, monkeypatch):
     monkeypatch.chdir(tree.parent)
     config = Config(images=tree.name)
-    found = pictures.fill(config, pictures.given(config, "auto", 32))
+    found = own_pictures.fill(config, own_pictures.given(config, "auto", 32))
     assert found.classes == 3
     assert found.images == str(tree)
-    assert pictures.given(Config(), "auto", 32) is None
+    assert own_pictures.given(Config(), "auto", 32) is None
     with pytest.raises(DataError, match=r"--data real and --images .*, expected one of them"):
-        pictures.given(config, "real", 32)
+        own_pictures.given(config, "real", 32)
     with pytest.raises(DataError, match="got size 48 without images of your own, expected 32"):
-        pictures.given(Config(size=48), "auto", 32)
+        own_pictures.given(Config(size=48), "auto", 32)
     with pytest.raises(SettingError, match="got classes 10, expected 3"):
-        pictures.fill(Config(), SimpleNamespace(classes=("a", "b", "c")))
+        own_pictures.fill(Config(), SimpleNamespace(classes=("a", "b", "c")))
 
 
 def test_paths_may_begin_at_home(tree, monkeypatch):
     monkeypatch.setenv("HOME", str(tree.parent))
-    assert len(pictures.load(Path("~", tree.name), 8).classes) == 3
+    assert len(own_pictures.load(Path("~", tree.name), 8).classes) == 3
