@@ -138,6 +138,92 @@ def test_a_model_of_the_sample_says_so_when_it_sees_ones_own_picture(shapes, com
     assert expected in done.err
 
 
+# ---- ratings
+
+
+@pytest.fixture(scope="module")
+def ratings(place):
+    """Forty readers of two tastes and thirty books, by ids of text, rated from 0.5 to 5."""
+    rng, lines = np.random.default_rng(0), ["reader_id,user,item,rating,timestamp"]
+    for user in range(40):
+        for book in rng.permutation(30)[:18]:
+            rating = (8 if user % 2 == book % 2 else 3) + rng.integers(-2, 3)
+            lines.append(f"x,reader-{user},isbn{book},{rating / 2},{rng.integers(10**6)}")
+    path = place / "books.csv"
+    path.write_text("\n".join(lines) + "\n")
+    titles = [f"isbn{book},{'Sea' if book % 2 else 'Land'} number {book}" for book in range(30)]
+    (place / "titles.csv").write_text("\n".join(titles) + "\n")
+    return path
+
+
+def test_a_machine_learns_ratings_of_ones_own(ratings, command, place):
+    rbm, out = ("ch03_mnist_ae_rbm", "rbm"), place / "books"
+    flags = [
+        "--titles",
+        "titles.csv",
+        "--hidden",
+        8,
+        "--epochs",
+        200,
+        "--learning-rate",
+        0.2,
+        "--batch-size",
+        10,
+    ]
+    done = command(*rbm, "train", "--ratings", "books.csv", *flags, "--out", out)
+    assert done.status == 0, done.err
+    assert "ratings from 0.5 to 5 in steps of 0.5, 40 users, 30 items, 648 to train on" in done.out
+    config = run.about(out)["config"]
+    assert config["rating_scale"] == [0.5, 5.0, 0.5]
+    assert config["ratings"] == str(ratings)
+    # A run's own user stands in the next command; noise alone is 0.71, the mean of all 1.4.
+    (user,) = re.findall(r"recommend --user (reader-\d+) ", done.out)
+    assert float(re.findall(r"test RMSE ([\d.]+) \(72 ratings\)", done.out)[0]) < 1.0
+    done = command(*rbm, "recommend", "--user", user, "--count", 4)
+    taste = "Sea" if int(user.removeprefix("reader-")) % 2 else "Land"
+    assert len(re.findall(rf"^{taste} number \d+ +isbn\d+ +[3-5]\.\d\d", done.out, re.M)) >= 3
+    done = command(*rbm, "recommend", "--likes", "sea number 3=4.5", "land number 2=0.5")
+    assert "4.5  Sea number 3" in done.out
+    assert command(*rbm, "train", "--resume", out).status == 0
+    for flags, message in (
+        (["--user", "nobody"], "no user nobody; ids are such as 'reader-"),
+        (["--likes", "Sea number 3=6"], "expected a title and a rating from 0.5 to 5 in steps of"),
+    ):
+        assert message in command(*rbm, "recommend", *flags).err
+    done = command(*rbm, "evaluate")
+    assert "test RMSE" in done.out
+
+
+@pytest.mark.parametrize("recipe", ["item", "ranking"])
+def test_each_recipe_takes_ratings_of_ones_own(recipe, ratings, command, place):
+    if recipe == "ranking":  # pairs alone
+        lines = [line.split(",")[1:3] for line in ratings.read_text().splitlines()]
+        ratings = place / "pairs.csv"
+        ratings.write_text("\n".join(map(",".join, lines)) + "\n")
+    flags = ["--recipe", recipe, "--hidden", 4, "--epochs", 2, "--batch-size", 10]
+    given = ["train", "--ratings", ratings, *flags, "--out", place / recipe]
+    done = command("ch03_mnist_ae_rbm", "rbm", *given)
+    assert done.status == 0, done.err
+    assert ("hit rate@10" if recipe == "ranking" else "test RMSE") in done.out
+    done = command("ch03_mnist_ae_rbm", "rbm", "recommend", "--user", "reader-7", "--count", 3)
+    assert done.out.count("isbn") == 6  # title and id are the same
+
+
+def test_what_is_wrong_with_ones_own_ratings_is_one_line(ratings, command):
+    for flags, message in (
+        ("--ratings nowhere.csv", "nowhere.csv: there is no such file"),
+        ("--ratings books.csv --data sample", "got --data sample and --ratings books.csv"),
+        ("--titles titles.csv", "got titles or a rating scale without ratings"),
+        ("--ratings books.csv --rating-scale 3 5 1", ", expected 3 to 5."),
+        ("--ratings books.csv --rating-scale 1 5", "expected lowest, highest and step of 2 to 21"),
+        ("--ratings pairs.csv", "softmax units need ratings; use --recipe ranking"),
+    ):
+        done = command("ch03_mnist_ae_rbm", "rbm", "train", *flags.split())
+        assert done.status == 1
+        assert message in done.err
+        assert len(done.err.splitlines()) == 1
+
+
 # ---- mazes
 
 

@@ -98,7 +98,7 @@ def train(task: Task, config: Any, options: cli.RunOptions) -> Trained:
     pictures = f"; {len(drawn)} pictures in {folder / 'figures'}" if drawn else ""
     print(f"trained in {folder}{pictures}")
     quoted = shlex.quote(str(folder))
-    following = ["evaluate", *task.following]
+    following = ["evaluate", *task.following(dataset)]
     if drawn:
         following.append("figures")
     for line in following:

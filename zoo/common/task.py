@@ -90,8 +90,8 @@ class Task:
     """(trained, data set) -> figures by name."""
     report: Callable[[Any, Any], Any] | None = None
     """(trained, data set): prints what training reached, at its end."""
-    following: tuple[str, ...] = ()
-    """Commands to try after training, such as "predict cat.png"."""
+    following: Callable[[Any], tuple[str, ...]] = lambda dataset: ()
+    """data set -> commands to try after training, such as "predict cat.png"."""
     watch: Callable[..., Iterator[Progress]] | None = None
     """(config, data set, run folder, state, reports) -> the reports: keeps something of them."""
     fill: Callable[[Any, Any], Any] = of_classes

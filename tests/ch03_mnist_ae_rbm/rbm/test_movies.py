@@ -5,6 +5,7 @@ import pytest
 
 from zoo.ch03_mnist_ae_rbm.rbm import Config, movies, ratings
 from zoo.common.data import DataError
+from zoo.common.data.own_ratings import Scale
 
 TITLES = {
     1: "Toy Story (1995)",
@@ -61,6 +62,11 @@ def test_ratings_stand_behind_the_last_equals_sign():
     for bad in ("Heat=6", "Heat=", "=3", "Heat=2.5"):
         with pytest.raises(DataError, match="expected a title and a rating from 1 to 5"):
             movies.split_rating(bad)
+    halves = Scale(0.5, 5, 0.5)
+    assert movies.split_rating("Heat=2.5", halves) == ("Heat", 5)
+    assert movies.split_rating("Heat", halves) == ("Heat", 10)
+    with pytest.raises(DataError, match=r"rating from 0.5 to 5 in steps of 0.5: 'Heat \(1995\)=5'"):
+        movies.split_rating("Heat=0", halves)
 
 
 def test_the_best_movies_are_those_of_the_highest_scores_that_are_not_known(monkeypatch):

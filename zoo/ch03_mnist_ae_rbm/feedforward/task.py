@@ -93,7 +93,7 @@ TASK = Task(
     metrics=("accuracy",),
     predictions=predictions,
     pictures=pictures,
-    following=("predict 7.png",),
+    following=lambda dataset: ("predict 7.png",),
     fill=own_pictures.fill,
     epoch=60_000,
 )

@@ -1,13 +1,15 @@
 """What the Boltzmann machine does beside the commands of every model: recommend movies."""
 
+import difflib
+
 import numpy as np
 
-from zoo.ch03_mnist_ae_rbm.rbm import movies, task
+from zoo.ch03_mnist_ae_rbm.rbm import movies, ratings, task
 from zoo.ch03_mnist_ae_rbm.rbm.model import Config
-from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings, Table
+from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings
 from zoo.ch03_mnist_ae_rbm.rbm.task import TASK
 from zoo.common import bench, cli, commands, trained
-from zoo.common.data import DataError, movielens
+from zoo.common.data import DataError, files, movielens
 from zoo.common.settings import Count
 
 
@@ -23,7 +25,7 @@ def evaluate(trained_model: cli.Trained) -> None:
 
 def recommend(
     trained_model: cli.Trained,
-    user: int | None = None,
+    user: str | None = None,
     likes: tuple[str, ...] = (),
     count: Count = 10,
 ) -> None:
@@ -35,7 +37,7 @@ def recommend(
     Args:
         trained_model: which model
         user: a user's id in the data
-        likes: titles with ratings from 1 to 5, for someone who is not in the data
+        likes: titles with ratings, for someone who is not in the data
         count: how many movies
     """
     if (user is None) == (not likes):
@@ -47,24 +49,30 @@ def recommend(
         given, row = _ratings_of(config, likes, dataset), 0
         known = given > 0
     else:
-        given, row = table.train, _row_of(user, table)
+        given, row = table.train, _row_of(user, dataset)
         known = (given[row : row + 1] > 0) | (table.test[row : row + 1] > 0)
     found = movies.best(model, table, given, row, known, count)
     softmax = config.units == "softmax"
-    genres = dataset.data.genres
-    lines = [
-        (dataset.titles[movie], movie, f"{score:.{2 if softmax else 3}f}", ", ".join(genres[movie]))
-        for movie, score in found
-    ]
+    genres, ids = dataset.data.genres, getattr(dataset.data, "items", {})
+    decimals = 2 if softmax else 3
+    lines = []
+    for movie, score in found:
+        kinds = ", ".join(genres.get(movie, ()))
+        lines.append((dataset.titles[movie], ids.get(movie, movie), f"{score:.{decimals}f}", kinds))
     header = ("title", "id", "predicted rating" if softmax else "probability", "genres")
     bench.print_table(f"{len(lines)} movies of those not rated yet", header, lines)
 
 
-def _row_of(user: int, table: Table) -> int:
-    if user not in table.users:
-        lowest, highest = table.users.min(), table.users.max()
-        raise DataError(f"no user {user}; ids go from {lowest} to {highest}")
-    return int(movielens.dense(np.array([user]), table.users)[0])
+def _row_of(user: str, dataset: Ratings) -> int:
+    known = dataset.table.users.tolist()
+    names = {dataset.users.get(number, str(number)): row for row, number in enumerate(known)}
+    if user in names:
+        return names[user]
+    ids = f"go from {min(known)} to {max(known)}"
+    if any(not name.isdecimal() for name in names):
+        near = difflib.get_close_matches(user, names, 3, 0) or list(names)[:3]
+        ids = f"are such as {', '.join(map(repr, near))}"
+    raise DataError(f"no user {files.printable(user)}; ids {ids}")
 
 
 def _ratings_of(config: Config, likes: tuple[str, ...], dataset: Ratings) -> np.ndarray:
@@ -79,9 +87,10 @@ def _ratings_of(config: Config, likes: tuple[str, ...], dataset: Ratings) -> np.
     by_id = {movie: title for movie, title in dataset.titles.items() if movie in rated}
     given = np.zeros((1, len(columns)), np.uint8)
     for text in likes:
-        title, rating = movies.split_rating(text)
+        scale = config.scale_of_ratings
+        title, rating = movies.split_rating(text, scale)
         movie = movies.find(title, by_id)
-        print(f"{rating}  {by_id[movie]}")
+        print(f"{ratings.on_scale(rating, scale):g}  {by_id[movie]}")
         given[0, movielens.dense(np.array([movie]), columns)] = rating
     return given
 

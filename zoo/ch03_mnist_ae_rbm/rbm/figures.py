@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from zoo.ch03_mnist_ae_rbm.rbm.ratings import MOVIELENS, on_scale
+from zoo.common.data.own_ratings import Scale
 from zoo.common.figures import BLUE, GREY, INK, NORMAL, ORANGE, PALE, SMALL, own_style, page, plain
 
 POPULAR = 300
@@ -64,13 +66,15 @@ def alike(vectors: Any, titles: Sequence[str], caption: str = "") -> Figure:
 
 
 @own_style
-def predicted(expected: Any, ratings: Any, caption: str = "") -> Figure:
+def predicted(expected: Any, ratings: Any, caption: str = "", scale: Scale = MOVIELENS) -> Figure:
     """Predicted ratings by true rating: boxes of the quartiles, whiskers from 5 to 95 %.
 
     Args:
-        expected: Float [U, M], what the machine predicts.
-        ratings: [U, M], those that were held out, 0 where there is none; some, else a `ValueError`.
+        expected: Float [U, M], what the machine predicts, in units of the scale.
+        ratings: [U, M], those that were held out, counted from 1, the lowest of the scale, 0 where
+            there is none; some, else a `ValueError`.
         caption: What data these are.
+        scale: Of the ratings.
     """
     expected, ratings = np.asarray(expected), np.asarray(ratings)
     if expected.shape != ratings.shape or not (ratings > 0).any():
@@ -78,11 +82,13 @@ def predicted(expected: Any, ratings: Any, caption: str = "") -> Figure:
         raise ValueError(f"got predictions of shape {got}, expected one for each of some ratings")
     figure = page(5.5, 3.6, caption=caption)
     axes = plain(figure.subplots(), "true rating", "predicted rating")
-    values = [v for v in range(1, 6) if (ratings == v).any()]
-    groups = [expected[ratings == v].clip(1, 5) for v in values]
-    axes.plot([1, 5], [1, 5], color=PALE, linewidth=1)
+    ends, step = (scale.lowest, scale.highest), scale.step
+    numbers = [v for v in range(1, scale.values + 1) if (ratings == v).any()]
+    groups = [expected[ratings == v].clip(*ends) for v in numbers]
+    values = [on_scale(v, scale) for v in numbers]
+    axes.plot(ends, ends, color=PALE, linewidth=1)
     drawn = axes.boxplot(
-        groups, positions=values, widths=0.5, whis=(5, 95), showfliers=False, patch_artist=True
+        groups, positions=values, widths=step / 2, whis=(5, 95), showfliers=False, patch_artist=True
     )
     for box in drawn["boxes"]:
         box.set(facecolor="white", edgecolor=BLUE)
@@ -91,9 +97,9 @@ def predicted(expected: Any, ratings: Any, caption: str = "") -> Figure:
     for line in drawn["medians"]:
         line.set(color=ORANGE, linewidth=2)
     share = [len(group) / (ratings > 0).sum() for group in groups]
-    axes.set_xticks(values, [f"{v}\n{s:.0%}" for v, s in zip(values, share, strict=True)])
-    axes.set_xlim(0.5, 5.5)
-    axes.set_ylim(0.9, 5.1)
+    axes.set_xticks(values, [f"{v:g}\n{s:.0%}" for v, s in zip(values, share, strict=True)])
+    axes.set_xlim(ends[0] - step / 2, ends[1] + step / 2)
+    axes.set_ylim(ends[0] - 0.025 * (ends[1] - ends[0]), ends[1] + 0.025 * (ends[1] - ends[0]))
     return figure
 
 

@@ -6,9 +6,10 @@ A visible unit stands for a movie and an example is a user, or the other way rou
 functions serve two kinds of unit, which differ in K, the number of values a unit can take:
 
 - K = 1, binary (the book's): 1 or 0, and all units always take part.
-- K = 5, softmax (Salakhutdinov, Mnih & Hinton 2007): one of five ratings, one-hot. A movie that
-  was not rated has no unit in that example, and so never enters as a zero; that it was rated at all
-  moves the hidden units by `rated_kernel`, the paper's conditional machine.
+- K = 5, softmax (Salakhutdinov, Mnih & Hinton 2007): one of five ratings, one-hot, or as many as
+  the scale of your own has. A movie that was not rated has no unit in that example, and so never
+  enters as a zero; that it was rated at all moves the hidden units by `rated_kernel`, the paper's
+  conditional machine.
 
 Axes: B examples in a batch, K values, V visible units, H hidden units. Energies are in nats.
 `visible` is float32 [B, K, V]; `rated`, float32 [B, V], is 1 where a unit takes part. README.md
@@ -22,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from zoo.common import ops, settings
+from zoo.common.data.own_ratings import MOST_VALUES, Scale
 from zoo.common.settings import Bounds, Count, NotNegative, Seed, Share, Size, Strength
 
 Params = dict[str, jax.Array]
@@ -38,14 +40,20 @@ class Config:
     movies of MovieLens 1M, book is the book's machine; other flags change single fields of it"""
     dataset: Literal["ml-100k", "ml-1m"] = "ml-100k"
     """which ratings of MovieLens"""
+    ratings: str = ""
+    """a file of your own ratings in place of MovieLens: user,item,rating,time in each line"""
+    titles: str = ""
+    """a file of titles for them: item,title in each line"""
+    rating_scale: tuple[float, ...] = ()
+    """lowest and highest of your own ratings, and the step between; read from the file if empty"""
     split: Literal["auto", "all", "leave-one-out", "u1", "u2", "u3", "u4", "u5"] = "auto"
-    """what is held out; auto is u1 of 100K and, of 1M, leave-one-out; all holds out nothing"""
+    """what is held out; auto is u1 of 100K, leave-one-out of 1M, a tenth of your own; or all"""
     example: Literal["user", "item"] = "user"
     """user: movies are the visible units and a user is an example; item: the other way round"""
     units: Literal["softmax", "binary"] = "softmax"
     """softmax: ratings from 1 to 5, missing ones left out; binary: 1 or 0"""
-    liked: Annotated[int, Bounds(1, 5)] = 1
-    """binary units are 1 from this rating on; 1 takes every rating as a sign of interest"""
+    liked: Annotated[int, Bounds(1, MOST_VALUES)] = 1
+    """binary units are 1 from this rating on, counted from the lowest of the scale; 1: always"""
     visible: Size = 1682
     """number of visible units; `train` sets it to what the data have"""
     hidden: Size = 200
@@ -77,6 +85,25 @@ class Config:
         settings.check(self)
         if not self.steps:
             raise settings.SettingError("got no steps, expected at least one number, such as 1")
+        if self.rating_scale and not (
+            len(self.rating_scale) == 3
+            and self.rating_scale[2] > 0
+            and 2 <= self.scale_of_ratings.values <= MOST_VALUES
+        ):
+            raise settings.SettingError(
+                f"got rating_scale {self.rating_scale}, expected lowest, highest and step of 2 to "
+                f"{MOST_VALUES} ratings, such as 0.5 5 0.5"
+            )
+
+    @property
+    def scale_of_ratings(self) -> Scale:
+        """What ratings there are: 1 to 5 if nothing else is said."""
+        return Scale(*self.rating_scale)
+
+    @property
+    def values(self) -> int:
+        """K, the number of values that a visible unit can take."""
+        return 1 if self.units == "binary" else self.scale_of_ratings.values
 
 
 RECIPES = {
@@ -126,7 +153,7 @@ def init(key: jax.Array, config: Config) -> Params:
     """Weights from N(0, scale^2), biases 0; only softmax units have a `rated_kernel`."""
     kernel_key, rated_key = jax.random.split(key)
     units, hidden = config.visible, config.hidden
-    values = 1 if config.units == "binary" else 5
+    values = config.values
     params = {
         "kernel": config.scale * jax.random.normal(kernel_key, (values, units, hidden)),
         "visible_bias": jnp.zeros((values, units)),
@@ -224,6 +251,7 @@ def loss(
     *,
     k: int = 1,
     sampled_bias: bool = False,
+    step: float = 1.0,
 ) -> tuple[jax.Array, Metrics]:
     """Mean free energy of the data minus that of a Gibbs chain's end, in nats per example.
 
@@ -237,6 +265,7 @@ def loss(
       key: of the chain; without it there is mean field in place of samples.
       k: how many steps of Gibbs sampling.
       sampled_bias: in the hidden biases' gradient the data's part is a sample, as the book prints.
+      step: of the rating scale, in whose units the error is measured.
 
     Returns:
       The loss and, beside it, `squared_error` between data and chain, per unit that takes part.
@@ -254,13 +283,14 @@ def loss(
     # A sum of products and no matrix product, which would not be fused: 6 % of a step.
     difference = ((data - end) * jnp.arange(1.0, data.shape[1] + 1)[:, None]).sum(1)
     error = (difference**2).sum() / jnp.maximum(rated.sum(), 1.0)
-    return value, {"squared_error": error}
+    return value, {"squared_error": step**2 * error}
 
 
 def apply(params: Params, rating: jax.Array) -> jax.Array:
     """The expected rating of every movie, [B, V], given the known ones; with K = 1, p(v = 1).
 
-    By one step of mean field: all units' values given the probabilities of the hidden units.
+    Ratings are counted from 1, the lowest of the scale. One step of mean field gives all units'
+    values, from the probabilities of the hidden units.
     """
     ops.check_shape("ratings", rating, ("batch", params["kernel"].shape[1]))
     visible, rated = encode(rating, params["kernel"].shape[0])
@@ -272,6 +302,6 @@ def apply(params: Params, rating: jax.Array) -> jax.Array:
 def example(config: Config, size: int = 2) -> Batch:
     """A batch of made-up ratings, the same each time: about a third of the units are rated."""
     key = jax.random.key(0)
-    highest = 1 if config.units == "binary" else 5
+    highest = config.values
     drawn = jax.random.randint(key, (size, config.visible), -2 * highest + 1, highest + 1)
     return {"rating": jnp.maximum(drawn, 0).astype(jnp.uint8)}

@@ -10,6 +10,7 @@ from zoo.ch03_mnist_ae_rbm.rbm import ratings
 from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings, Table
 from zoo.ch03_mnist_ae_rbm.rbm.task import predict
 from zoo.common.data import DataError, movielens
+from zoo.common.data.own_ratings import Scale
 from zoo.common.trained import Trained
 
 BOOKS_MOVIE = "Erin Brockovich (2000)"
@@ -49,24 +50,32 @@ def print_as_the_book(trained: Trained, dataset: Ratings) -> None:
     if wanted and wanted[0] in table.movies:
         column = int(movielens.dense(np.array(wanted), table.movies)[0])
     likes = np.zeros((1, len(table.movies)), np.uint8)
-    likes[0, column] = ratings.UNKNOWN
+    likes[0, column] = trained.config.scale_of_ratings.values
     print(f"for someone who likes {titles[int(table.movies[column])]}:")
     for movie, _ in best(trained, table, likes, 0, likes > 0, 10):
         print(f"  {movie:>5}  {titles[movie]}")
 
 
-def split_rating(text: str) -> tuple[str, int]:
-    """("Heat (1995)", 2) of `Heat (1995)=2`; without a rating it is 5.
+def split_rating(text: str, scale: Scale = ratings.MOVIELENS) -> tuple[str, int]:
+    """("Heat (1995)", 2) of `Heat (1995)=2`; without a rating it is the highest, 5.
+
+    Ratings are given back counted from 1, the lowest of the scale.
 
     Raises:
-      DataError: there is no title, or the rating is not a whole number from 1 to 5.
+      DataError: there is no title, or the rating is not one of the scale.
     """
     title, sign, rating = text.rpartition("=")
     if not sign:
-        title, rating = text, "5"
-    if not re.fullmatch(r"\s*[1-5]\s*", rating) or not title.strip():
-        raise DataError(f"got {text!r}, expected a title and a rating from 1 to 5: 'Heat (1995)=2'")
-    return title.strip(), int(rating)
+        title, rating = text, f"{scale.highest:g}"
+    numbers = {f"{ratings.on_scale(n, scale):g}": n for n in range(1, scale.values + 1)}
+    try:
+        number = numbers.get(f"{float(rating):g}")
+    except ValueError:
+        number = None
+    if number is None or not title.strip():
+        example = f"'Heat (1995)={scale.highest:g}'"
+        raise DataError(f"got {text!r}, expected a title and a rating from {scale}: {example}")
+    return title.strip(), number
 
 
 def find(text: str, titles: Mapping[int, str]) -> int:

@@ -2,7 +2,8 @@
 
 Axes: U users, M movies, K negatives; N examples and V visible units, which are users and movies
 or, for an item-based machine, movies and users. In a matrix of ratings, uint8, 0 is where there
-is none. Predictions and scores are float [U, M], higher for what is recommended first.
+is none, 1 the lowest of the rating scale, 2 the next: of MovieLens, the ratings themselves.
+Predictions and scores are float [U, M], higher for what is recommended first.
 """
 
 import dataclasses
@@ -12,11 +13,15 @@ import numpy as np
 
 from zoo.ch03_mnist_ae_rbm.rbm import model
 from zoo.common import fit
-from zoo.common.data import movielens
+from zoo.common.data import DataError, movielens
+from zoo.common.data.own_ratings import OwnRatings, Scale
 
-UNKNOWN = 5
-"""Stands for the rating of a pair that is known without its value."""
+UNKNOWN = 255
+"""Stands for the rating of a pair that is known without its value: above any."""
 TOP = 10
+MOVIELENS = Scale()
+MOST_CELLS = 2**30
+"""Bytes of a matrix of ratings; training holds one for each part and what is made of them."""
 
 
 class Table(NamedTuple):
@@ -37,9 +42,9 @@ class Candidates(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Ratings:
-    """A MovieLens set as the machine of a configuration reads it."""
+    """Ratings as the machine of a configuration reads them."""
 
-    data: movielens.MovieLens
+    data: movielens.MovieLens | OwnRatings
     table: Table
     train: fit.Batch
     """`rating`, uint8 [N, V]."""
@@ -51,13 +56,15 @@ class Ratings:
     split = property(lambda self: self.data.split)
     description = property(lambda self: self.data.description)
     titles = property(lambda self: self.data.titles)
+    users = property(lambda self: getattr(self.data, "users", {}))
+    """Ids of users by number, where they are other than the numbers."""
 
     def _asdict(self) -> dict[str, Any]:
         # For `digest`: the fingerprint is that of the data, whatever the recipe makes of them.
         return self.data._asdict()
 
 
-def read(config: model.Config, data: movielens.MovieLens) -> Ratings:
+def read(config: model.Config, data: movielens.MovieLens | OwnRatings) -> Ratings:
     """The ratings, and what a machine of this kind can be tested on, if anything."""
     table = make_table(data)
     train, test = {"rating": examples(config, table.train)}, {}
@@ -68,10 +75,21 @@ def read(config: model.Config, data: movielens.MovieLens) -> Ratings:
     return Ratings(data, table, train, test)
 
 
-def make_table(data: movielens.MovieLens) -> Table:
-    """The ratings of a MovieLens set as matrices; users and movies in the order of their ids."""
+def make_table(data: movielens.MovieLens | OwnRatings) -> Table:
+    """The ratings as matrices; users and movies in the order of their ids.
+
+    Raises:
+      DataError: the matrices would not fit in memory.
+    """
     parts = [part for part in (data.train, data.test) if part]
-    users, movies = (np.unique(np.concatenate([p[k] for p in parts])) for k in ("user", "item"))
+    ids = {k: [part[k] for part in parts] for k in ("user", "item")}
+    ids["item"] += [part["negative"].ravel() for part in parts if "negative" in part]
+    users, movies = (np.unique(np.concatenate(some)) for some in ids.values())
+    if len(users) * len(movies) > MOST_CELLS:
+        raise DataError(
+            f"{data.description}: got a matrix of {len(users):,} users and {len(movies):,} movies, "
+            f"expected at most {MOST_CELLS:,} cells: leave out users and movies with few ratings"
+        )
 
     def matrix(part: dict[str, np.ndarray]) -> np.ndarray:
         values = np.zeros((len(users), len(movies)), np.uint8)
@@ -90,7 +108,7 @@ def examples(config: model.Config, rating: np.ndarray) -> np.ndarray:
 
 
 def prepare(config: model.Config, data: fit.Batch) -> fit.Batch:
-    """The data with `rating` as the units take it: 1 to 5 or, if binary, 1 where it is `liked`."""
+    """The data with `rating` as the units take it; if they are binary, 1 where it is `liked`."""
     if config.units == "softmax":
         return data
     return data | {"rating": (data["rating"] >= config.liked).astype(np.uint8)}
@@ -112,12 +130,21 @@ def movie_vectors(config: model.Config, params: model.Params, rating: np.ndarray
     return np.tensordot(slope / (slope**2).sum(), np.asarray(params["kernel"]), 1)
 
 
-def rmse(predicted: np.ndarray, test: np.ndarray) -> float:
-    """Root of the mean squared error over the ratings of `test` [U, M]; predictions clipped."""
+def on_scale(numbers: Any, scale: Scale) -> Any:
+    """Ratings, counted from 1 in steps of the scale, in its own units."""
+    return scale.step * numbers + (scale.lowest - scale.step)
+
+
+def rmse(predicted: np.ndarray, test: np.ndarray, scale: Scale = MOVIELENS) -> float:
+    """Root of the mean squared error over the ratings of `test` [U, M].
+
+    Predictions, float [U, M], are in units of the scale, and clipped to it.
+    """
     where = test > 0
     if not where.any():
         raise ValueError("there is no rating to test on: choose a split that holds some out")
-    error = predicted[where].clip(1, 5) - test[where].astype(np.float64)
+    true = on_scale(test[where].astype(np.float64), scale)
+    error = predicted[where].clip(scale.lowest, scale.highest) - true
     return float(np.sqrt((error**2).mean()))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 from zoo.ch03_mnist_ae_rbm.rbm import model, ratings, training
 from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings
 from zoo.common import fit, run
-from zoo.common.data import DataError, movielens
+from zoo.common.data import DataError, files, movielens, own_ratings
+from zoo.common.data.own_ratings import OwnRatings
 from zoo.common.task import Arrays, Loop, Prediction, Task, Weights
 from zoo.common.trained import BATCH, Trained
 
@@ -21,11 +23,15 @@ BOOKS_INTERVAL = 100
 
 
 def load(config: model.Config, data: str, data_dir: Path | None) -> Ratings:
-    """The ratings of MovieLens that the configuration names.
+    """The ratings that the configuration names: a file of one's own, or of MovieLens.
 
     Raises:
       DataError: the set has no such split, or no rating values where the machine needs them.
     """
+    if config.ratings:
+        return ratings.read(config, _own(config, data))
+    if config.titles or config.rating_scale:
+        raise DataError("got titles or a rating scale without ratings: name a file by --ratings")
     splits = (*movielens.FOLDS, "all") if config.dataset == "ml-100k" else ("leave-one-out", "all")
     if config.split not in ("auto", *splits):
         raise DataError(f"{config.dataset} has no split {config.split}: use {', '.join(splits)}")
@@ -38,6 +44,30 @@ def load(config: model.Config, data: str, data_dir: Path | None) -> Ratings:
     return ratings.read(config, found)
 
 
+def _own(config: model.Config, data: str) -> OwnRatings:
+    if data in ("real", "sample"):
+        raise DataError(f"got --data {data} and --ratings {config.ratings}, expected one of them")
+    found = own_ratings.load(
+        config.ratings, config.titles, config.split, config.rating_scale, config.seed
+    )
+    if config.units == "softmax" and "rating" not in found.train:
+        raise DataError(f"{found.description}: softmax units need ratings; use --recipe ranking")
+    return found
+
+
+def fill(config: model.Config, dataset: Ratings) -> model.Config:
+    """The configuration with the data's number of units and, of one's own, their scale."""
+    config = sized(config, dataset.train["rating"])
+    if not config.ratings:
+        return config
+    paths = {
+        name: str(files.expand(path).absolute())
+        for name in ("ratings", "titles")
+        if (path := getattr(config, name))
+    }
+    return dataclasses.replace(config, **paths, rating_scale=dataset.data.scale)
+
+
 def sized(config: model.Config, rating: np.ndarray) -> model.Config:
     """The configuration for examples [N, V]: as many visible units, and no larger a batch."""
     examples, units = rating.shape
@@ -48,7 +78,8 @@ def sized(config: model.Config, rating: np.ndarray) -> model.Config:
 def random(config: model.Config, count: int) -> fit.Batch:
     """Random ratings, as dense as those of MovieLens 1M."""
     rng = np.random.default_rng(0)
-    rating = rng.integers(1, 6, (count, config.visible), np.uint8)
+    highest = config.scale_of_ratings.values
+    rating = rng.integers(1, highest + 1, (count, config.visible), np.uint8)
     return {"rating": rating * (rng.random(rating.shape) < 0.045)}
 
 
@@ -59,18 +90,24 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
 
     def predict(weights: Weights, inputs: Arrays) -> Arrays:
         given = ratings.prepare(config, inputs)["rating"]
-        return {name: model.apply(weights["params"], given)}
+        found = model.apply(weights["params"], given)
+        if config.rating_scale and config.units == "softmax":
+            found = ratings.on_scale(found, config.scale_of_ratings)
+        return {name: found}
 
     inputs = {"rating": jax.ShapeDtypeStruct((config.visible,), np.uint8)}
     of = "a user's of each movie" if config.example == "user" else "a movie's by each user"
-    about = f"the expected {name}, {of}, given the known ratings from 1 to 5 (0: none)"
+    scale = config.scale_of_ratings
+    counted = "" if (scale.lowest, scale.step) == (1, 1) else f", which stand for {scale}"
+    given = f"from 1 to {scale.values}{counted} (0: none)"
+    about = f"the expected {name}, {of}, given the known ratings {given}"
     return {"predict": Prediction(about, inputs, predict)}
 
 
 def predict(config: model.Config, params: model.Params, rating: np.ndarray) -> np.ndarray:
     """What the machine expects of every pair, float32 [U, M], given the ratings [U, M].
 
-    Ratings from 1 to 5; for binary units the probability of 1.
+    For binary units the probability of 1; else a rating on the scale of the data.
     """
     # An item-based machine sees a movie as an example, so all users' ratings go in at once.
     function, given = predictions(config)["predict"].function, ratings.examples(config, rating)
@@ -86,7 +123,7 @@ def measure(trained: Trained, dataset: Ratings) -> dict[str, float]:
     table = dataset.table
     expected = predict(trained.config, trained.params, table.train)
     if "target" in dataset.test:
-        error = ratings.rmse(expected, table.test)
+        error = ratings.rmse(expected, table.test, trained.config.scale_of_ratings)
         print(f"test RMSE {error:.4f} ({np.count_nonzero(table.test):,} ratings)")
         return {"test_rmse": error}
     found = ratings.leave_one_out(expected, ratings.candidates(dataset.data, table))
@@ -143,7 +180,9 @@ def pictures(trained: Trained, dataset: Ratings) -> dict[str, Any]:
     }
     if "target" in dataset.test:
         expected = predict(config, params, table.train)
-        drawings["predicted"] = figures.predicted(expected, table.test, caption)
+        drawings["predicted"] = figures.predicted(
+            expected, table.test, caption, config.scale_of_ratings
+        )
     if metrics := run.read_metrics(trained.folder):
         drawings |= _curves(metrics, caption)
     return drawings
@@ -165,13 +204,19 @@ def _curves(metrics: list[dict[str, Any]], caption: str) -> dict[str, Any]:
     return drawings
 
 
+def _someone(dataset: Ratings) -> str:
+    """A user of the data, as the shell takes it."""
+    number = int(dataset.table.users[len(dataset.table.users) // 2])
+    return shlex.quote(dataset.users.get(number, str(number)))
+
+
 TASK = Task(
     name="ch03_mnist_ae_rbm/rbm",
     model=model,
     about="a Boltzmann machine on ratings of movies",
     load=load,
     random=random,
-    fill=lambda config, dataset: sized(config, dataset.train["rating"]),
+    fill=fill,
     prepare=ratings.prepare,
     init=training.init,
     optimizer=training.optimizer,
@@ -182,7 +227,7 @@ TASK = Task(
     pictures=pictures,
     report=report,
     watch=watch,
-    following=("recommend --user 42",),
+    following=lambda dataset: (f"recommend --user {_someone(dataset)}",),
     unit="examples",
     epoch=943,
 )

@@ -61,30 +61,41 @@ def log_frequencies(rating: jax.Array, values: int, smoothing: float) -> jax.Arr
 
 def losses(config: model.Config, steps: int) -> tuple[fit.Loss, fit.Loss]:
     """CD-k with the k that a run begins with, and `held_out`."""
-    training = functools.partial(model.loss, k=config.steps[0], sampled_bias=config.sampled_bias)
-    return training, held_out
+    return _training(config, config.steps[0]), _held_out(config)
+
+
+def _training(config: model.Config, k: int) -> fit.Loss:
+    step = config.scale_of_ratings.step
+    return functools.partial(model.loss, k=k, sampled_bias=config.sampled_bias, step=step)
+
+
+def _held_out(config: model.Config) -> fit.Loss:
+    return functools.partial(held_out, step=config.scale_of_ratings.step)
 
 
 def held_out(
-    params: model.Params, batch: fit.Batch, key: Any = None
+    params: model.Params, batch: fit.Batch, key: Any = None, step: float = 1.0
 ) -> tuple[jax.Array, model.Metrics]:
     """What a test measures, by what is held out in it: `squared_error`, `hit_rate` or the loss."""
     if "target" in batch:
-        return squared_error(params, batch)
+        return squared_error(params, batch, step)
     return hit_rate(params, batch) if "held" in batch else model.loss(params, batch)
 
 
-def squared_error(params: model.Params, batch: fit.Batch) -> tuple[jax.Array, model.Metrics]:
+def squared_error(
+    params: model.Params, batch: fit.Batch, step: float = 1.0
+) -> tuple[jax.Array, model.Metrics]:
     """Mean squared error of the predicted ratings `target` [B, V], 0 where there is none.
 
-    The metrics hold its `weight` in a mean over several batches, the number of these ratings.
+    Predictions and targets are counted in steps of the rating scale, the error in its units. The
+    metrics hold its `weight` in a mean over several batches, the number of these ratings.
     """
-    predicted = model.apply(params, batch["rating"]).clip(1, 5)
+    predicted = model.apply(params, batch["rating"]).clip(1, len(params["kernel"]))
     ops.check_shape("targets", batch["target"], predicted.shape)
     given = batch["target"] > 0
     error = jnp.where(given, predicted - batch["target"], 0.0)
     count = given.sum().astype(jnp.float32)
-    mean = (error**2).sum() / jnp.maximum(count, 1.0)
+    mean = step**2 * (error**2).sum() / jnp.maximum(count, 1.0)
     return mean, {"squared_error": mean, "weight": count}
 
 
@@ -127,14 +138,14 @@ def iterate(
         # Stages that lie behind are left out; the last one refuses a run that is at its end.
         if int(state.step) < last * steps or last == config.epochs:
             for progress in fit.iterate(
-                functools.partial(model.loss, k=k, sampled_bias=config.sampled_bias),
+                _training(config, k),
                 optimizer(config, config.epochs * steps),
                 state,
                 prepare(config, data),
                 epochs=last,
                 batch_size=config.batch_size,
                 test=None if test is None else prepare(config, test),
-                test_loss=held_out,
+                test_loss=_held_out(config),
                 mesh=mesh,
             ):
                 yield progress
