@@ -24,6 +24,7 @@ PICTURES = {
         "--hidden 4 --latents 2 --size 12",
         ["sample", "reconstruct FILE", "interpolate FILE 0"],
     ),
+    "ch08_vae conv": ("--filters 2 2 2 --latents 2 --size 24", []),
 }
 PLAN = """
 #######

@@ -1,19 +1,20 @@
 """Chapter 8's exercise: a convolutional variational autoencoder on CIFAR-10, and a dense one.
 
-Three convolutions of stride 2 bring 32x32x3 to 4x4 maps, a dense layer to the code. The decoder
-goes back by convolutions whose channels become pixels (Shi et al. 2016, arXiv:1609.05158). A pixel
-follows a logistic distribution, cut into 256 bins, around the decoder's output, with one learnt
-scale per colour (Kingma et al. 2016, arXiv:1606.04934, appendix), so that the negative ELBO bounds
-the bits that a lossless code would need: bits per dimension can be compared between models.
+Three convolutions of stride 2 bring 32x32x3 to 4x4 maps, and a dense layer brings them to the
+code. The decoder goes back by convolutions whose channels become pixels (Shi et al. 2016,
+arXiv:1609.05158). A pixel follows a logistic distribution, cut into 256 bins, around the decoder's
+output, with one learnt scale per colour (Kingma et al. 2016, arXiv:1606.04934, appendix), so that
+the negative ELBO bounds the bits that a lossless code would need: bits per dimension can be
+compared between models.
 
-Axes: B images in a batch, H rows, W columns, C channels, Z latents. Images are uint8
-[B, 32, 32, 3] until `scale_pixels`, then multiples of 1/255 in float32.
+Axes: B images in a batch, H rows, W columns (both 32, or `Config.size`), C channels (3), Z latents.
+Images are uint8 [B, H, W, C] until `scale_pixels`, then multiples of 1/255 in float32.
 """
 
 import dataclasses
 import itertools
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,15 +22,14 @@ import numpy as np
 
 from zoo.ch08_vae.vae.model import kl_to_standard_normal, reparameterise
 from zoo.common import ops, settings
-from zoo.common.settings import Count, NotNegative, Seed, Size
+from zoo.common.settings import Bounds, Count, NotNegative, Seed, Size
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
-SHAPE = (32, 32, 3)
-DIMENSIONS = math.prod(SHAPE)
-SIDE = 4  # rows and columns of the smallest maps
+CHANNELS = 3
+SHRUNK = 8  # rows of an image for one of the smallest maps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,11 @@ class Config:
 
     recipe: Literal["modern", "dense"] = "modern"
     """modern: convolutions; dense: layers of `hidden` units with the same code and likelihood"""
+    images: str = ""
+    """pictures of your own in place of CIFAR-10: a folder with a folder for each class, or an NPZ
+    file with image and label"""
+    size: Annotated[int, Bounds(SHRUNK, ceiling=512)] = 32
+    """rows and columns of the images, a multiple of 8; your own are shrunk to it"""
     filters: tuple[Size, Size, Size] = (32, 64, 128)
     """maps of the encoder's convolutions; the decoder's are the same in reverse"""
     hidden: tuple[Size, ...] = (512, 512)
@@ -57,6 +62,8 @@ class Config:
 
     def __post_init__(self) -> None:
         settings.check(self)
+        if self.size % SHRUNK:
+            raise settings.SettingError(f"got size {self.size}, expected a multiple of {SHRUNK}")
 
 
 RECIPES = {"modern": Config(), "dense": Config(recipe="dense")}
@@ -73,13 +80,14 @@ class Output(NamedTuple):
 def init(key: jax.Array, config: Config) -> Params:
     """Kernels normal with variance 2 / fan in (He et al. 2015), heads 1 / fan in, biases zero."""
     if config.recipe == "dense":
-        down = (DIMENSIONS, *config.hidden)
+        down = (config.size**2 * CHANNELS, *config.hidden)
         width = down[-1]
         into: list[tuple[int, ...]] = [*itertools.pairwise(down)]
         up: list[tuple[int, ...]] = [*itertools.pairwise((config.latents, *reversed(down)))]
     else:
-        maps = (SHAPE[-1], *config.filters)
-        into, width = [(3, 3, *pair) for pair in itertools.pairwise(maps)], SIDE**2 * maps[-1]
+        maps = (CHANNELS, *config.filters)
+        into = [(3, 3, *pair) for pair in itertools.pairwise(maps)]
+        width = (config.size // SHRUNK) ** 2 * maps[-1]
         pairs = itertools.pairwise(reversed(maps))  # four channels for each pixel of the next map
         up = [(config.latents, width), *[(3, 3, few, 4 * many) for few, many in pairs]]
     heads = [(width, config.latents)] * 2
@@ -93,12 +101,23 @@ def init(key: jax.Array, config: Config) -> Params:
     params["mean"], params["logvar"] = (layer(shape, 1.0) for shape in heads)  # no ReLU follows
     params["decoder"] = [layer(shape) for shape in up[:-1]] + [layer(up[-1], 0.01)]
     params["decoder"][-1]["bias"] += 0.5  # grey; the small kernel keeps the first images near it
-    return params | {"log_scale": jnp.full(SHAPE[-1], math.log(0.1))}
+    return params | {"log_scale": jnp.full(CHANNELS, math.log(0.1))}
+
+
+def shape_of(params: Params) -> tuple[int, int, int]:
+    """(H, W, C) of the images that the parameters are for."""
+    first, *_, last = (layer["kernel"].shape for layer in params["decoder"])
+    if len(last) == 4:
+        side = SHRUNK * math.isqrt(first[-1] // params["decoder"][1]["kernel"].shape[2])
+    else:
+        side = math.isqrt(last[-1] // CHANNELS)
+    return side, side, CHANNELS
 
 
 def example(config: Config, size: int = 2) -> Batch:
     """A batch of `size` random scaled images, the same at each call."""
-    images = np.random.default_rng(0).integers(0, 256, (size, *SHAPE), np.uint8)
+    shape = (size, config.size, config.size, CHANNELS)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return {"image": scale_pixels(jnp.asarray(images))}
 
 
@@ -123,8 +142,8 @@ def channels_to_pixels(x: jax.Array) -> jax.Array:
 
 
 def encode(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and log-variance, each [B, Z], of q(z | x) for scaled images [B, 32, 32, 3]."""
-    ops.check_shape("images", x, ("batch", *SHAPE), "resize them")
+    """Mean and log-variance, each [B, Z], of q(z | x) for scaled images [B, H, W, C]."""
+    ops.check_shape("images", x, ("batch", *shape_of(params)), "resize them")
     x = x - 0.5  # about 0 on average, as the initialisation expects
     for layer in params["encoder"]:
         x = jax.nn.relu(_layer(layer, x, stride=2))
@@ -132,16 +151,17 @@ def encode(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def decode(params: Params, z: jax.Array) -> jax.Array:
-    """The centres [B, 32, 32, 3] of the pixels' distributions for codes [B, Z]."""
-    first, *others = params["decoder"]
+    """The centres [B, H, W, C] of the pixels' distributions for codes [B, Z]."""
+    (side, _, channels), (first, *others) = shape_of(params), params["decoder"]
     x = _layer(first, z)
     for layer in others:
         if layer["kernel"].ndim == 4:
-            maps = x if x.ndim == 4 else x.reshape(x.shape[0], SIDE, SIDE, -1)
+            small = side // SHRUNK
+            maps = x if x.ndim == 4 else x.reshape(x.shape[0], small, small, -1)
             x = channels_to_pixels(_layer(layer, jax.nn.relu(maps)))
         else:
             x = _layer(layer, jax.nn.relu(x))
-    return x.reshape(x.shape[0], *SHAPE)
+    return x.reshape(x.shape[0], side, side, channels)
 
 
 def apply(params: Params, x: jax.Array, key: jax.Array | None = None) -> Output:
@@ -168,9 +188,9 @@ def log_discretised_logistic(x: jax.Array, location: jax.Array, log_scale: jax.A
 
 
 def loss(params: Params, batch: Batch, key: jax.Array | None = None) -> tuple[jax.Array, Metrics]:
-    """The negative ELBO in nats per image for `image`, scaled, [B, 32, 32, 3].
+    """The negative ELBO in nats per image for `image`, scaled, [B, H, W, C].
 
-    Beside it: -log p(x | z) and the KL in nats, and the ELBO in bits per dimension (of 3,072).
+    Beside it: -log p(x | z) and the KL in nats, and the ELBO in bits per dimension (of H W C).
     """
     x = batch["image"]
     location, mean, logvar = apply(params, x, key)
@@ -178,12 +198,12 @@ def loss(params: Params, batch: Batch, key: jax.Array | None = None) -> tuple[ja
     reconstruction = -log_px.sum((1, 2, 3)).mean()
     kl = kl_to_standard_normal(mean, logvar).mean()
     value = reconstruction + kl
-    bits = value / (DIMENSIONS * math.log(2.0))
+    bits = value / (math.prod(x.shape[1:]) * math.log(2.0))
     return value, {"reconstruction": reconstruction, "kl": kl, "bits_per_dim": bits}
 
 
 def sample(params: Params, key: jax.Array, count: int) -> jax.Array:
-    """Images [count, 32, 32, 3] in [0, 1]: the centres for codes drawn from the prior."""
+    """Images [count, H, W, C] in [0, 1]: the centres for codes drawn from the prior."""
     latents = params["mean"]["bias"].shape[0]
     drawn = decode(params, jax.random.normal(key, (count, latents)))
     return jnp.clip(drawn, 0.0, 1.0)  # a centre may lie beyond black or white

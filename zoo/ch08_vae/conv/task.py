@@ -11,19 +11,24 @@ import optax
 from zoo.ch08_vae.conv import model
 from zoo.ch08_vae.vae.task import code_predictions, first_pictures, make_schedule
 from zoo.common import fit, keys
-from zoo.common.data import Dataset, cifar10
+from zoo.common.data import Dataset, cifar10, own_pictures
 from zoo.common.task import Arrays, Prediction, Task, Weights
 from zoo.common.trained import Trained
 
 
 def load(config: model.Config, data: str, data_dir: Path | None) -> Dataset:
-    """CIFAR-10; the labels are not used."""
-    return cifar10.load(data, data_dir, config.split)
+    """CIFAR-10, or the pictures that `config.images` names; the labels are not used."""
+    own = own_pictures.given(config, data, 32)
+    return cifar10.load(data, data_dir, config.split) if own is None else own
 
 
 def random(config: model.Config, count: int) -> fit.Batch:
     """Random images."""
-    return {"image": np.random.default_rng(0).integers(0, 256, (count, *model.SHAPE), np.uint8)}
+    return {"image": np.random.default_rng(0).integers(0, 256, (count, *_shape(config)), np.uint8)}
+
+
+def _shape(config: model.Config) -> tuple[int, int, int]:
+    return config.size, config.size, model.CHANNELS
 
 
 def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
@@ -51,7 +56,7 @@ def predictions(config: model.Config) -> dict[str, Prediction]:
     def decode(weights: Weights, inputs: Arrays) -> Arrays:
         return {"image": jnp.clip(model.decode(weights["params"], inputs["code"]), 0.0, 1.0)}
 
-    return code_predictions(encode, decode, model.SHAPE, config.latents)
+    return code_predictions(encode, decode, _shape(config), config.latents)
 
 
 def pictures(trained: Trained, dataset: Dataset) -> dict[str, Any]:
@@ -74,5 +79,6 @@ TASK = Task(
     metrics=("reconstruction", "kl", "bits_per_dim"),
     predictions=predictions,
     pictures=pictures,
+    fill=own_pictures.fill,
     epoch=50_000,
 )
