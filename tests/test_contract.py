@@ -92,6 +92,30 @@ def test_a_loss_refuses_every_array_of_another_shape(chapter, getkey):
                 jax.eval_shape(model.loss, params, {**batch, name: other})
 
 
+def test_a_loss_names_an_array_that_is_missing(chapter, getkey):
+    model, config, batch = chapter
+    params = jax.eval_shape(lambda key: model.init(key, config), getkey())
+    for name in batch:
+        rest = {key: array for key, array in batch.items() if key != name}
+        with pytest.raises(ValueError, match=rf"got the arrays .*expected .*: {name} is missing"):
+            jax.eval_shape(model.loss, params, rest)
+
+
+def test_a_loss_refuses_bytes_for_scaled_images_and_fractions_for_numbers(chapter, getkey):
+    model, config, batch = chapter
+    params = jax.eval_shape(lambda key: model.init(key, config), getkey())
+    if "image" in batch:
+        unscaled = {**batch, "image": batch["image"].astype(jnp.uint8)}
+        with pytest.raises(ValueError, match=r"images are uint8, expected floats: `scale_pixels`"):
+            jax.eval_shape(model.loss, params, unscaled)
+    integers = [k for k, v in batch.items() if jnp.issubdtype(v.dtype, jnp.integer)]
+    for name in integers:
+        if name in ("label", "rating", "input"):
+            other = {**batch, name: batch[name].astype(jnp.float32)}
+            with pytest.raises(ValueError, match=r"float32, expected integers"):
+                jax.eval_shape(model.loss, params, other)
+
+
 def test_the_same_key_gives_the_same_parameters_and_another_key_others(chapter, getkey):
     model, config, _ = chapter
     key = getkey()

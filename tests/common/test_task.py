@@ -29,7 +29,7 @@ def test_another_number_of_classes_than_the_data_have_is_refused(task):
             task.fill(changed(task, classes=count), names)
     data = task.random(config, 20) | {"label": np.arange(20) % 10}
     assert task.steps(changed(task, batch_size=5), data) == 4
-    with pytest.raises(SettingError, match="got classes 7 and a label 9"):
+    with pytest.raises(SettingError, match="got classes 7 and label 9"):
         task.steps(changed(task, batch_size=5, classes=7), data)
 
 
@@ -69,3 +69,18 @@ def test_more_updates_than_a_state_can_count_are_refused():
         SettingError, match=r"got 536,870,912 epochs of 4 updates, .* expected at m"
     ):
         task.steps(changed(task, batch_size=5, epochs=2**29), data)
+
+
+def test_labels_to_test_on_and_characters_are_looked_at_too():
+    task = next(task for task in CLASSIFIERS if task.name == "ch06_cnn")
+    config = changed(task, batch_size=5, filters=(2, 2, 2), hidden=2, epochs=1)
+    data = task.random(config, 10)
+    for label in (-1, 10):
+        wrong = data | {"label": np.full(10, label)}
+        with pytest.raises(SettingError, match=f"got classes 10 and label {label}, expected"):
+            task.train(config, data, wrong)
+    lstm = next(task for task in zoo.tasks() if task.name == "ch05_lstm")
+    config = changed(lstm, vocabulary=5, batch_size=2, chunk=3)
+    data = lstm.random(config, 4)
+    with pytest.raises(SettingError, match="got vocabulary 5 and target 5, expected numbers from"):
+        lstm.steps(config, data | {"target": np.full((4, 3), 5)})

@@ -140,6 +140,7 @@ def loss(
       ValueError: an array has another shape, or there is no such cost.
     """
     ops.check_choice("cost", cost, get_args(Cost))
+    ops.check_names(batch, "input", "label")
     logits, label = apply(params, batch["input"]), batch["label"]
     ops.check_shape("labels", label, logits.shape, "one for a row")
     error = label - jax.nn.sigmoid(logits)

@@ -284,6 +284,7 @@ def loss(
     """
     ops.check_choice("feedback", feedback, ("true", "expected"))
     ops.check_choice("reduction", reduction, ("mean", "sum"))
+    ops.check_names(batch, "input", "target", "first")
     ops.check_shape("inputs", batch["input"], ("batch", "steps"))
     size, steps = batch["input"].shape
     ops.check_shape("targets", batch["target"], (size, steps), "the character behind each input")
@@ -321,6 +322,7 @@ def score(
     Raises:
       ValueError: L is no such multiple, or an array has another shape.
     """
+    ops.check_names(batch, "input", "target", "weight")
     ops.check_shape("inputs", batch["input"], ("batch", "characters"))
     size, length = batch["input"].shape
     for name in ("target", "weight"):

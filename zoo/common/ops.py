@@ -8,7 +8,7 @@ in reverse mode to any order (a custom rule takes the place of forward mode).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,42 @@ def check_bytes(what: str, array: jax.Array) -> None:
         raise ValueError(
             f"{what} are {dtype}, expected uint8 from 0 to 255: scaled ones go to the network as "
             "they are; where 1 is white, (255 * images).round().astype(uint8)"
+        )
+
+
+def check_floats(what: str, array: jax.Array) -> None:
+    """Refuses whole numbers, such as the bytes of images that nobody scaled.
+
+    Raises:
+      ValueError: names the type that was found.
+    """
+    dtype = jnp.result_type(array)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"{what} are {dtype}, expected floats: `scale_pixels` makes them of bytes")
+
+
+def check_integers(what: str, array: jax.Array, advice: str) -> None:
+    """Refuses an array of fractions, as of labels.
+
+    Raises:
+      ValueError: names the type that was found.
+    """
+    dtype = jnp.result_type(array)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise ValueError(f"{what} are {dtype}, expected integers: {advice}")
+
+
+def check_names(batch: Mapping[str, jax.Array], *names: str) -> None:
+    """Refuses a batch in which an array is missing.
+
+    Raises:
+      ValueError: names what was found and what was expected.
+    """
+    if missing := [name for name in names if name not in batch]:
+        found = ", ".join(batch) or "none"
+        expected = ", ".join(names)
+        raise ValueError(
+            f"got the arrays {found}, expected {expected}: {', '.join(missing)} is missing"
         )
 
 

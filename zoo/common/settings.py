@@ -69,6 +69,27 @@ Duration = Annotated[float, Bounds(above=0, ceiling=1e6)]
 """Seconds to measure or to wait; no clock takes 1e38."""
 
 
+MOST_VALUES = 21
+"""Values of a rating scale, such as 0 to 10 in halves; each has weights of its own."""
+
+
+class Scale(NamedTuple):
+    """What ratings there are: lowest, lowest + step, ..., highest."""
+
+    lowest: float = 1.0
+    highest: float = 5.0
+    step: float = 1.0
+
+    @property
+    def values(self) -> int:
+        """How many."""
+        return round((self.highest - self.lowest) / self.step) + 1
+
+    def __str__(self) -> str:
+        steps = "" if self.step == 1 else f" in steps of {self.step:g}"
+        return f"{self.lowest:g} to {self.highest:g}{steps}"
+
+
 def _shown(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 

@@ -206,12 +206,26 @@ class Task:
                 f"got {config.epochs:,} epochs of {steps:,} updates, {updates:,} in all, expected "
                 f"at most {2**31 - 1:,}"
             )
-        classes, labels = getattr(config, "classes", None), data.get("label")
-        if classes is not None and labels is not None and (most := int(labels.max())) >= classes:
-            raise SettingError(
-                f"got classes {classes} and a label {most}, expected labels from 0 to {classes - 1}"
-            )
+        self.check_labels(config, data)
         return steps
+
+    def check_labels(self, config: Any, data: Batch) -> None:
+        """Refuses labels that are not of the configuration's classes, or characters.
+
+        Raises:
+          SettingError: names what was found, and the number that the configuration has.
+        """
+        numbers = {"label": "classes", "input": "vocabulary", "target": "vocabulary"}
+        for name, field in numbers.items():
+            count, array = getattr(config, field, None), data.get(name)
+            if count is None or array is None:
+                continue
+            for number in (int(array.min()), int(array.max())):
+                if not 0 <= number < count:
+                    raise SettingError(
+                        f"got {field} {count} and {name} {number}, expected numbers from 0 to "
+                        f"{count - 1}"
+                    )
 
     def updates(self, config: Any, steps: int) -> int:
         """Updates in a run with so many in an epoch."""
@@ -270,6 +284,8 @@ class Task:
             yield from self.loop.iterate(config, state, data, test, mesh)
             return
         steps = self.steps(config, data, mesh)
+        if test is not None:
+            self.check_labels(config, test)
         training, testing = self.losses(config, steps)
         yield from fit.iterate(
             training,

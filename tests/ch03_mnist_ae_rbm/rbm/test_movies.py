@@ -5,7 +5,7 @@ import pytest
 
 from zoo.ch03_mnist_ae_rbm.rbm import Config, movies, ratings
 from zoo.common.data import DataError
-from zoo.common.data.own_ratings import Scale
+from zoo.common.settings import Scale
 
 TITLES = {
     1: "Toy Story (1995)",

@@ -7,7 +7,7 @@ import pytest
 
 from zoo.common.data import DataError, own_ratings
 from zoo.common.data.dataset import digest
-from zoo.common.data.own_ratings import Scale
+from zoo.common.settings import Scale
 
 USERS, ITEMS = ("ann", "bob", "cy", "dee"), ("Émile", "b, c", "10", "9")
 

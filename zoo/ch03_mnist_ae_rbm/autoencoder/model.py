@@ -135,6 +135,7 @@ def encode(
     """Codes [B, Z] of scaled images [B, D]."""
     pixels = params["encoder"][0]["kernel"].shape[0]
     ops.check_shape("images", x, ("batch", pixels), "flatten them")
+    ops.check_floats("images", x)
     ops.check_choice("code activation", code_activation, ("linear", "sigmoid"))
     return _ACTIVATIONS[code_activation](_dense(params["encoder"], x, activation))
 
@@ -186,6 +187,7 @@ def loss(
       The loss and, beside it, the mean squared error `mse`.
     """
     ops.check_choice("objective", objective, ("mse", "bce"))
+    ops.check_names(batch, "image")
     x = batch["image"]
     logits = apply(params, x, key, **how).logits
     mse = jnp.square(x - jax.nn.sigmoid(logits)).mean()

@@ -124,6 +124,7 @@ def apply(
     """Logits [B, K] of scaled images [B, D]; without a key nothing is dropped."""
     pixels = params[0]["kernel"].shape[0]
     ops.check_shape("images", x, ("batch", pixels), "flatten them")
+    ops.check_floats("images", x)
     *hidden, last = params
     keys = [None] * len(hidden) if key is None else jax.random.split(key, len(hidden))
     for layer, layer_key in zip(hidden, keys, strict=True):
@@ -160,7 +161,9 @@ def loss(
       The loss and, beside it, the accuracy in [0, 1].
     """
     ops.check_choice("objective", objective, ("cross-entropy", "product"))
+    ops.check_names(batch, "image", "label")
     ops.check_shape("labels", batch["label"], batch["image"].shape[:1], "one for an image")
+    ops.check_integers("labels", batch["label"], "the number of each image's class")
     logits = apply(params, batch["image"], key, dropout=dropout)
     right = jax.nn.one_hot(batch["label"], logits.shape[-1])
     targets = target_off + (target_on - target_off) * right

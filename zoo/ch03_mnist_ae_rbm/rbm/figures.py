@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from zoo.ch03_mnist_ae_rbm.rbm.ratings import MOVIELENS, on_scale
-from zoo.common.data.own_ratings import Scale
 from zoo.common.figures import BLUE, GREY, INK, NORMAL, ORANGE, PALE, SMALL, own_style, page, plain
+from zoo.common.settings import Scale
 
 POPULAR = 300
 """So many of the most rated movies are drawn: the weights of rare ones are mostly noise."""

@@ -23,8 +23,17 @@ import jax
 import jax.numpy as jnp
 
 from zoo.common import ops, settings
-from zoo.common.data.own_ratings import MOST_VALUES, Scale
-from zoo.common.settings import Bounds, Count, NotNegative, Seed, Share, Size, Strength
+from zoo.common.settings import (
+    MOST_VALUES,
+    Bounds,
+    Count,
+    NotNegative,
+    Scale,
+    Seed,
+    Share,
+    Size,
+    Strength,
+)
 
 Params = dict[str, jax.Array]
 Batch = dict[str, jax.Array]
@@ -169,6 +178,7 @@ def encode(rating: jax.Array, values: int) -> tuple[jax.Array, jax.Array]:
 
     With one value the entries are 1 or 0 and all take part; with more, those above 0 do.
     """
+    ops.check_integers("ratings", rating, "counted from 1, the lowest of the scale; 0 for none")
     visible = (rating[:, None] == jnp.arange(1, values + 1)[:, None]).astype(jnp.float32)
     rated = rating > 0 if values > 1 else jnp.ones(rating.shape)
     return visible, rated.astype(jnp.float32)
@@ -270,6 +280,7 @@ def loss(
     Returns:
       The loss and, beside it, `squared_error` between data and chain, per unit that takes part.
     """
+    ops.check_names(batch, "rating")
     ops.check_shape("ratings", batch["rating"], ("batch", params["kernel"].shape[1]))
     up_key, chain_key = (None, None) if key is None else jax.random.split(key)
     data, rated = encode(batch["rating"], params["kernel"].shape[0])

@@ -10,7 +10,7 @@ from zoo.ch03_mnist_ae_rbm.rbm import ratings
 from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings, Table
 from zoo.ch03_mnist_ae_rbm.rbm.task import predict
 from zoo.common.data import DataError, movielens
-from zoo.common.data.own_ratings import Scale
+from zoo.common.settings import Scale
 from zoo.common.trained import Trained
 
 BOOKS_MOVIE = "Erin Brockovich (2000)"

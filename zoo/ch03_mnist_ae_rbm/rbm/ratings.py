@@ -14,7 +14,8 @@ import numpy as np
 from zoo.ch03_mnist_ae_rbm.rbm import model
 from zoo.common import fit
 from zoo.common.data import DataError, movielens
-from zoo.common.data.own_ratings import OwnRatings, Scale
+from zoo.common.data.own_ratings import OwnRatings
+from zoo.common.settings import Scale
 
 UNKNOWN = 255
 """Stands for the rating of a pair that is known without its value: above any."""

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from zoo.ch03_mnist_ae_rbm.rbm import model
 from zoo.ch03_mnist_ae_rbm.rbm.ratings import TOP, prepare
-from zoo.common import fit, ops
+from zoo.common import fit, ops, settings
 
 
 def optimizer(config: model.Config, steps: int) -> optax.GradientTransformation:
@@ -133,6 +133,9 @@ def iterate(
 
     Of `test`, measured by `held_out` at the end of each epoch, only `rating` reaches the machine.
     """
+    most, values = int(data["rating"].max()), config.scale_of_ratings.values
+    if config.units == "softmax" and most > values:
+        raise settings.SettingError(f"got a rating {most}, expected 1 to {values}, and 0 for none")
     steps = fit.steps_per_epoch(data, config.batch_size, mesh)
     for k, last in stages(config):
         # Stages that lie behind are left out; the last one refuses a run that is at its end.

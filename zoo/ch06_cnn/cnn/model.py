@@ -161,6 +161,8 @@ def scale_pixels(images: jax.Array, pixels: str = "standard") -> jax.Array:
     """uint8 images as float32, in one of the ways that `Config.pixels` describes."""
     ops.check_choice("pixels", pixels, ("standard", "book"))
     ops.check_bytes("images", images)
+    shape = ("batch", "rows", "columns", 3)
+    ops.check_shape("images", images, shape, "give grey ones three equal channels")
     x = images.astype(jnp.float32) / 255.0
     if pixels == "book":
         return jnp.where(images == 255, 0.999, 0.9 * x + 0.1)
@@ -213,6 +215,7 @@ def apply(
     commute, and there are a quarter of the numbers.
     """
     ops.check_shape("images", x, ("batch", "rows", "columns", 3), "resize them")
+    ops.check_floats("images", x)
     found, maps = [side(s) for s in x.shape[1:3]], params["conv"][-1]["kernel"].shape[-1]
     if found[0] * found[1] * maps != (given := params["dense"]["kernel"].shape[0]):
         raise ValueError(
@@ -263,7 +266,9 @@ def loss(
       The loss and, beside it, the accuracy in [0, 1] and the updated running moments.
     """
     ops.check_choice("reduction", reduction, ("mean", "sum"))
+    ops.check_names(batch, "image", "label")
     ops.check_shape("labels", batch["label"], batch["image"].shape[:1], "one for an image")
+    ops.check_integers("labels", batch["label"], "the number of each image's class")
     logits, stats = apply(params, batch["image"], key, stats, **rates)
     right = jax.nn.one_hot(batch["label"], logits.shape[-1])
     targets = target_off + (target_on - target_off) * right

@@ -177,6 +177,7 @@ def apply_training(
 
 def _forward(params, x, moments, *, training, activation="gelu", dtype=jnp.float32) -> Output:
     ops.check_shape("images", x, ("batch", "rows", "columns", 3), "resize them")
+    ops.check_floats("images", x)
     ops.check_choice("activation", activation, ("gelu", "silu", "relu"))
     activate = {"gelu": jax.nn.gelu, "silu": jax.nn.silu, "relu": jax.nn.relu}[activation]
     before = init_moments(params) if moments is None else moments
@@ -224,6 +225,7 @@ def loss(
     Returns:
       The loss and, beside it, the accuracy in [0, 1] and the moments as they were.
     """
+    ops.check_names(batch, "image", "label")
     logits = apply(params, batch["image"], moments, **options)
     value, metrics = _cross_entropy(logits, batch["label"], label_smoothing)
     return value, (metrics, moments)
@@ -238,6 +240,7 @@ def loss_training(
     **options: Any,
 ) -> tuple[jax.Array, tuple[Metrics, Moments]]:
     """As `loss`, with the batch's own moments; it returns the running `moments` updated."""
+    ops.check_names(batch, "image", "label")
     logits, moments = apply_training(params, batch["image"], moments, **options)
     value, metrics = _cross_entropy(logits, batch["label"], label_smoothing)
     return value, (metrics, moments)
@@ -247,6 +250,7 @@ def _cross_entropy(
     logits: jax.Array, labels: jax.Array, label_smoothing: float
 ) -> tuple[jax.Array, Metrics]:
     ops.check_shape("labels", labels, logits.shape[:1], "one for an image")
+    ops.check_integers("labels", labels, "the number of each image's class")
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
     accuracy = (logits.argmax(-1) == labels).mean()
     return optax.softmax_cross_entropy(logits, targets).mean(), {"accuracy": accuracy}

@@ -248,6 +248,7 @@ def loss(
       The loss and, beside it, the mean absolute error and the mean value.
     """
     ops.check_choice("kind", kind, ("huber", "squared"))
+    ops.check_names(batch, "obs", "action", "target")
     values = apply(params, batch["obs"], key, activation)
     ops.check_shape("values", values, ("transitions", "actions"), "one site for a transition")
     for name in ("action", "target"):  # another shape would compare every target with every value

@@ -145,6 +145,7 @@ def loss(
     The batch has `exits` and `goal` as `image` takes them; `site` and `action`, integers [B, T];
     `target` and `weight`, float32 [B, T], of which the weight is 0 for what is no transition.
     """
+    ops.check_names(batch, "exits", "goal", "site", "action", "target", "weight")
     size = len(batch["exits"])
     ops.check_shape("exits", batch["exits"], (size, "rows", "columns"))
     ops.check_shape("goals", batch["goal"], (size,), "one for a maze")

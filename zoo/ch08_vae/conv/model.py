@@ -144,6 +144,7 @@ def channels_to_pixels(x: jax.Array) -> jax.Array:
 def encode(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and log-variance, each [B, Z], of q(z | x) for scaled images [B, H, W, C]."""
     ops.check_shape("images", x, ("batch", *shape_of(params)), "resize them")
+    ops.check_floats("images", x)
     x = x - 0.5  # about 0 on average, as the initialisation expects
     for layer in params["encoder"]:
         x = jax.nn.relu(_layer(layer, x, stride=2))
@@ -192,6 +193,7 @@ def loss(params: Params, batch: Batch, key: jax.Array | None = None) -> tuple[ja
 
     Beside it: -log p(x | z) and the KL in nats, and the ELBO in bits per dimension (of H W C).
     """
+    ops.check_names(batch, "image")
     x = batch["image"]
     location, mean, logvar = apply(params, x, key)
     log_px = log_discretised_logistic(x, location, params["log_scale"])

@@ -178,6 +178,7 @@ def encode(
     """
     pixels = params["decoder"][-1]["kernel"].shape[1]
     ops.check_shape("images", x, ("batch", pixels), "flatten them")
+    ops.check_floats("images", x)
     for layer in params["encoder"]:
         x = activation(_dense(layer, x))
     return _dense(params["mean"], x), _dense(params["logvar"], x)
@@ -329,6 +330,7 @@ def loss(
       The loss and, beside it, means over the batch of -log p(x | z) and of the true KL.
     """
     ops.check_choice("reduction", reduction, ("mean", "sum"))
+    ops.check_names(batch, "image")
     mean, logvar, z, log_px = _one_pass(params, batch["image"], key, samples, **options)
     reconstruction, kl = -log_px.mean(0), kl_to_standard_normal(mean, logvar)
     if importance_weighted and samples > 1 and key is not None:

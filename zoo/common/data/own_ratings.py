@@ -15,11 +15,10 @@ import numpy as np
 from zoo.common.data import DataError, files
 from zoo.common.data.files import fault
 from zoo.common.data.movielens import LARGEST_ID, NEGATIVES
+from zoo.common.settings import MOST_VALUES, Scale
 
 HELD_OUT = 0.1
 """Share of the ratings that is tested on."""
-MOST_VALUES = 21
-"""Values of a rating scale, such as 0 to 10 in halves; each has weights of its own."""
 LIMIT = 4 * 1024 * files.MIB
 SPLITS = ("auto", "all", "leave-one-out")
 _SEPARATORS = ("::", "\t", ";", ",", "|")
@@ -31,23 +30,6 @@ _COLUMNS = {
 }
 """Names of columns in the first line, in lower case, without spaces and underscores."""
 _FORM = "user,item[,rating[,timestamp]] in each line"
-
-
-class Scale(NamedTuple):
-    """What ratings there are: lowest, lowest + step, ..., highest."""
-
-    lowest: float = 1.0
-    highest: float = 5.0
-    step: float = 1.0
-
-    @property
-    def values(self) -> int:
-        """How many."""
-        return round((self.highest - self.lowest) / self.step) + 1
-
-    def __str__(self) -> str:
-        steps = "" if self.step == 1 else f" in steps of {self.step:g}"
-        return f"{self.lowest:g} to {self.highest:g}{steps}"
 
 
 class OwnRatings(NamedTuple):
