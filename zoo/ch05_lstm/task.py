@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,13 @@ def _writing(config: model.Config, weights: Weights) -> dict[str, tuple]:
     return {"writing": (write, (weights["params"], keys.derive(0, "text")), count)}
 
 
+def _opening(corpus: Corpus) -> str:
+    """A prompt in the text's characters: Shakespeare's, or the first words of another one."""
+    if set("ROMEO:") <= set(corpus.classes):
+        return "ROMEO:"
+    return next(filter(str.strip, corpus.data.text.splitlines()))[:12].strip()
+
+
 TASK = Task(
     name="ch05_lstm",
     model=model,
@@ -231,7 +239,7 @@ TASK = Task(
     predictions=predictions,
     report=report,
     pictures=pictures,
-    following=lambda dataset: ('generate --prompt "ROMEO:"',),
+    following=lambda corpus: (f"generate --prompt {shlex.quote(_opening(corpus))}",),
     timings=_writing,
     unit="characters",
     items=lambda config: config.chunk,

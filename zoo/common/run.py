@@ -209,13 +209,19 @@ def folders() -> dict[Path, float]:
             found.append(Path(parent))
             below.clear()  # a run holds no other run
     with contextlib.suppress(OSError):
-        found += [Path(line) for line in ELSEWHERE.read_text(**_PATHS).splitlines()]
+        found += [_near(Path(line)) for line in ELSEWHERE.read_text(**_PATHS).splitlines()]
     times = {}
     for folder in found:
         with contextlib.suppress(OSError):  # deleted just now, or not to be read
             if (folder / "config.json").exists() and (saved := checkpoint.latest(folder)):
                 times[folder] = saved.stat().st_mtime
     return dict(sorted(times.items(), key=lambda item: -item[1]))
+
+
+def _near(folder: Path) -> Path:
+    """The folder as seen from here, if it is below."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def newest(name: str) -> Path | None:

@@ -16,7 +16,7 @@ def evaluate(trained_model: cli.Trained) -> None:
     """Measure a trained autoencoder on its test images, beside PCA with as many components.
 
     Errors are mean squares over pixels in [0, 1]. The codes are judged by how often the nearest
-    test image, by code, shows the same digit.
+    test image, by code, is of the same class.
     """
     model = trained.choose(TASK, trained_model)
     dataset, config = commands.dataset_of(model, trained_model.data_dir), model.config
@@ -33,7 +33,7 @@ def evaluate(trained_model: cli.Trained) -> None:
         print(f"(of images that had noise of deviation {config.noise:g} on them)")
     print(f"PCA with {config.code} components: {pca:.6f}; cut to [0, 1]: {clipped:.6f}")
     shares = ", ".join(f"by {name} {share:.4f}" for name, share in same.items())
-    print(f"the nearest image shows the same digit: {shares}")
+    print(f"the nearest image is of the same class: {shares}")
     results = {"description": dataset.description, "test_loss": means["loss"]}
     results |= {"test_mse": means["mse"], "pca_mse": pca, "pca_clipped_mse": clipped}
     results |= {f"nearest_by_{name}_same_digit": share for name, share in same.items()}

@@ -79,8 +79,9 @@ def _ratings_of(config: Config, likes: tuple[str, ...], dataset: Ratings) -> np.
     """What was typed as a row of the matrix of ratings, [1, M]; prints the movies it stands for."""
     if config.example == "item":
         raise DataError(
-            "an item-based machine has no unit for someone who is not in its data: train the "
-            "recipe modern or ranking, or name such a run by --run"
+            "an item-based machine has no unit for someone who is not in its data: "
+            f"`{TASK.command} train` makes one that has, as does --recipe ranking; or name such a "
+            "run by --run"
         )
     columns = dataset.table.movies
     rated = set(columns.tolist())
