@@ -5,6 +5,7 @@ What is refused becomes a `Problem`, RFC 9457's `application/problem+json`: no t
 
 import base64
 import binascii
+import functools
 import http
 import json
 import logging
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+import pydantic_core
 
 from zoo.ch10_deploy.export import Arrays, Signature
 from zoo.common import images
@@ -60,6 +62,11 @@ def read(
         return found
     ((name, spec),) = signature.inputs.items()  # the picture alone
     return {name: decode(found, spec.shape, max_pixels, own)}
+
+
+def pixels(file: bytes) -> int:
+    """How many pixels a picture says that it has; 0 if it can't be read."""
+    return images.pixels(file, FORMATS)
 
 
 def parse(body: bytes, content_type: str, signature: Signature) -> bytes | Arrays:
@@ -119,8 +126,8 @@ def _form_file(body: bytes, content_type: str) -> bytes:
 
 def _from_json(body: bytes, signature: Signature) -> bytes | Arrays:
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        content = pydantic_core.from_json(body)  # NaN is refused where it stands
+    except ValueError as error:
         raise Problem(400, "the body is no JSON") from error
     ways, expected = {"inputs"}, '{"inputs": {NAME: [[...]], ...}}'
     if signature.picture:
@@ -147,22 +154,36 @@ def _arrays(content: Any, specs: Mapping[str, jax.ShapeDtypeStruct]) -> Arrays:
 
 
 def _array(content: Any, name: str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
-    """Nested lists as an array, if they have its shape and values that its type can hold."""
+    """Nested lists as an array, if they have its shape and values that its type can hold.
+
+    They are validated before NumPy sees them: it would turn text into numbers, true into 1, 1.5
+    into 1, and one long text among a thousand numbers into a thousand texts of that length.
+    """
     dtype = np.dtype(spec.dtype)
-    low, high = _bounds(dtype)
-    wanted = Problem(422, f'"{name}" must be {describe(spec)}')
     try:
-        array = np.array(content)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise wanted from error
-    # NumPy would turn text into numbers, true into 1 and 1.5 into 1: not here.
-    kinds = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
-    if array.shape != spec.shape or array.dtype.kind not in kinds:
-        raise wanted
-    # Not `any(array < low)`: a NaN is neither below nor above.
-    if not np.all((array >= low) & (array <= high)):
-        raise wanted
-    return array.astype(dtype)
+        checked = _validator(spec.shape, dtype.name).validate_python(content)
+    except ValueError as error:
+        raise Problem(422, f'"{name}" must be {describe(spec)}') from error
+    return np.array(checked, dtype).reshape(spec.shape)
+
+
+@functools.cache
+def _validator(shape: tuple[int, ...], dtype: str) -> pydantic_core.SchemaValidator:
+    """What checks nested lists of a shape, strictly: numbers of one kind within bounds."""
+    schema, (low, high) = pydantic_core.core_schema, _bounds(np.dtype(dtype))
+    kind = np.dtype(dtype).kind
+    made: Any
+    if kind == "b":
+        made = schema.bool_schema(strict=True)
+    elif kind == "f":
+        made = schema.float_schema(strict=True, ge=float(low), le=float(high), allow_inf_nan=False)
+    else:
+        made = schema.int_schema(strict=True, ge=int(low), le=int(high))
+    for size in reversed(shape):
+        made = schema.list_schema(
+            made, strict=True, min_length=size, max_length=size, fail_fast=True
+        )
+    return pydantic_core.SchemaValidator(made)
 
 
 def _bounds(dtype: np.dtype) -> tuple[float, float]:

@@ -9,11 +9,12 @@ import contextlib
 import functools
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from zoo.ch10_deploy import openapi
+from zoo.ch10_deploy.connections import Deadlines, LimitedProtocol
 from zoo.ch10_deploy.inputs import PROBLEM, Problem
 from zoo.ch10_deploy.keys import KeyRing
 from zoo.ch10_deploy.service import Gone, Limits, Service
@@ -35,9 +36,6 @@ __all__ = ["KeyRing", "Limits", "Server", "Service", "is_loopback", "make_app", 
 PAGE = Path(__file__).parent / "page"
 PREDICT = "/v1/predict"
 SWITCH_SECONDS = 0.0005
-MAX_HEADER_BYTES = 16 * 1024
-HEADER_SECONDS = 10.0
-MAX_CONNECTIONS = 900  # many systems let a process open 1,024 files
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -69,6 +67,7 @@ def make_app(service: Service) -> FastAPI:
 
         starting = asyncio.create_task(start())  # the port answers while the model compiles
         yield
+        starting.cancel()  # a signal while the model compiles: nobody waits for it
         await asyncio.wait([starting])
         await service.close()
 
@@ -113,21 +112,28 @@ def _complete_schema(app: FastAPI, service: Service) -> None:
 
 
 def _add_api(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/model", summary="Which model this is, its predictions and the limits")
+    def get(path: str, **about: Any) -> Callable[[Callable], Callable]:
+        def add(answer: Callable) -> Callable:
+            app.head(path, include_in_schema=False)(answer)
+            return app.get(path, **about)(answer)
+
+        return add
+
+    @get("/v1/model", summary="Which model this is, its predictions and the limits")
     async def model() -> dict[str, Any]:
         return service.about()
 
-    @app.get("/healthz", summary="200 while the process lives")
+    @get("/healthz", summary="200 while the process lives")
     async def health() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz", summary="200 while the server takes requests, else 503")
+    @get("/readyz", summary="200 while the server takes requests, else 503")
     async def ready() -> dict[str, str]:
         if not service.ready:
             raise Problem(503, "shutting down" if service.draining else "compiling")
         return {"status": "ready"}
 
-    @app.get("/metrics", summary="Counts and times for Prometheus", response_class=Response)
+    @get("/metrics", summary="Counts and times for Prometheus", response_class=Response)
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
@@ -152,7 +158,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
         return answer
 
     for url, name in names.items():
-        app.get(url, include_in_schema=False)(page(name))
+        app.api_route(url, methods=["GET", "HEAD"], include_in_schema=False)(page(name))
 
 
 def _add_refusals(app: FastAPI) -> None:
@@ -200,7 +206,11 @@ class Front:
 
         service.accepted += 1
         try:
-            if scope["path"] in self.predictions:
+            hosts = [name for name, _ in scope["headers"] if name == b"host"]
+            if len(hosts) != 1 and (hosts or scope["http_version"] == "1.1"):
+                detail = f"a request must have one Host header, this has {len(hosts)}"
+                await _respond(sending, Problem(400, detail))
+            elif scope["path"] in self.predictions:
                 await self._predict(scope, receive, sending)
             else:
                 await self.app(scope, receive, sending)
@@ -211,105 +221,34 @@ class Front:
             service.metrics.answered(path, status, time.perf_counter() - began)
 
     async def _predict(self, scope: Any, receive: Any, send: Any) -> None:
-        headers, status, more = dict(scope["headers"]), 200, {}
+        headers, service = dict(scope["headers"]), self.service
         try:
             if scope["method"] != "POST":
                 raise Problem(405, _DETAILS[405], {"allow": "POST"})
             name, query = self.predictions[scope["path"]], scope["query_string"]
-            content, kind = await self.service.predict(name, headers, query, receive)
+            address = (scope.get("client") or ("",))[0]
+            content, kind = await service.predict(name, headers, query, receive, address)
         except Gone:
-            status, content, kind = 400, b"", "text/plain"  # nobody reads it
-        except Exception as error:
-            problem = error if isinstance(error, Problem) else Problem(500, _DETAILS[500])
-            if problem is not error:  # its trace goes to the log; no answer holds one
-                logging.getLogger("zoo.serve").error("a request failed", exc_info=error)
-            status, content, kind = problem.status, problem.body(), PROBLEM
-            more = problem.headers
-        more = {"content-type": kind, "content-length": str(len(content)), **more}
-        lines = [(name.encode(), value.encode()) for name, value in more.items()]
-        await send({"type": "http.response.start", "status": status, "headers": lines})
-        await send({"type": "http.response.body", "body": content})
-
-
-class LimitedProtocol(HttpToolsProtocol):
-    """One connection of uvicorn's HTTP/1.1, closed when its client sends too much or nothing."""
-
-    _header_bytes = 0
-    _in_headers = False
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(  # type: ignore[override]  # as uvicorn's
-        self, transport: asyncio.Transport
-    ) -> None:
-        """Refuses a connection beyond the limit, else waits for headers."""
-        super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()  # an answer would cost what the limit is to save
-            return
-        self._timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the timer."""
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Feeds the parser, and looks how far the headers have come."""
-        if self._in_headers:
-            self._header_bytes += len(data)
-        super().data_received(data)
-        if not self._in_headers:
-            self._stop_timer()
-        elif self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(431, f"the headers have more than {MAX_HEADER_BYTES:,} bytes")
-        elif self._timer is None:  # not renewed by each piece: a client could drip for ever
-            self._timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
-        self._in_headers, self._header_bytes = True, 0
-
-    def on_headers_complete(self) -> None:
-        """Its headers are complete, perhaps all in one piece with what follows."""
-        self._in_headers = False
-        if self._too_large():
-            raise ValueError("too large")  # ends in send_400_response
-        super().on_headers_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """What can't be parsed at all, or not within the limits."""
-        if self._too_large():
-            self._refuse(431, f"the headers have more than {MAX_HEADER_BYTES:,} bytes")
+            await _send(send, 400, b"", {"content-type": "text/plain"})  # nobody reads it
+        except Problem as problem:
+            await _respond(send, problem)
+        except Exception as error:  # its trace goes to the log; no answer holds one
+            logging.getLogger("zoo.serve").error("a request failed", exc_info=error)
+            await _respond(send, Problem(500, _DETAILS[500]))
         else:
-            self._refuse(400, msg)
+            await _send(send, 200, content, {"content-type": kind})
 
-    def _too_large(self) -> bool:
-        pairs = self.headers or ()
-        return sum(len(name) + len(value) for name, value in pairs) > MAX_HEADER_BYTES
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+async def _respond(send: Any, problem: Problem) -> None:
+    headers = {"content-type": PROBLEM, **problem.headers}
+    await _send(send, problem.status, problem.body(), headers)
 
-    def _too_slow(self) -> None:
-        self._timer = None
-        self._refuse(408, f"no complete headers within {HEADER_SECONDS:g} s")
 
-    def _refuse(self, status: int, detail: str) -> None:
-        if self.transport is None or self.transport.is_closing():
-            return
-        if self.cycle is None or self.cycle.response_complete:  # else it is being answered
-            content = Problem(status, detail).body()
-            lines = (
-                f"content-type: {PROBLEM}",
-                f"content-length: {len(content)}",
-                "connection: close",
-            )
-            head = "".join(f"{line}\r\n" for line in lines)
-            self.transport.write(STATUS_LINE[status] + head.encode() + b"\r\n" + content)
-        self.transport.close()
+async def _send(send: Any, status: int, content: bytes, headers: Mapping[str, str]) -> None:
+    headers = {**headers, "content-length": str(len(content))}
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": content})
 
 
 class Server(uvicorn.Server):
@@ -333,6 +272,12 @@ class Server(uvicorn.Server):
         except RuntimeError:  # before the loop runs
             self.should_exit = True
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, which leaves the service's own end out where it was forced."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
     def _begin_drain(self) -> None:
         self._drainer = asyncio.ensure_future(self._drain())
 
@@ -344,7 +289,8 @@ class Server(uvicorn.Server):
             server.close()
         self.listener.close()
         loop, state = asyncio.get_running_loop(), self.lifespan.state
-        protocol = functools.partial(LimitedProtocol, self.config, self.server_state, state)
+        made = self.config.http_protocol_class
+        protocol: Any = functools.partial(made, self.config, self.server_state, state)  # type: ignore[call-arg]
         for connection in _accepted(last):
             entering = loop.connect_accepted_socket(protocol, connection)
             self._entering.append(loop.create_task(entering))
@@ -380,10 +326,11 @@ def serve(service: Service, host: str, port: int) -> None:
       OSError: the port is taken.
       DataError: the model can't be compiled here.
     """
+    deadlines = Deadlines(request=service.limits.timeout + 5)  # the service's own comes first
     sys.setswitchinterval(SWITCH_SECONDS)  # else the batch's thread waits 5 ms for the interpreter
     config = uvicorn.Config(
         Front(make_app(service), service),
-        http=LimitedProtocol,
+        http=functools.partial(LimitedProtocol, deadlines=deadlines),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_level="error",
@@ -407,3 +354,6 @@ def serve(service: Service, host: str, port: int) -> None:
         raise DataError(f"the model can't be compiled: {service.failure}") from service.failure
     counts = f"{service.answered:,} of {service.accepted:,}"
     print(f"ended: {counts} accepted requests answered", flush=True)
+    if not service.batchers:  # a thread still compiles, and can't be stopped in any other way
+        sys.stderr.flush()
+        os._exit(0)

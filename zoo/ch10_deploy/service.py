@@ -1,12 +1,17 @@
 """What a request for a prediction passes: key, rate, body, inputs, batch, answer."""
 
 import asyncio
+import collections
+import contextlib
 import dataclasses
 import functools
 import gc
 import io
 import json
+import re
+import threading
 import time
+import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
@@ -17,11 +22,13 @@ import PIL.Image
 from zoo.ch10_deploy import batcher, inputs
 from zoo.ch10_deploy.export import Arrays, Exported
 from zoo.ch10_deploy.inputs import Problem
-from zoo.ch10_deploy.keys import KeyRing
+from zoo.ch10_deploy.keys import Key, KeyRing
 from zoo.common import settings
-from zoo.common.settings import Bounds, Count, Duration
+from zoo.common.settings import Bounds
 
-SMALL_BODY = 16 * 1024  # smaller ones are unpacked at once: another thread would take longer
+SMALL_BODY = 16 * 1024  # smaller ones are taken apart at once: another thread would take longer
+SMALL_PICTURE = 256 * 256  # pixels of one that is unpacked at once
+BODIES = 256 * 1024 * 1024  # bytes of all bodies that are being read
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 Wait = Annotated[float, Bounds(0, ceiling=1e6)]
 Headers = Mapping[bytes, bytes]
@@ -32,17 +39,19 @@ Receive = Callable[[], Awaitable[Any]]
 class Limits:
     """What a server takes; the fields are flags of `serve`."""
 
-    max_batch: Annotated[int, Bounds(1, ceiling=2**14)] = 32
+    max_batch: Annotated[int, Bounds(1, 1024)] = 32
     """most examples in a compiled call; 1 switches batching off"""
     max_delay: Wait = 2.0
     """milliseconds that an example waits for others at the most, if nothing is computed"""
-    max_queue: Count = 128
-    """requests under way; more get 429"""
-    max_bytes: Count = 4 * 1024 * 1024
+    max_queue: Annotated[int, Bounds(1, 2**16)] = 128
+    """requests whose body has come and whose answer has not; more get 429"""
+    max_client: Annotated[int, Bounds(1, 2**16)] = 64
+    """requests under way from one key or, without keys, from one address; more get 429"""
+    max_bytes: Annotated[int, Bounds(1, 2**28)] = 4 * 1024 * 1024
     """of a request's body"""
-    max_pixels: Count = 16_000_000
-    """of a picture before it is shrunk; read from its header, before anything is unpacked"""
-    timeout: Duration = 10.0
+    max_pixels: Annotated[int, Bounds(1, 2**28)] = 4_000_000
+    """of a picture that are unpacked, a JPEG's after it was shrunk; its header tells"""
+    timeout: Annotated[float, Bounds(above=0, most=3600)] = 10.0
     """seconds for a request, from its headers to its answer"""
     drain: Wait = 1.0
     """seconds after SIGTERM in which new requests are still taken, while /readyz says 503"""
@@ -127,7 +136,8 @@ class Service:
         self.sizes = batcher.sizes_up_to(limits.max_batch)
         self.batchers: dict[str, batcher.Batcher] = {}  # one for each prediction
         self.metrics = Metrics(self.sizes, lambda: sum(map(len, self.batchers.values())))
-        self.under_way = self.accepted = self.answered = 0
+        self.under_way = self.accepted = self.answered = self.reading = 0
+        self.clients: collections.Counter[str] = collections.Counter()  # requests under way
         self.draining = False
         self.failure: Exception | None = None  # of `start`
         self._threads = ThreadPoolExecutor(2, "bodies")
@@ -143,7 +153,7 @@ class Service:
         """Compiles every size of a batch; the service is ready when this returns."""
         began, made = time.monotonic(), {}
         for name in self.model.predictions:
-            compiled, seconds = await asyncio.to_thread(self._compile, name)
+            compiled, seconds = await _in_daemon(functools.partial(self._compile, name))
             made[name] = batcher.Batcher(
                 functools.partial(_call, compiled),
                 seconds=seconds,
@@ -181,7 +191,7 @@ class Service:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def predict(
-        self, name: str, headers: Headers, query: bytes, receive: Receive
+        self, name: str, headers: Headers, query: bytes, receive: Receive, address: str = ""
     ) -> tuple[bytes, str]:
         """The answer to a request for a prediction, and its media type.
 
@@ -190,41 +200,61 @@ class Service:
           headers: of the request, names in lower case.
           query: what stands behind the question mark.
           receive: ASGI's, for the body.
+          address: of the client.
 
         Raises:
           Problem: it is refused.
           Gone: nobody waits for the answer.
         """
-        self._check_key(headers)  # first: strangers cost no memory
+        key = self._check_key(headers)  # first: strangers cost no memory
         if not self.batchers:
             raise Problem(503, "the model is being compiled", {"retry-after": "5"})
-        if self.under_way >= self.limits.max_queue:
-            self.metrics.refused("busy")
-            raise busy("too many requests are under way")
         top = _top(query)
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise Problem(415, "send the body as it is", {"accept-encoding": "identity"})
+        client = address if key is None else key.name
+        if self.clients[client] >= self.limits.max_client:
+            self.metrics.refused("client")
+            whose = "this address" if key is None else "this key"
+            raise busy(f"{whose} has {self.limits.max_client} requests under way")
         read = False
-        self.under_way += 1
+        self.clients[client] += 1
         try:
             async with asyncio.timeout(self.limits.timeout):
                 body = await self._body(headers, receive)
                 read = True
-                example = await self._inputs(name, body, headers.get(b"content-type", b""))
-                outputs = await self.batchers[name].submit(example)
-                return self._answer(name, outputs, top, headers.get(b"accept", b""))
+                return await self._compute(name, body, headers, top)
         except TimeoutError as error:
             self.metrics.refused("time")
             if read:
                 raise Problem(503, "no answer in time", {"retry-after": "5"}) from error
             raise Problem(408, "the body did not come in time", {"connection": "close"}) from error
+        finally:
+            self.clients[client] -= 1
+            if not self.clients[client]:
+                del self.clients[client]  # else every address ever seen would stay
+
+    async def _compute(
+        self, name: str, body: bytes, headers: Headers, top: int
+    ) -> tuple[bytes, str]:
+        """The answer to a body that has come whole."""
+        if self.under_way >= self.limits.max_queue:  # slow bodies take no place
+            self.metrics.refused("busy")
+            raise busy("too many requests are under way")
+        self.under_way += 1
+        try:
+            example = await self._inputs(name, body, headers.get(b"content-type", b""))
+            outputs = await self.batchers[name].submit(example)
+            return self._answer(name, outputs, top, headers.get(b"accept", b""))
         except (batcher.Busy, batcher.Closed) as error:
             self.metrics.refused("busy")
             raise busy("too many examples wait") from error
         finally:
             self.under_way -= 1
 
-    def _check_key(self, headers: Headers) -> None:
+    def _check_key(self, headers: Headers) -> Key | None:
         if self.keys is None:
-            return
+            return None
         given = headers.get(b"x-api-key")
         if given is None:
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
@@ -240,41 +270,50 @@ class Service:
         if wait := key.bucket.wait():
             self.metrics.refused("rate")
             raise busy(f"this key may make {key.bucket.rate:g} requests a second", wait)
+        return key
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        """The body, which is never held beyond the limit; a little more is read and forgotten."""
+        """The body, which is never held beyond the limit, nor all bodies beyond `BODIES`."""
         limit, length = self.limits.max_bytes, headers.get(b"content-length", b"")
-        too_large = Problem(413, f"the body has more than {limit:,} bytes", {"connection": "close"})
         # `int` of a million digits would take long.
-        if length.isdigit() and int(length[:20]) > 4 * limit:
-            self.metrics.refused("size")
-            raise too_large
-        parts, size, more = [], 0, True
-        while more and size <= 4 * limit:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Gone  # before it is computed for nobody
-            more = message.get("more_body", False)
-            part = message.get("body", b"")
-            size += len(part)
-            if size <= limit:
+        large = length.isdigit() and int(length[:20]) > limit
+        parts, size, more = [], 0, not large
+        try:
+            while more and size <= limit:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Gone  # before it is computed for nobody
+                more = message.get("more_body", False)
+                part = message.get("body", b"")
+                size += len(part)
+                self.reading += len(part)
+                if self.reading > BODIES:
+                    self.metrics.refused("busy")
+                    raise busy("too many bodies are being read")
                 parts.append(part)
-            else:  # read on: a client that still sends would not see the answer
-                parts.clear()
-        if size > limit:
+        finally:
+            self.reading -= size
+        if large or size > limit:
             self.metrics.refused("size")
-            raise too_large
+            detail = f"the body has more than {limit:,} bytes"
+            raise Problem(413, detail, {"connection": "close"})  # the connection reads the rest
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _inputs(self, name: str, body: bytes, kind: bytes) -> Arrays:
-        given = (
-            *(body, kind.decode("latin-1"), self.model.predictions[name], self.limits.max_pixels),
-            self.model.manifest["data"]["source"] == "own",
-        )
-        if len(body) <= SMALL_BODY:
-            return inputs.read(*given)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, inputs.read, *given)
+        signature, loop = self.model.predictions[name], asyncio.get_running_loop()
+        given = body, kind.decode("latin-1"), signature
+        small = len(body) <= SMALL_BODY
+        run = functools.partial(loop.run_in_executor, self._threads)
+        found = inputs.parse(*given) if small else await run(inputs.parse, *given)
+        if isinstance(found, dict):
+            return found
+        ((only, spec),) = signature.inputs.items()  # the picture alone
+        own = self.model.manifest["data"]["source"] == "own"
+        picture = found, spec.shape, self.limits.max_pixels, own
+        # A few bytes may hold millions of pixels, so their number decides.
+        if small and inputs.pixels(found) <= SMALL_PICTURE:
+            return {only: inputs.decode(*picture)}
+        return {only: await run(inputs.decode, *picture)}
 
     def _answer(self, name: str, outputs: Arrays, top: int, accept: bytes) -> tuple[bytes, str]:
         """Labels for a classifier, a PNG where one is wanted and can be had, else all outputs."""
@@ -320,6 +359,26 @@ class Service:
         }
 
 
+async def _in_daemon(function: Callable[[], Any]) -> Any:
+    """What a function returns, from a thread that does not hold up the end of the process."""
+    loop, future = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+    def settle(set_result: Callable[[Any], None], result: Any) -> None:
+        if not future.done():
+            set_result(result)
+
+    def run() -> None:
+        try:
+            done: tuple[Any, Any] = future.set_result, function()
+        except Exception as error:
+            done = future.set_exception, error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, *done)
+
+    threading.Thread(target=run, name="compilation", daemon=True).start()
+    return await future
+
+
 def _call(compiled: Mapping[int, Callable[[Arrays], Arrays]], arrays: Arrays) -> Arrays:
     """What is compiled for so many examples, on them; every input has that length."""
     return compiled[len(next(iter(arrays.values())))](arrays)
@@ -327,13 +386,14 @@ def _call(compiled: Mapping[int, Callable[[Arrays], Arrays]], arrays: Arrays) ->
 
 def _top(query: bytes) -> int:
     """The number in `top_k=3`; 5 if it is not given."""
-    for part in query.split(b"&"):
-        name, _, value = part.partition(b"=")
-        if name == b"top_k":
-            if not (value.isdigit() and len(value) < 6 and int(value)):
-                raise Problem(422, "top_k must be a whole number of at least 1")
-            return int(value)
-    return 5
+    try:
+        fields = urllib.parse.parse_qs(query.decode(), keep_blank_values=True, max_num_fields=16)
+    except ValueError as error:
+        raise Problem(422, "the query is no UTF-8, or has more than 16 fields") from error
+    given = fields.get("top_k", ["5"])
+    if len(given) > 1 or not re.fullmatch("0*[1-9][0-9]{0,4}", given[0], re.ASCII):
+        raise Problem(422, "top_k must be one whole number from 1 to 99999")
+    return int(given[0])
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -28,6 +28,10 @@ from zoo.common.data import DataError, files
 
 SIDE = 28
 """Rows and columns of MNIST's digits."""
+REDUCED = 4
+"""A JPEG is unpacked at a part of its size that is still so many times the one that is needed."""
+DIGIT_SIDE = 1024
+"""As many rows and columns of a JPEG are kept to look for a digit in."""
 MAX_PIXELS = 1 << 27
 """A picture of more is refused before it is unpacked; the largest phones make 10^8 or so."""
 FORMATS = (
@@ -48,8 +52,17 @@ def read(
     mode: Literal["L", "RGB"] = "RGB",
     formats: Sequence[str] = FORMATS,
     max_pixels: int = MAX_PIXELS,
+    side: int | None = None,
 ) -> Any:
     """A file, or its bytes, as a `PIL.Image` of 8 bits, grey (`L`) or RGB.
+
+    Args:
+      source: the file.
+      mode: grey or in colour.
+      formats: those that are known, by Pillow's names.
+      max_pixels: most that are unpacked.
+      side: a JPEG may be unpacked at a half, a quarter or an eighth of its size, which takes a part
+        of the time and memory, as long as it keeps so many rows and columns.
 
     Raises:
       PixelsError: more than `max_pixels`.
@@ -63,6 +76,8 @@ def read(
     known = [kind for kind in formats if kind in PIL.Image.OPEN]  # an older Pillow has fewer
     try:
         with _quiet(), PIL.Image.open(io.BytesIO(content), formats=known) as file:
+            if side is not None:
+                file.draft(None, (side, side))  # of a JPEG; nothing else has this
             width, height = file.size
             if width * height > max_pixels:
                 raise PixelsError(
@@ -100,6 +115,20 @@ def read(
             f"{name} can't be read as a picture ({str(error) or type(error).__name__}): it "
             "is damaged, or of a kind that Pillow does not know: save it as PNG or JPEG"
         ) from error
+
+
+def pixels(content: bytes, formats: Sequence[str] = FORMATS) -> int:
+    """How many pixels a picture says that it has, by its header; 0 if it can't be read."""
+    import PIL.Image
+
+    PIL.Image.init()
+    known = [kind for kind in formats if kind in PIL.Image.OPEN]
+    try:
+        with _quiet(), PIL.Image.open(io.BytesIO(content), formats=known) as file:
+            width, height = file.size
+    except Exception:  # `read` tells why
+        return 0
+    return width * height
 
 
 @contextlib.contextmanager
@@ -244,7 +273,7 @@ def read_square(
     Raises:
       DataError: as `read`.
     """
-    return square(read(path, mode, **limits), size, mode)
+    return square(read(path, mode, side=REDUCED * size, **limits), size, mode)
 
 
 def square(image: Any, size: int, mode: Literal["L", "RGB"] = "RGB") -> np.ndarray:
@@ -273,7 +302,7 @@ def read_digit(path: Path | str | bytes, **limits: Any) -> tuple[np.ndarray, str
     Raises:
       DataError: as `read`, or the picture is blank.
     """
-    grey = np.asarray(read(path, "L", **limits))
+    grey = np.asarray(read(path, "L", side=DIGIT_SIDE, **limits))
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     inverted = np.median(border) > 127
     if inverted:

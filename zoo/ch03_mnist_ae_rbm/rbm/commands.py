@@ -53,7 +53,7 @@ def recommend(
         known = (given[row : row + 1] > 0) | (table.test[row : row + 1] > 0)
     found = movies.best(model, table, given, row, known, count)
     softmax = config.units == "softmax"
-    genres, ids = dataset.data.genres, getattr(dataset.data, "items", {})
+    genres, ids = dataset.data.genres, dataset.items
     decimals = 2 if softmax else 3
     lines = []
     for movie, score in found:

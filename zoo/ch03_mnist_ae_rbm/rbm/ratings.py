@@ -58,7 +58,10 @@ class Ratings:
     description = property(lambda self: self.data.description)
     titles = property(lambda self: self.data.titles)
     users = property(lambda self: getattr(self.data, "users", {}))
-    """Ids of users by number, where they are other than the numbers."""
+    items = property(lambda self: getattr(self.data, "items", {}))
+    """Ids of users and movies by number, where they are other than the numbers."""
+    scale = property(lambda self: getattr(self.data, "scale", ()))
+    """As of `Config.rating_scale`."""
 
     def _asdict(self) -> dict[str, Any]:
         # For `digest`: the fingerprint is that of the data, whatever the recipe makes of them.
@@ -149,7 +152,7 @@ def rmse(predicted: np.ndarray, test: np.ndarray, scale: Scale = MOVIELENS) -> f
     return float(np.sqrt((error**2).mean()))
 
 
-def candidates(data: movielens.MovieLens, table: Table) -> Candidates:
+def candidates(data: movielens.MovieLens | OwnRatings, table: Table) -> Candidates:
     """The leave-one-out test of He et al. 2017 with the numbers of a table's columns.
 
     Raises:

@@ -60,12 +60,11 @@ def fill(config: model.Config, dataset: Ratings) -> model.Config:
     config = sized(config, dataset.train["rating"])
     if not config.ratings:
         return config
-    paths = {
-        name: str(files.expand(path).absolute())
-        for name in ("ratings", "titles")
-        if (path := getattr(config, name))
-    }
-    return dataclasses.replace(config, **paths, rating_scale=dataset.data.scale)
+    found: dict[str, Any] = {"rating_scale": dataset.scale}
+    for name in ("ratings", "titles"):
+        if path := getattr(config, name):
+            found[name] = str(files.expand(path).absolute())
+    return dataclasses.replace(config, **found)
 
 
 def sized(config: model.Config, rating: np.ndarray) -> model.Config:

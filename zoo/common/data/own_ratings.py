@@ -118,7 +118,7 @@ def load(
         {number: genres.get(number, ()) for number in items},
         users,
         items,
-        tuple(found),
+        (found.lowest, found.highest, found.step),
     )
 
 
@@ -163,7 +163,8 @@ def _rows(path: Path) -> tuple[list[list[str]], np.ndarray]:
     if separator == "::":  # the csv module takes one character; a text seldom has this one
         text, separator = text.replace("::", "\x1f"), "\x1f"
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    rows, numbers = [], []
+    rows: list[list[str]] = []
+    numbers = []
     try:
         for row in reader:
             if not any(row):
