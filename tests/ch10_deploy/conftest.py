@@ -114,6 +114,12 @@ class Running:
         return status, "".join(self.lines)
 
 
+@pytest.fixture(scope="session")
+def running_type():
+    """The class of a server's process."""
+    return Running
+
+
 @pytest.fixture
 def start(shell):
     """Starts another server with some arguments; it is ended when the test is over."""

@@ -4,6 +4,7 @@ import base64
 import io
 import random
 import re
+import signal
 import socket
 import threading
 import time
@@ -270,3 +271,153 @@ def test_before_the_model_is_compiled_the_server_lives_but_is_not_ready(start, e
         assert client.get("/readyz").status_code == 200
     status, _ = server.end()
     assert status == 0
+
+
+# ---- attacks: nobody locks the others out, memory is bounded, liveness answers at once
+
+
+def liveness(server):
+    """Seconds until /healthz answers on a new connection."""
+    began = time.monotonic()
+    response = httpx.get(f"{server.url}/healthz", trust_env=False, timeout=10)
+    assert response.status_code == 200
+    return time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def opened(exported, shell, running_type):
+    """A server without keys."""
+    running = running_type(shell, exported, "--open", "--max-batch", 2, "--timeout", 3)
+    yield running.wait_ready()
+    running.end()
+
+
+ENDLESS = (
+    b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    b"Content-Length: 90000\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("start", [b"", b"\r\n", b"GET /heal", ENDLESS], ids=repr)
+def test_idle_connections_by_the_thousand_lock_nobody_out(start, opened, png):
+    host, port = opened.url.removeprefix("http://").split(":")
+    held = []
+    try:
+        for _ in range(950):
+            held.append(socket.create_connection((host, int(port)), timeout=5))
+            held[-1].sendall(start)
+        assert max(liveness(opened) for _ in range(5)) < 1
+        body = {"pixels": png[1].tolist()}
+        response = httpx.post(f"{opened.url}/v1/predict", json=body, trust_env=False)
+        assert response.status_code in ((200, 429) if start == ENDLESS else (200,))
+    finally:
+        for one in held:
+            one.close()
+
+
+def test_small_files_of_many_pixels_do_not_hold_up_the_loop(exported, start):
+    server = start(exported, "--open", "--max-batch", 2, "--max-pixels", 16_000_000).wait_ready()
+    file = io.BytesIO()
+    PIL.Image.new("1", (4000, 4000)).save(file, "PNG", optimize=True)
+    assert len(file.getvalue()) < 16 * 1024
+    waits, statuses = [], []
+
+    def send():
+        answer = httpx.post(
+            f"{server.url}/v1/predict",
+            files={"image": file.getvalue()},
+            timeout=60,
+            trust_env=False,
+        )
+        statuses.append(answer.status_code)
+
+    threads = [threading.Thread(target=send) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        waits.append(liveness(server))
+    assert set(statuses) <= {200, 503}
+    assert sorted(waits)[len(waits) // 2] < 0.5
+
+
+@pytest.mark.parametrize(
+    "value", ['["%s", 1, 1]' % ("x" * 100_000), "[" * 90_000, "[[1, 2], [3]]", '{"a": 1}', "1e999"]
+)
+def test_json_is_looked_at_before_it_is_an_array(value, client):
+    before = memory(client)
+    content = f'{{"pixels": {value}}}'.encode()
+    headers = {"content-type": "application/json"}
+    response = client.post("/v1/predict", content=content, headers=headers)
+    problem(response, 400 if value.startswith("[[[") else 422)
+    assert memory(client) - before < 20
+
+
+def test_one_client_cannot_take_all_places_by_bodies_that_do_not_come(exported, start, png):
+    server = start(exported, "--open", "--max-queue", 4, "--max-client", 8).wait_ready()
+    host, port = server.url.removeprefix("http://").split(":")
+    held = [socket.create_connection((host, int(port)), timeout=5) for _ in range(7)]
+    for one in held:
+        one.sendall(ENDLESS)
+    time.sleep(0.3)
+    assert httpx.post(
+        f"{server.url}/v1/predict", files={"image": png[0]}, trust_env=False
+    ).is_success
+    held.append(socket.create_connection((host, int(port)), timeout=5))
+    held[-1].sendall(ENDLESS)
+    time.sleep(0.3)
+    response = httpx.post(f"{server.url}/v1/predict", files={"image": png[0]}, trust_env=False)
+    assert problem(response, 429) == "this address has 8 requests under way"
+    for one in held:
+        one.close()
+
+
+def test_a_large_body_gets_its_refusal_though_it_is_still_being_sent(client, server, keyfile):
+    response = client.post("/v1/predict", content=bytes(17_000_000))
+    assert "more than 200,000 bytes" in problem(response, 413)
+    assert response.headers["connection"] == "close"
+
+
+def test_head_is_answered_as_get_without_the_content(client):
+    for path in ("/healthz", "/readyz", "/metrics", "/v1/model", "/", "/docs"):
+        head, get = client.head(path), client.get(path)
+        assert head.status_code == get.status_code == 200
+        assert head.content == b""
+        assert head.headers["content-type"] == get.headers["content-type"]
+
+
+@pytest.mark.parametrize("query", ["0", "-1", "1.5", "x", "", "1&top_k=2", "%32%00", "100000", "٣"])
+def test_an_odd_number_of_classes_is_refused(query, client, png):
+    response = client.post(f"/v1/predict?top_k={query}", files={"image": png[0]})
+    assert "top_k" in problem(response, 422)
+    assert len(answers(client.post("/v1/predict?top%5Fk=%33", files={"image": png[0]}))) == 3
+
+
+def test_a_packed_body_and_a_wrong_host_are_refused(client, server, keyfile, png):
+    headers = {"content-encoding": "gzip", "content-type": "image/png"}
+    response = client.post("/v1/predict", content=png[0], headers=headers)
+    problem(response, 415)
+    assert response.headers["accept-encoding"] == "identity"
+    for lines in (b"", b"Host: a\r\nHost: b\r\n"):
+        found = raw(server, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n" + lines + b"\r\n")
+        assert found.startswith(b"HTTP/1.1 400")
+    assert raw(server, b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+def test_a_signal_while_the_model_compiles_ends_the_server_at_once(start, exported):
+    server = start(exported, "--open", "--max-batch", 1024, "--drain", 0)
+    began = time.monotonic()
+    status, out = server.end()
+    assert status == 0, out
+    assert time.monotonic() - began < 6
+    assert "ready after" not in out
+
+
+def test_a_second_interrupt_ends_without_a_traceback(start, exported):
+    server = start(exported, "--open", "--max-batch", 1, "--drain", 5).wait_ready()
+    server.process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    began = time.monotonic()
+    status, out = server.end(signal.SIGINT)
+    assert status == 0, out
+    assert time.monotonic() - began < 4
+    assert "Traceback" not in out

@@ -346,10 +346,13 @@ def serve(service: Service, host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Opened here, not by uvicorn: a taken port is an error at once, and port 0 can be printed.
     with socket.create_server((host, port), family=family, backlog=1024) as listener:
+        server = Server(config, service, listener)
+        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn does so a moment later
+            signal.signal(number, server.handle_exit)
         port = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         print(f"serving {service.model.manifest['model']} on http://{shown}:{port}", flush=True)
-        Server(config, service, listener).run(sockets=[listener])
+        server.run(sockets=[listener])
     if service.failure is not None:
         raise DataError(f"the model can't be compiled: {service.failure}") from service.failure
     counts = f"{service.answered:,} of {service.accepted:,}"
