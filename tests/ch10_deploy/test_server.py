@@ -103,7 +103,9 @@ def test_many_at_once_each_get_their_own_answer(server, keyfile, exported, main)
 
 
 def test_without_a_good_key_nobody_gets_in(server, client, png):
-    for given in ({}, {"X-API-Key": "zoo_x"}, {"Authorization": "Basic abc"}):
+    key = client.headers["Authorization"].removeprefix("Bearer ")
+    both = {"X-API-Key": key, "Authorization": "Bearer zoo_x"}
+    for given in ({}, {"X-API-Key": "zoo_x"}, {"Authorization": "Basic abc"}, both):
         with httpx.Client(base_url=server.url, headers=given, trust_env=False) as stranger:
             response = stranger.post("/v1/predict", content=png[0])
         assert "API key" in problem(response, 401)

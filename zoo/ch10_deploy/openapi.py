@@ -1,5 +1,6 @@
 """The schema of the predictions, made from the model's signatures, for FastAPI's /openapi.json."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -31,6 +32,19 @@ SECURITY = {
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 """In which ways a key is sent."""
+PROBLEM = {
+    "schema": {
+        "type": "object",
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+        },
+        "required": ["type", "title", "status", "detail"],
+    }
+}
+"""The content of a refusal, RFC 9457."""
 
 
 def operation(model: Exported, name: str, keys: bool) -> dict[str, Any]:
@@ -51,7 +65,7 @@ def operation(model: Exported, name: str, keys: bool) -> dict[str, Any]:
         answers["image/png"] = _FILE
     responses = {"200": {"description": _result(signature.outputs, classifies), "content": answers}}
     for status, text in _REFUSALS.items():
-        responses[str(status)] = {"description": text, "content": {inputs.PROBLEM: {}}}
+        responses[str(status)] = {"description": text, "content": {inputs.PROBLEM: PROBLEM}}
     return {
         "summary": signature.about,
         "operationId": f"predict_{name}",
@@ -60,6 +74,18 @@ def operation(model: Exported, name: str, keys: bool) -> dict[str, Any]:
         "responses": responses,
         "security": [{"bearer": []}, {"header": []}] if keys else [],
     }
+
+
+def about(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of what a service says about itself."""
+    kinds: dict[type, dict[str, Any]] = {
+        str: {"type": "string"},
+        bool: {"type": "boolean"},
+        int: {"type": "integer"},
+        list: {"type": "array"},
+        dict: {"type": "object"},
+    }
+    return _object({name: kinds.get(type(value), {}) for name, value in found.items()})
 
 
 def _json(specs: Specs, picture: bool) -> dict[str, Any]:

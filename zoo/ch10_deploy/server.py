@@ -100,7 +100,8 @@ def _complete_schema(app: FastAPI, service: Service) -> None:
 
     def schema() -> dict[str, Any]:
         made = plain()
-        made.setdefault("components", {})["securitySchemes"] = openapi.SECURITY
+        if service.keys is not None:
+            made.setdefault("components", {})["securitySchemes"] = openapi.SECURITY
         for path, name in paths(service).items():
             described = openapi.operation(service.model, name, service.keys is not None)
             if path == PREDICT:
@@ -119,7 +120,9 @@ def _add_api(app: FastAPI, service: Service) -> None:
 
         return add
 
-    @get("/v1/model", summary="Which model this is, its predictions and the limits")
+    about = {200: {"content": {"application/json": {"schema": openapi.about(service.about())}}}}
+
+    @get("/v1/model", summary="Which model this is, its predictions, limits", responses=about)
     async def model() -> dict[str, Any]:
         return service.about()
 
@@ -127,7 +130,9 @@ def _add_api(app: FastAPI, service: Service) -> None:
     async def health() -> dict[str, str]:
         return {"status": "alive"}
 
-    @get("/readyz", summary="200 while the server takes requests, else 503")
+    refused = {503: {"description": "it compiles or ends", "content": {PROBLEM: openapi.PROBLEM}}}
+
+    @get("/readyz", summary="200 while the server takes requests, else 503", responses=refused)
     async def ready() -> dict[str, str]:
         if not service.ready:
             raise Problem(503, "shutting down" if service.draining else "compiling")
@@ -169,7 +174,11 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         detail = _DETAILS.get(error.status_code, "the request can't be answered")
-        return await refused(request, Problem(error.status_code, detail, error.headers))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # FastAPI looks at the first route of a path alone
+            here = [r for r in app.routes if isinstance(r, Route) and r.path == request.url.path]
+            headers["allow"] = ", ".join(sorted({m for route in here for m in route.methods or ()}))
+        return await refused(request, Problem(error.status_code, detail, headers))
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> Response:  # uvicorn logs its trace

@@ -255,11 +255,12 @@ class Service:
     def _check_key(self, headers: Headers) -> Key | None:
         if self.keys is None:
             return None
-        given = headers.get(b"x-api-key")
-        if given is None:
-            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-            given = given.strip() if scheme.lower() == b"bearer" else b""
-        key = self.keys.find(given.decode("latin-1"))
+        given = [headers[b"x-api-key"]] if b"x-api-key" in headers else []
+        if b"authorization" in headers:
+            scheme, _, token = headers[b"authorization"].partition(b" ")
+            given.append(token.strip() if scheme.lower() == b"bearer" else b"")
+        # Of two that differ, neither counts.
+        key = self.keys.find(given[0].decode("latin-1")) if len(set(given)) == 1 else None
         if key is None:
             self.metrics.refused("key")
             raise Problem(
