@@ -256,6 +256,9 @@ def test_what_cannot_be_read_is_refused_behind_the_answers_to_what_could(delay):
 
 
 def test_what_is_no_http_gets_a_problem():
-    assert b"application/problem+json" in converse(
-        lambda port: exchange(port, b"\x16\x03\x01\r\n\r\n")
-    )
+    for start in (b"\x16\x03\x01\r\n\r\n", b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n"):
+        for before, count in ((b"", 0), (KEPT, 1)):
+            found = converse(lambda port, s=before + start: exchange(port, s))
+            assert b"HTTP/1.1 400" in found
+            assert b"application/problem+json" in found
+            assert found.count(b"HTTP/1.1 200") == count

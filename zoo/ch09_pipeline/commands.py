@@ -63,8 +63,7 @@ def put(
     else:
         workspace.check(folder)
         with workspace.cifar_files(data, data_dir) as (chosen, classes):
-            commit = workspace.put(folder, chosen)
-        workspace.change(folder, f"Classes: {', '.join(classes)}", classes=classes)
+            commit = workspace.put(folder, chosen, classes)
     if commit is None:
         print("the data are unchanged: no new version")
         return

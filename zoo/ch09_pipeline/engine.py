@@ -21,6 +21,8 @@ import zoo
 from zoo.common import run
 from zoo.common.run import RunError
 
+INTENT = "intent.json"
+"""In a folder of staged files: what a `put` has decided to do with them."""
 _SETTINGS = ("core.hooksPath=/dev/null", "commit.gpgsign=false", "core.quotePath=false")
 _AUTHOR = {"user.name": "zoo pipeline", "user.email": "zoo@localhost"}
 
@@ -171,7 +173,8 @@ def locked(folder: Path, what: str) -> Iterator[int]:
 def _repair(folder: Path) -> None:
     """Removes or restores what a killed command may have left half-done; the lock must be held."""
     for left in (folder / ".dvc" / "tmp").glob("put-*"):
-        shutil.rmtree(left, ignore_errors=True)
+        if not (left / INTENT).exists():  # else the next command ends what it began
+            shutil.rmtree(left, ignore_errors=True)
     rwlock = folder / ".dvc" / "tmp" / "rwlock"
     if rwlock.exists() and not _held(rwlock):
         rwlock.unlink()

@@ -138,12 +138,19 @@ def sort(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return sorted_
 
 
-def put(folder: Path, chosen: dict[str, list[Path]]) -> str | None:
+def put(
+    folder: Path, chosen: dict[str, list[Path]], classes: Sequence[str] | None = None
+) -> str | None:
     """Adds or replaces files of data and commits a data version; None if it is the same.
+
+    The files are staged first; then a note of what is to be done decides that it is done. A `put`
+    that is killed before has changed nothing, and one that is killed later is ended by the next
+    command, before it does anything else.
 
     Args:
         folder: the workspace.
         chosen: the files for train, test and new.
+        classes: the names of the classes, if others than before.
 
     Raises:
         DataError: a file is neither batch nor picture, or damaged; nothing has changed then.
@@ -156,22 +163,53 @@ def put(folder: Path, chosen: dict[str, list[Path]]) -> str | None:
     for which, path in pairs:
         if stages.read_file(path)[1] is None and which != "new":
             raise DataError(f"{path} has no labels: pictures go to new, by --to new")
-    # On the data's disk, so that a file is moved in at once when its copy is whole.
-    with (
-        engine.locked(folder, "put"),
-        tempfile.TemporaryDirectory(prefix="put-", dir=folder / ".dvc" / "tmp") as beside,
-    ):
-        copies = [shutil.copyfile(path, Path(beside, path.name)) for _, path in pairs]
-        for (which, _), copy in zip(pairs, copies, strict=True):
-            _move(copy, folder / "data" / which)
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        return _note_data(folder, f"Data: put {shown}")
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    with _locked(folder, "put"):
+        # On the data's disk, so that a file is moved in at once.
+        staged = Path(tempfile.mkdtemp(prefix="put-", dir=folder / ".dvc" / "tmp"))
+        try:
+            for _, path in pairs:
+                shutil.copyfile(path, staged / path.name)
+            intent = {
+                "files": [[which, path.name] for which, path in pairs],
+                "classes": None if classes is None else list(classes),
+                "message": f"Data: put {shown}",
+            }
+            runs.write_json(staged / engine.INTENT, intent)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
+        return _finish(folder, staged)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, what: str) -> Iterator[int]:
+    """Holds the workspace, and ends a `put` that was killed."""
+    with engine.locked(folder, what) as lock:
+        for staged in (folder / ".dvc" / "tmp").glob("put-*"):
+            _finish(folder, staged)
+        yield lock
+
+
+def _finish(folder: Path, staged: Path) -> str | None:
+    """Does what the note beside staged files says, as far as it is not done; commits it."""
+    intent = runs.read_json(staged / engine.INTENT)
+    for which, name in intent["files"]:
+        _move(staged / name, folder / "data" / which)
+    commit = _note_data(folder, intent["message"])
+    if classes := intent["classes"]:
+        chosen = dataclasses.replace(params.read(folder), classes=tuple(classes))
+        params.write(folder, chosen)
+        engine.commit(folder, f"Classes: {', '.join(classes)}", params.FILE)
+    shutil.rmtree(staged)
+    return commit
 
 
 def _move(source: Path, target: Path) -> None:
     """Moves a file in; one that differs only in its compression would count twice, and goes."""
     target.mkdir(parents=True, exist_ok=True)
-    os.replace(source, target / source.name)
+    if source.exists():  # else it was moved before
+        os.replace(source, target / source.name)
     plain = source.name.removesuffix(".gz").removesuffix(".xz")
     for name in {plain, f"{plain}.gz", f"{plain}.xz"} - {source.name}:
         (target / name).unlink(missing_ok=True)
@@ -189,7 +227,7 @@ def _note_data(folder: Path, message: str) -> str | None:
 def change(folder: Path, message: str, **fields: Any) -> bool:
     """Changes parameters and commits them; whether there was anything to change."""
     check(folder)
-    with engine.locked(folder, message):
+    with _locked(folder, message):
         before = params.read(folder)
         after = dataclasses.replace(before, **fields)
         _ = after.config  # raises what is wrong before it is written
@@ -212,7 +250,7 @@ def run(folder: Path) -> dict[str, Any]:
     check(folder)
     if not any(stages.listed(folder, which) for which in stages.SETS):
         raise RunError(f"{folder / 'data'} has no files yet: `{_COMMAND} put FILES`")
-    with engine.locked(folder, "run") as lock:
+    with _locked(folder, "run") as lock:
         # Before the stages: the record of the predictions names these commits.
         _note_program(folder)
         _note_data(folder, "Data: changed in place")

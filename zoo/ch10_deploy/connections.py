@@ -122,10 +122,10 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # the parser raises `HttpParserUpgrade` next
         self._in_head = False
+        super().on_headers_complete()  # raises where the address is none
         if not self._open:
             self._arm(self.deadlines.request, self.transport.abort)
         self._open += 1
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of its body."""
