@@ -106,6 +106,61 @@ def test_why_leads_to_model_data_parameters_and_program(ws, predictions):
     assert not made["uncommitted"]
 
 
+def test_a_cache_elsewhere_is_not_taken_for_a_lost_one(ws, predictions, place):
+    cache, moved = ws / ".dvc/cache", place / "cache-elsewhere"
+    shutil.move(cache, moved)
+    engine.dvc(ws, "cache", "dir", "--local", str(moved))
+    try:
+        assert engine.cache(ws) == moved / "files/md5"
+        assert not broken(ws, predictions)
+    finally:
+        engine.dvc(ws, "cache", "dir", "--local", "--unset")
+        shutil.move(moved, cache)
+    assert not broken(ws, predictions)
+
+
+def test_what_git_refuses_is_its_reason_and_no_tampering(ws, predictions, monkeypatch):
+    env = {**engine.environment(ws), "GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+    monkeypatch.setattr(engine, "environment", lambda folder: env)
+    with pytest.raises(RunError, match=r"git rev-parse .* failed .*dubious ownership"):
+        trace.check(ws, predictions)
+
+
+def test_a_shallow_clone_is_told_from_a_broken_history(ws, predictions, place):
+    clone = place / "shallow"
+    engine.git(place, "clone", "--quiet", "--depth", "1", ws.resolve().as_uri(), str(clone))
+    made = json.loads((predictions.parent / record.NAME).read_text())
+    with pytest.raises(RunError, match=r"is a shallow clone without commit .*fetch --unshallow"):
+        trace._reach(clone, made)
+    engine.git(clone, "fetch", "--quiet", "--unshallow")
+    trace._reach(clone, made)
+
+
+def test_files_that_would_be_versioned_and_not_used_are_refused(ws, place):
+    for name, kind in (("train/.hidden.bin", "a hidden file"), ("new/more/cat.png", "a folder")):
+        path = ws / "data" / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(b"")
+        with pytest.raises(DataError, match=f"found {kind}, expected files side by side"):
+            workspace.run(ws)
+        path.unlink()
+        if path.parent.name == "more":
+            path.parent.rmdir()
+    for name in (".hidden.bin", "a\nb.bin"):
+        write_batch(place / name, 10, 0)
+        with pytest.raises(DataError, match="found a hidden or unprintable name"):
+            workspace.put(ws, {"train": [place / name]})
+
+
+def test_a_commit_that_removed_the_data_is_passed_over(ws, place):
+    clone, author = place / "removed", ("-c", "user.name=a", "-c", "user.email=a@b")
+    engine.git(place, "clone", "--quiet", str(ws.resolve()), str(clone))
+    versions = workspace.data_versions(clone)
+    engine.git(clone, "rm", "--quiet", "data.dvc")
+    engine.git(clone, *author, "commit", "--quiet", "-m", "no data")
+    assert workspace.data_versions(clone) == versions == workspace.data_versions(ws)
+
+
 def test_a_second_run_does_nothing(ws, capfd):
     before = head(ws)
     workspace.run(ws)
@@ -315,7 +370,7 @@ def test_old_predictions_keep_their_provenance(ws, place):
     old = place / "old/predictions.csv"
     assert not broken(ws, old)
     made = record.read(old)
-    kept = trace.cached(ws, made["model"]["md5"])
+    kept = trace.cached(engine.cache(ws), made["model"]["md5"])
     with spoiled(kept, flip):
         assert f"of that time: {kept} was changed" in broken(ws, old)["model"]
     hidden = kept.rename(kept.with_name("hidden"))

@@ -97,9 +97,61 @@ def test_what_is_wrong_is_said_on_the_page(page, keyfile):
     page.evaluate(DROP, ["cat.png", "image/png", list(png())])
     playwright.expect(page.locator("#message")).to_contain_text("a valid API key is needed")
     page.get_by_label("API key").fill(keyfile[1])
-    page.evaluate(DROP, ["notes.txt", "text/html", [60, 62]])
-    playwright.expect(page.locator("#message")).to_contain_text("the content type must be")
+    page.evaluate(DROP, ["notes.txt", "text/plain", [60, 62]])
+    playwright.expect(page.locator("#message")).to_have_text(
+        "notes.txt is not a picture (text/plain): choose a PNG, JPEG, WebP, GIF or BMP."
+    )
+    page.evaluate(DROP, ["notes", "", [60, 62]])
+    playwright.expect(page.locator("#message")).to_contain_text("can't be read as a picture")
     assert page.locator("#bars").is_hidden()
+
+
+def test_a_digit_is_drawn_and_read(browser, start, tmp_path):
+    model = trained.published("ch03_mnist_ae_rbm")
+    folder = export.export_run(model, str(tmp_path / "digits")).location
+    page = browser.new_page()
+    page.goto(start(folder, "--open", "--max-batch", 1).wait_ready().url)
+    canvas = page.locator("#canvas")
+    for digit, line in (
+        ("1", [(140, 50), (140, 230)]),
+        ("7", [(80, 60), (200, 60), (120, 230)]),
+        ("0", [(140, 50), (80, 90), (80, 190), (140, 230), (200, 190), (200, 90), (140, 50)]),
+    ):
+        box = canvas.bounding_box()
+        scale = box["width"] / 280
+        points = [(box["x"] + scale * x, box["y"] + scale * y) for x, y in line]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point, steps=10)
+        page.mouse.up()
+        playwright.expect(page.locator("#message")).to_have_text(digit)
+        page.get_by_role("button", name="Clear").click()
+        assert page.locator("#bars").is_hidden()
+    page.close()
+
+
+def test_the_page_works_under_a_path_of_a_proxy(browser, server, keyfile):
+    page, fetched = browser.new_page(), []
+
+    def forward(route):
+        assert "/zoo/" in route.request.url
+        fetched.append(route.request.url)
+        route.continue_(url=route.request.url.replace("/zoo/", "/"))
+
+    page.route("**/*", forward)
+    page.goto(f"{server.url}/zoo/")
+    page.get_by_label("API key").fill(keyfile[1])
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": png()})
+    rows(page)
+    page.get_by_role("link", name="API reference").click()
+    page.wait_for_selector("h2")
+    assert f"{server.url}/zoo/v1/predict" in page.locator("#curl").inner_text()
+    assert "Bearer $KEY" in page.locator("#curl").inner_text()
+    page.get_by_role("link", name="Try it").click()
+    page.wait_for_selector("#drop")
+    assert len(fetched) > 8
+    page.close()
 
 
 @pytest.fixture

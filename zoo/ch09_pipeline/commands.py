@@ -21,7 +21,10 @@ _COMMAND = "python -m zoo.ch09_pipeline"
 
 
 def init(
-    folder: tyro.conf.Positional[Path], recipe: Recipe = "book", epochs: Count = 1, seed: Seed = 0
+    folder: tyro.conf.Positional[Path],
+    recipe: Recipe = "modern",
+    epochs: Count = 3,
+    seed: Seed = 0,
 ) -> None:
     """Make a workspace: a git and DVC repository with data/, params.yaml and dvc.yaml.
 

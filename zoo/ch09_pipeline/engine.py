@@ -89,8 +89,10 @@ def commit(folder: Path, message: str, *names: str) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
-def dvc(folder: Path, *arguments: str, quiet: bool = True, lock: int | None = None) -> None:
+def dvc(folder: Path, *arguments: str, quiet: bool = True, lock: int | None = None) -> str:
     """Runs a DVC command; Ctrl-C and SIGTERM reach all that it has started, and are waited for.
+
+    Returns what it printed, if that is not shown.
 
     Args:
         folder: the workspace.
@@ -117,6 +119,12 @@ def dvc(folder: Path, *arguments: str, quiet: bool = True, lock: int | None = No
         command = f"dvc {' '.join(arguments)}"
         reason = output.strip() or "the reason stands above"
         raise RunError(f"{command} ended with {process.returncode} in {folder}: {reason}")
+    return output
+
+
+def cache(folder: Path) -> Path:
+    """Where DVC keeps the content of files, by their MD5."""
+    return Path(folder, dvc(folder, "cache", "dir").strip().splitlines()[-1], "files", "md5")
 
 
 def _wait(process: subprocess.Popen) -> str:

@@ -26,7 +26,7 @@ from zoo.common import bench, run
 from zoo.common.run import RunError
 
 ROOT = Path(zoo.__file__).parent
-PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "safetensors")
+PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "safetensors", "pillow")
 STAGES = (
     *(f"common/{name}.py" for name in ("checkpoint", "device", "fit", "images", "ops", "run")),
     *(f"common/{name}.py" for name in ("data/cifar10", "data/files", "solvers", "task")),

@@ -52,10 +52,18 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def listed(folder: Path, which: str) -> list[Path]:
-    """A workspace's files of one of `SETS`, by name, without hidden ones."""
+    """A workspace's files of one of `SETS`, by name.
+
+    Raises:
+        DataError: there are hidden files or folders, which would be versioned and not used.
+    """
     data = folder / "data" / which
     found = sorted(data.iterdir()) if data.is_dir() else []
-    return [path for path in found if path.is_file() and not path.name.startswith(".")]
+    for path in found:
+        if not path.is_file() or path.name.startswith("."):
+            kind = "a folder" if path.is_dir() else "a hidden file"
+            raise DataError(f"{path}: found {kind}, expected files side by side: move or remove it")
+    return found
 
 
 def prepare(folder: Folder = Path()) -> None:

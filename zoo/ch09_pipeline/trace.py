@@ -43,6 +43,8 @@ def check(folder: Path, predictions: Path) -> list[Link]:
     """
     workspace.check(folder)
     made = record.read(predictions)
+    _reach(folder, made)
+    cache = engine.cache(folder)
     path, expected = predictions.with_name(record.NAME), made["predictions"]["sha256"]
     fault = "" if record.seal(made) == made["sha256"] else "it was changed since it was written"
     trained, given = made["trained_on"]["sha256"], made["prepared"]["train"]["sha256"]
@@ -51,9 +53,9 @@ def check(folder: Path, predictions: Path) -> list[Link]:
     return [
         Link("record", fault, f"{path}, made by `{made['command']}`"),
         Link("predictions", _fault(predictions, expected), f"{predictions}, sha256 {expected:.12}"),
-        _model(folder, made),
+        _model(folder, made, cache),
         Link("training", other, f"prepared/train.npz, sha256 {trained:.12}"),
-        _data(folder, made),
+        _data(folder, made, cache),
         _params(folder, made),
         _program(made["program"]),
     ]
@@ -68,15 +70,28 @@ def _fault(path: Path, expected: str) -> str:
     return f"{path} was changed: its sha256 is {found:.12}, the record has {expected:.12}"
 
 
-def cached(folder: Path, md5: str) -> Path:
-    """Where DVC's cache keeps what has this MD5."""
-    return folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+def cached(cache: Path, md5: str) -> Path:
+    """Where DVC's cache, `engine.cache`, keeps what has this MD5."""
+    return cache / md5[:2] / md5[2:]
 
 
-def _model(folder: Path, made: dict[str, Any]) -> Link:
+def _reach(folder: Path, made: dict[str, Any]) -> None:
+    """Raises git's own reason where its history can't be looked at: nothing is broken then."""
+    engine.git(folder, "rev-parse", "--git-dir")  # fails where another user owns the folder
+    if engine.git(folder, "rev-parse", "--is-shallow-repository") != "true":
+        return
+    for commit in (made["commit"], made["data"]["commit"]):
+        if not engine.git(folder, "rev-parse", "--verify", f"{commit}^{{commit}}", check=False):
+            raise RunError(
+                f"{folder} is a shallow clone without commit {commit:.12}: `git fetch --unshallow` "
+                "brings it"
+            )
+
+
+def _model(folder: Path, made: dict[str, Any], cache: Path) -> Link:
     faults, committed = [], workspace.outputs(_read(folder / "dvc.lock"))
     for file in (made["model"], made["card"]):
-        name, kept = file["file"], cached(folder, file["md5"])
+        name, kept = file["file"], cached(cache, file["md5"])
         # Where a later run has put its own model, the cache has the one of that time.
         current = committed.get(name) == file["md5"] and (folder / name).is_file()
         if fault := _fault(folder / name if current else kept, file["sha256"]):
@@ -92,9 +107,9 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def _data(folder: Path, made: dict[str, Any]) -> Link:
+def _data(folder: Path, made: dict[str, Any], cache: Path) -> Link:
     about, commit = made["data"], made["data"]["commit"]
-    committed, listing = workspace.show(folder, commit, "data.dvc"), cached(folder, about["md5"])
+    committed, listing = workspace.show(folder, commit, "data.dvc"), cached(cache, about["md5"])
     if "data.dvc" in made["uncommitted"]:
         fault = "this version of the data was never committed"
     elif not committed:
@@ -104,12 +119,12 @@ def _data(folder: Path, made: dict[str, Any]) -> Link:
     elif not listing.is_file():
         fault = f"DVC's cache has lost the data version {about['md5']}"
     else:
-        fault = _data_files(folder, about, listing)
+        fault = _data_files(folder, about, listing, cache)
     says = f"commit {commit:.12}, {len(about['files'])} files, md5 {about['md5']}"
     return Link("data", fault, says)
 
 
-def _data_files(folder: Path, about: dict[str, Any], listing: Path) -> str:
+def _data_files(folder: Path, about: dict[str, Any], listing: Path, cache: Path) -> str:
     """What is wrong with the files of a data version."""
     try:
         kept = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_bytes())}
@@ -121,7 +136,7 @@ def _data_files(folder: Path, about: dict[str, Any], listing: Path) -> str:
         if name not in kept:
             faults.append(f"the data version has no file {name}")
             continue
-        places = [cached(folder, kept[name]), *([folder / "data" / name] if current else [])]
+        places = [cached(cache, kept[name]), *([folder / "data" / name] if current else [])]
         faults += [fault for path in places if (fault := _fault(path, expected))]
     return "; ".join(faults)
 
@@ -210,7 +225,7 @@ def _clone(folder: Path, clone: Path, commit: str) -> None:
     engine.git(clone, "checkout", "--quiet", commit)
     (clone / "dvc.lock").unlink(missing_ok=True)  # nothing counts as computed already
     (clone / "metrics.json").unlink(missing_ok=True)
-    cache = folder / ".dvc" / "cache"
+    cache = engine.cache(folder).parents[1]
     engine.dvc(clone, "remote", "add", "--local", "--default", "workspace", str(cache))
     engine.dvc(clone, "pull", "data.dvc")
 

@@ -24,7 +24,7 @@ import yaml
 from zoo.ch09_pipeline import engine, params, record, stages
 from zoo.ch09_pipeline.params import Params
 from zoo.common import run as runs
-from zoo.common.data import DataError, cifar10, dataset, sample
+from zoo.common.data import DataError, cifar10, dataset, files, sample
 from zoo.common.data.registry import CIFAR10
 from zoo.common.run import RunError
 
@@ -161,6 +161,9 @@ def put(
     if twice := {name for name in names if names.count(name) > 1}:
         raise DataError(f"two files are named {twice.pop()}: put one of them, or rename it")
     for which, path in pairs:
+        if path.name.startswith(".") or not path.name.isprintable():
+            name = files.printable(repr(path.name))
+            raise DataError(f"{name}: found a hidden or unprintable name, expected a plain one")
         if stages.read_file(path)[1] is None and which != "new":
             raise DataError(f"{path} has no labels: pictures go to new, by --to new")
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
@@ -218,7 +221,7 @@ def _move(source: Path, target: Path) -> None:
 def _note_data(folder: Path, message: str) -> str | None:
     newest = ("log", "-1", "--format=%H", "--", "data.dvc")
     before = engine.git(folder, *newest, check=False)
-    engine.dvc(folder, "add", "--quiet", "data")
+    engine.dvc(folder, "add", "data")  # not --quiet, which hides reasons, too
     engine.commit(folder, message, "data.dvc")
     after = engine.git(folder, *newest)
     return after if after != before else None
@@ -343,6 +346,8 @@ def data_versions(folder: Path) -> list[DataVersion]:
     """The versions of the data, oldest first."""
     found = []
     for commit, date, message in _log(folder, "data.dvc"):
-        (out,) = yaml.safe_load(show(folder, commit, "data.dvc"))["outs"]
+        if not (text := show(folder, commit, "data.dvc")):
+            continue  # a commit that removed it
+        (out,) = yaml.safe_load(text)["outs"]
         found.append(DataVersion(commit, date, message, out.get("nfiles", 0), out.get("size", 0)))
     return found

@@ -155,7 +155,9 @@ def test_books_cost_of_ignorance_and_its_floor():
 def test_books_pixels_lie_between_a_tenth_and_999_thousandths():
     pixels = jnp.array([0, 51, 254, 255], jnp.uint8)
     expected = [0.1, 0.28, 0.9 * 254 / 255 + 0.1, 0.999]
-    np.testing.assert_allclose(model.scale_pixels(pixels, "book"), expected, rtol=1e-6)
+    images = jnp.broadcast_to(pixels[:, None, None, None], (4, 1, 1, 3))
+    scaled = model.scale_pixels(images, "book")
+    np.testing.assert_allclose(scaled[..., 0].ravel(), expected, rtol=1e-6)
 
 
 def test_standard_pixels_have_mean_0_and_deviation_1_where_the_constants_say(getkey):

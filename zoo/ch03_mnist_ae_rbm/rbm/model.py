@@ -53,7 +53,7 @@ class Config:
     """a file of your own ratings in place of MovieLens: user,item,rating,time in each line"""
     titles: str = ""
     """a file of titles for them: item,title in each line"""
-    rating_scale: tuple[float, ...] = ()
+    rating_scale: tuple[Annotated[float, Bounds(-1000, 1000)], ...] = ()
     """lowest and highest of your own ratings, and the step between; read from the file if empty"""
     split: Literal["auto", "all", "leave-one-out", "u1", "u2", "u3", "u4", "u5"] = "auto"
     """what is held out; auto is u1 of 100K, leave-one-out of 1M, a tenth of your own; or all"""

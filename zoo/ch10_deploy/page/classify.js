@@ -10,12 +10,14 @@ function say(text, fault = false) {
 }
 
 async function introduce() {
-  const answer = await fetch("/v1/model");
+  const answer = await fetch("v1/model");
   const model = await answer.json();
   const sample = model.data.source === "sample";
   const data = sample ? `zoo's built-in sample in place of ${model.data.name}` : model.data.name;
   at("about").textContent = `${model.model}, trained on ${data}: ${model.classes.join(", ")}`;
   at("key-line").hidden = !model.key_needed;
+  at("sketch").hidden = model.image_shape.length !== 2; // grey: digits
+  at("photo-line").hidden = !window.matchMedia("(pointer: coarse)").matches;
 }
 
 function show(file) {
@@ -47,15 +49,18 @@ function row({ label, probability }) {
   return line;
 }
 
-async function predict(file) {
+async function predict(file, drawn = false) {
   const number = ++asked;
   at("bars").hidden = true;
-  show(file);
+  if (file.type && !file.type.startsWith("image/")) {
+    return say(`${file.name} is not a picture (${file.type}): choose a PNG, JPEG, WebP, GIF or BMP.`, true);
+  }
+  if (!drawn) show(file);
   say("Looking …");
   const headers = { "Content-Type": file.type || "application/octet-stream" };
   if (at("key").value) headers.Authorization = `Bearer ${at("key").value.trim()}`;
   try {
-    const answer = await fetch("/v1/predict?top_k=100", { method: "POST", headers, body: file });
+    const answer = await fetch("v1/predict?top_k=100", { method: "POST", headers, body: file });
     const content = await answer.json();
     if (number !== asked) return; // another picture came meanwhile
     if (!answer.ok) return say(content.detail, true);
@@ -82,10 +87,45 @@ drop.addEventListener("drop", (event) => {
 drop.addEventListener("keydown", (event) => {
   if (event.key === "Enter" || event.key === " ") { event.preventDefault(); at("file").click(); }
 });
-at("file").addEventListener("change", () => {
-  if (at("file").files.length) predict(at("file").files[0]);
-  at("file").value = ""; // so that the same picture can be chosen again
+for (const id of ["file", "photo"]) {
+  at(id).addEventListener("change", () => {
+    if (at(id).files.length) predict(at(id).files[0]);
+    at(id).value = ""; // so that the same picture can be chosen again
+  });
+}
+
+// Ink on paper; the server makes of it what MNIST's digits are.
+const pen = at("canvas").getContext("2d");
+function clear() {
+  pen.fillStyle = "white";
+  pen.fillRect(0, 0, 280, 280);
+}
+function point({ offsetX, offsetY }) {
+  const scale = 280 / at("canvas").clientWidth;
+  return [scale * offsetX, scale * offsetY];
+}
+let drawing = false;
+at("canvas").addEventListener("pointerdown", (event) => {
+  drawing = true;
+  at("canvas").setPointerCapture(event.pointerId);
+  Object.assign(pen, { lineWidth: 22, lineCap: "round", lineJoin: "round", strokeStyle: "black" });
+  pen.beginPath();
+  pen.moveTo(...point(event));
+  pen.lineTo(...point(event));
+  pen.stroke();
 });
+at("canvas").addEventListener("pointermove", (event) => {
+  if (!drawing) return;
+  pen.lineTo(...point(event));
+  pen.stroke();
+});
+at("canvas").addEventListener("pointerup", () => {
+  drawing = false;
+  at("canvas").toBlob((file) => predict(file, true), "image/png");
+});
+at("canvas").addEventListener("pointercancel", () => { drawing = false; });
+at("clear").addEventListener("click", () => { clear(); at("bars").hidden = true; say(""); });
+clear();
 for (const kind of ["dragover", "drop"]) {
   window.addEventListener(kind, (event) => event.preventDefault()); // else the browser opens it
 }

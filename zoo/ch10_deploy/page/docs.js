@@ -26,17 +26,18 @@ function operation(path, method, about) {
   return [...parts, list];
 }
 
-function call({ requestBody: { content } }) {
+function call({ requestBody: { content }, security }) {
   const picture = "image/*" in content;
   const example = content["application/json"].example;
   const body = picture ? "@cat.png" : example ? `'${JSON.stringify(example)}'` : "@inputs.json";
-  return `curl -H "Authorization: Bearer $KEY" --data-binary ${body} \\\n` +
+  const key = security?.length ? '-H "Authorization: Bearer $KEY" ' : "";
+  return `curl ${key}--data-binary ${body} \\\n` +
     `     -H "Content-Type: ${picture ? "image/png" : "application/json"}" ` +
-    `${window.location.origin}/v1/predict`;
+    new URL("v1/predict", window.location);
 }
 
 async function draw() {
-  const schema = await (await fetch("/openapi.json")).json();
+  const schema = await (await fetch("openapi.json")).json();
   document.getElementById("curl").textContent = call(schema.paths["/v1/predict"].post);
   for (const [path, methods] of Object.entries(schema.paths)) {
     for (const [method, about] of Object.entries(methods)) {

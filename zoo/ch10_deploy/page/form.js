@@ -45,7 +45,7 @@ function choose() {
 }
 
 async function introduce() {
-  model = await (await fetch("/v1/model")).json();
+  model = await (await fetch("v1/model")).json();
   const sample = model.data.source === "sample";
   const data = sample ? `zoo's built-in sample in place of ${model.data.name}` : model.data.name;
   at("about").textContent = `${model.model}: ${model.about}; data: ${data}`;
@@ -104,7 +104,7 @@ async function predict(event) {
     const headers = { "Content-Type": type };
     if (at("key").value) headers.Authorization = `Bearer ${at("key").value.trim()}`;
     say("Computing …");
-    const answer = await fetch(`/v1/predict/${at("choice").value}`, { method: "POST", headers, body });
+    const answer = await fetch(`v1/predict/${at("choice").value}`, { method: "POST", headers, body });
     const content = await answer.json();
     if (!answer.ok) return say(content.detail, true);
     show(content);
