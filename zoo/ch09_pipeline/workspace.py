@@ -251,7 +251,8 @@ def run(folder: Path) -> dict[str, Any]:
         RunError: another command works here, or a stage failed.
     """
     check(folder)
-    if not any(stages.listed(folder, which) for which in stages.SETS):
+    found = [stages.listed(folder, which) for which in stages.SETS]  # all: each may refuse
+    if not any(found):
         raise RunError(f"{folder / 'data'} has no files yet: `{_COMMAND} put FILES`")
     with _locked(folder, "run") as lock:
         # Before the stages: the record of the predictions names these commits.
