@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import numpy as np
 import PIL.Image
@@ -157,6 +158,14 @@ def ratings(place):
     return path
 
 
+@pytest.fixture(scope="module")
+def pairs(ratings, place):
+    """The same without the ratings and times."""
+    lines = [line.split(",")[1:3] for line in ratings.read_text().splitlines()]
+    (place / "pairs.csv").write_text("\n".join(map(",".join, lines)) + "\n")
+    return place / "pairs.csv"
+
+
 def test_a_machine_learns_ratings_of_ones_own(ratings, command, place):
     rbm, out = ("ch03_mnist_ae_rbm", "rbm"), place / "books"
     flags = [
@@ -196,21 +205,18 @@ def test_a_machine_learns_ratings_of_ones_own(ratings, command, place):
 
 
 @pytest.mark.parametrize("recipe", ["item", "ranking"])
-def test_each_recipe_takes_ratings_of_ones_own(recipe, ratings, command, place):
-    if recipe == "ranking":  # pairs alone
-        lines = [line.split(",")[1:3] for line in ratings.read_text().splitlines()]
-        ratings = place / "pairs.csv"
-        ratings.write_text("\n".join(map(",".join, lines)) + "\n")
+def test_each_recipe_takes_ratings_of_ones_own(recipe, ratings, pairs, command, place):
+    given = pairs if recipe == "ranking" else ratings
     flags = ["--recipe", recipe, "--hidden", 4, "--epochs", 2, "--batch-size", 10]
-    given = ["train", "--ratings", ratings, *flags, "--out", place / recipe]
-    done = command("ch03_mnist_ae_rbm", "rbm", *given)
+    words = ["train", "--ratings", given, *flags, "--out", place / recipe]
+    done = command("ch03_mnist_ae_rbm", "rbm", *words)
     assert done.status == 0, done.err
     assert ("hit rate@10" if recipe == "ranking" else "test RMSE") in done.out
     done = command("ch03_mnist_ae_rbm", "rbm", "recommend", "--user", "reader-7", "--count", 3)
     assert done.out.count("isbn") == 6  # title and id are the same
 
 
-def test_what_is_wrong_with_ones_own_ratings_is_one_line(ratings, command):
+def test_what_is_wrong_with_ones_own_ratings_is_one_line(ratings, pairs, command):
     for flags, message in (
         ("--ratings nowhere.csv", "nowhere.csv: there is no such file"),
         ("--ratings books.csv --data sample", "got --data sample and --ratings books.csv"),
@@ -223,6 +229,20 @@ def test_what_is_wrong_with_ones_own_ratings_is_one_line(ratings, command):
         assert done.status == 1
         assert message in done.err
         assert len(done.err.splitlines()) == 1
+
+
+# ---- a text
+
+
+def test_after_a_text_of_ones_own_the_next_command_has_a_prompt_of_its_characters(command, place):
+    lines = [f"{n} + {n} = {2 * n}" for n in range(400)]
+    (place / "sums.txt").write_text("\n".join(lines))
+    flags = ["--hidden", 4, "--embedding", 4, "--chunk", 8, "--batch-size", 32, "--epochs", 1]
+    done = command("ch05_lstm", "train", "--text", "sums.txt", *flags, "--out", place / "sums")
+    assert done.status == 0, done.err
+    (following,) = re.findall(r"next: python -m zoo.ch05_lstm (generate .*)", done.out)
+    assert shlex.split(following)[2] == "0 + 0 = 0"
+    assert command("ch05_lstm", *shlex.split(following), "--length", 5).status == 0
 
 
 # ---- mazes

@@ -457,3 +457,32 @@ def test_the_only_picture_and_the_last_one_end_the_call(tmp_path, capsys):
     answers = images.Answers(())
     assert answers.read(images.read) == []
     answers.end()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_a_large_jpeg_is_unpacked_at_a_part_of_its_size(kind):
+    y, x = np.mgrid[:1800, :2400]
+    waves = [128 + 100 * np.sin(x / 200 + n) * np.cos(y / (150 + 50 * n)) for n in range(3)]
+    whole = np.stack(waves, -1).astype(np.uint8)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    content = encode(whole, kind, quality=95, exif=exif)
+    assert images.read(content).size == (1800, 2400)
+    assert images.read(content, side=128).size == (225, 300)  # an eighth
+    assert images.read(content, side=300).size == (450, 600)
+    assert images.read(content, side=1000).size == (1800, 2400)
+    expected = images.square(images.read(content), 32).astype(float)
+    found = images.read_square(content, 32, max_pixels=100_000).astype(float)
+    assert np.abs(found - expected).mean() < 1
+    assert np.abs(found - expected).max() < 6
+    with pytest.raises(images.PixelsError, match="at most 100,000"):
+        images.read(content, max_pixels=100_000)
+    with pytest.raises(images.PixelsError, match="2400 x 1800"):  # a PNG has no part sizes
+        images.read_square(encode(whole, "PNG"), 32, max_pixels=100_000)
+
+
+def test_the_number_of_pixels_is_read_from_the_header():
+    content = encode(np.zeros((30, 50), np.uint8), "PNG")
+    assert images.pixels(content) == 1500
+    assert images.pixels(content[:-14]) == 1500  # the rest is not looked at
+    assert images.pixels(content, ("JPEG",)) == images.pixels(b"no picture") == 0

@@ -219,7 +219,7 @@ def _opening(corpus: Corpus) -> str:
     """A prompt in the text's characters: Shakespeare's, or the first words of another one."""
     if set("ROMEO:") <= set(corpus.classes):
         return "ROMEO:"
-    return next(filter(str.strip, corpus.data.text.splitlines()))[:12].strip()
+    return next(filter(str.strip, corpus.data.text.splitlines()), " ")[:12]
 
 
 TASK = Task(

@@ -42,28 +42,6 @@ class Problem(Exception):
         return json.dumps({**about, "detail": self.detail}).encode()
 
 
-def read(
-    body: bytes, content_type: str, signature: Signature, max_pixels: int, own: bool = False
-) -> Arrays:
-    """The inputs of a prediction for one example.
-
-    Args:
-      body: of the request.
-      content_type: its header.
-      signature: of the prediction.
-      max_pixels: a picture of more is refused before it is unpacked.
-      own: whether the model was trained on a user's own pictures, see `decode`.
-
-    Raises:
-      Problem: 400, 413, 415 or 422.
-    """
-    found = parse(body, content_type, signature)
-    if isinstance(found, dict):
-        return found
-    ((name, spec),) = signature.inputs.items()  # the picture alone
-    return {name: decode(found, spec.shape, max_pixels, own)}
-
-
 def pixels(file: bytes) -> int:
     """How many pixels a picture says that it has; 0 if it can't be read."""
     return images.pixels(file, FORMATS)

@@ -72,10 +72,9 @@ def read(
 
     content = source if isinstance(source, bytes) else files.read_bytes(source)
     name = _name(source)
-    PIL.Image.init()
-    known = [kind for kind in formats if kind in PIL.Image.OPEN]  # an older Pillow has fewer
+    known = _known(formats)
     try:
-        with _quiet(), PIL.Image.open(io.BytesIO(content), formats=known) as file:
+        with _opened(content, known) as file:
             if side is not None:
                 file.draft(None, (side, side))  # of a JPEG; nothing else has this
             width, height = file.size
@@ -86,11 +85,7 @@ def read(
                 )
             whole, raw = (0, 0, width, height), file.tile[0][3] if file.tile else ""
             boxes = {tile[1] or whole for tile in file.tile}
-            area = sum((right - left) * (low - top) for left, top, right, low in boxes)
-            if file.format == "PNG":  # else a few bytes could claim any size: the rest is black
-                area = min(area, len(content) * 8 * 1032)  # of 1 bit, as zlib packs them at best
-            if boxes and file.format != "GIF" and area < width * height:
-                raise DataError(f"{name} is cut off: there are no pixels for a part of the picture")
+            _check_whole(file, boxes, len(content), name)
             file.load()
             image, alpha = _eight_bits(file, raw, name)
             if file.format == "GIF" and boxes and whole not in boxes:  # the frame is smaller
@@ -117,18 +112,41 @@ def read(
         ) from error
 
 
+def _check_whole(file: Any, boxes: set[Any], size: int, name: str) -> None:
+    """Refuses an opened file of `size` bytes whose boxes of pixels do not cover the picture."""
+    width, height = file.size
+    area = sum((right - left) * (low - top) for left, top, right, low in boxes)
+    if file.format == "PNG":  # else a few bytes could claim any size: the rest is black
+        area = min(area, size * 8 * 1032)  # of 1 bit, as zlib packs them at best
+    if boxes and file.format != "GIF" and area < width * height:
+        raise DataError(f"{name} is cut off: there are no pixels for a part of the picture")
+
+
 def pixels(content: bytes, formats: Sequence[str] = FORMATS) -> int:
     """How many pixels a picture says that it has, by its header; 0 if it can't be read."""
-    import PIL.Image
-
-    PIL.Image.init()
-    known = [kind for kind in formats if kind in PIL.Image.OPEN]
     try:
-        with _quiet(), PIL.Image.open(io.BytesIO(content), formats=known) as file:
+        with _opened(content, _known(formats)) as file:
             width, height = file.size
     except Exception:  # `read` tells why
         return 0
     return width * height
+
+
+def _known(formats: Sequence[str]) -> list[str]:
+    """Those of the formats that this Pillow has; an older one has fewer."""
+    import PIL.Image
+
+    PIL.Image.init()
+    return [kind for kind in formats if kind in PIL.Image.OPEN]
+
+
+@contextlib.contextmanager
+def _opened(content: bytes, known: list[str]) -> Iterator[Any]:
+    """A picture of which the header alone has been read."""
+    import PIL.Image
+
+    with _quiet(), PIL.Image.open(io.BytesIO(content), formats=known) as file:
+        yield file
 
 
 @contextlib.contextmanager

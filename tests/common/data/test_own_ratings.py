@@ -57,6 +57,7 @@ def rated(found):
         ("a.tsv", "\t", ""),
         ("a.csv", ";", "User_ID;Book-Title;Stars;When"),
         ("a.dat", "::", ""),
+        ("a.txt", "|", ""),
         ("a.csv.gz", ",", "user,item,rating,timestamp"),
     ],
 )
@@ -143,6 +144,9 @@ def test_titles_are_found_by_id_and_others_are_called_by_it(tmp_path):
     assert named == {"9": "Nine, the", "b, c": "Bee", "10": "10", "Émile": "Émile"}
     kinds = {found.items[number]: genres for number, genres in found.genres.items()}
     assert kinds == {"9": ("Drama", "War"), "b, c": (), "10": (), "Émile": ()}
+    titles.write_text('"b, c",Bee; or not: a|b::c\n9,Nine\n')  # the first separator is the one
+    found = own_ratings.load(path, titles)
+    assert {"Bee; or not: a|b::c", "Nine"} < set(found.titles.values())
     titles.write_text("other,title\n1,One\n")
     with pytest.raises(DataError, match=r"found '1', expected ids of rated items, such as '10'"):
         own_ratings.load(path, titles)

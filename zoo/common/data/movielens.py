@@ -137,10 +137,7 @@ def read_ratings(
     wrong = ((ids < 1) | (ids > LARGEST_ID)).any(axis=1)
     _refuse(path, wrong, f"ids from 1 to {LARGEST_ID:,}", "user {} and movie {}", ids)
     ratings = _columns(path, table)
-    pairs = _pairs(ratings)
-    order = np.argsort(pairs, kind="stable")  # of equal pairs the first in the file comes first
-    again = np.zeros(len(pairs), bool)
-    again[order[1:]] = pairs[order[1:]] == pairs[order[:-1]]
+    again = repeated(pairs_of(ratings))
     _refuse(path, again, "each user and movie once", "({}, {}) a second time", ids)
     return ratings
 
@@ -214,7 +211,7 @@ def _read_100k(found: Found, split: str, _: object) -> tuple[str, dict, dict]:
     train = read_ratings(*found.at(f"{split}.base"), line)
     path, check = found.at(f"{split}.test")
     test = read_ratings(path, check, line)
-    wrong, ids = _among(_pairs(test), _pairs(train)), np.stack([test["user"], test["item"]], 1)
+    wrong, ids = _among(pairs_of(test), pairs_of(train)), np.stack([test["user"], test["item"]], 1)
     _refuse(path, wrong, f"none of {split}.base", "user {} and movie {}", ids)
     return split, train, test
 
@@ -269,14 +266,14 @@ def _leave_one_out(ratings: dict[str, np.ndarray], found: Found) -> tuple[dict, 
     test = _columns(path, table)
     test["user"], test["item"] = users[test["user"]], items[test["item"]]
     test["negative"] = items[listed[:, 2:]]
-    pairs, held = _pairs(ratings), _pairs(test)
+    pairs, held = pairs_of(ratings), pairs_of(test)
     wrong = ~_among(held, pairs)
     _refuse(path, wrong, "a pair that was rated", "user {} and movie {}", table)
     # Rows are dropped by their pair, as the held-out file is not in the order of ratings.dat.
     kept = ~_among(pairs, held)
     if not kept.any():
         raise fault(path, "the end", "all ratings held out", "some to train on")
-    ranked = _pairs({"user": test["user"][:, None], "item": test["negative"]})
+    ranked = pairs_of({"user": test["user"][:, None], "item": test["negative"]})
     wrong = _among(ranked, pairs[kept]).any(axis=1)
     _refuse(other, wrong, "movies that the user never rated", "user {} and rated ones", table)
     return {key: values[kept] for key, values in ratings.items()}, test
@@ -334,9 +331,17 @@ def _columns(path: Path | str, table: np.ndarray) -> dict[str, np.ndarray]:
     return {**columns, "rating": rating.astype(np.uint8), "timestamp": timestamp.copy()}
 
 
-def _pairs(columns: dict[str, np.ndarray]) -> np.ndarray:
+def pairs_of(columns: dict[str, np.ndarray]) -> np.ndarray:
     """One int64 for each pair of user and movie."""
     return columns["user"].astype(np.int64) << 32 | columns["item"].astype(np.int64)
+
+
+def repeated(values: np.ndarray) -> np.ndarray:
+    """Where a value stands that stood before, bool [N]."""
+    order = np.argsort(values, kind="stable")  # of equal ones the first in the file comes first
+    again = np.zeros(len(values), bool)
+    again[order[1:]] = values[order[1:]] == values[order[:-1]]
+    return again
 
 
 def _among(pairs: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -6,13 +6,14 @@ them are positive whole numbers; else they count the ids, from 1, in alphabetica
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from zoo.common.data import DataError, files
+from zoo.common.data import DataError, files, movielens
 from zoo.common.data.files import fault
 from zoo.common.data.movielens import LARGEST_ID, NEGATIVES
 from zoo.common.settings import MOST_VALUES, Scale
@@ -103,15 +104,12 @@ def load(
     if split == "auto":
         split = "holdout" if "rating" in ratings else "leave-one-out"
     train, test = _split(path, ratings, split, np.random.default_rng(seed))
-    people, things = (len(np.unique(train[key])) for key in ("user", "item"))
     what = f"ratings from {found}" if "rating" in ratings else "pairs of user and item"
-    counts = f"{len(train['user']):,} to train on, {len(test.get('user', ())):,} to test on"
-    description = f"{path.name}: {what}, {people:,} users, {things:,} items, {counts}"
     return OwnRatings(
         path.name,
         "own",
         split,
-        files.printable(description),
+        files.printable(f"{path.name}: {what}, {_counts(train, test)}"),
         train,
         test,
         names,
@@ -120,6 +118,12 @@ def load(
         items,
         (found.lowest, found.highest, found.step),
     )
+
+
+def _counts(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> str:
+    people, things = (len(np.unique(train[key])) for key in ("user", "item"))
+    counts = f"{len(train['user']):,} to train on, {len(test.get('user', ())):,} to test on"
+    return f"{people:,} users, {things:,} items, {counts}"
 
 
 def _table(path: Path) -> tuple[dict[str, list[str]], np.ndarray]:
@@ -157,7 +161,8 @@ def _rows(path: Path) -> tuple[list[list[str]], np.ndarray]:
     except UnicodeDecodeError:
         text = content.decode("latin-1")
     first = next(iter(text.splitlines()), "")
-    separator = next((s for s in _SEPARATORS if s in first), ",")
+    plain = re.sub('"[^"]*"', "", first)  # a title may have any of them behind the first
+    separator = min((s for s in _SEPARATORS if s in plain), key=plain.index, default=",")
     if "\0" in text or not first.strip():
         raise fault(path, "line 1", repr(first[:40]), f"{_FORM}, as text")
     if separator == "::":  # the csv module takes one character; a text seldom has this one
@@ -211,7 +216,7 @@ def _numbered(ids: Sequence[str]) -> tuple[dict[int, str], np.ndarray]:
 
 def _refuse_pairs(
     path: Path,
-    ratings: Mapping[str, np.ndarray],
+    ratings: dict[str, np.ndarray],
     users: Mapping[int, str],
     items: Mapping[int, str],
     lines: np.ndarray,
@@ -221,11 +226,9 @@ def _refuse_pairs(
         if empty := [number for number, name in names.items() if not name]:
             row = int(np.argmax(ratings[what] == empty[0]))
             raise fault(path, f"line {lines[row]:,}", f"no {what}", f"an id of the {what}")
-    pairs = ratings["user"].astype(np.int64) << 32 | ratings["item"].astype(np.int64)
-    order = np.argsort(pairs, kind="stable")
-    again = np.flatnonzero(pairs[order[1:]] == pairs[order[:-1]])
-    if len(again):
-        row = int(order[again + 1].min())
+    pairs = movielens.pairs_of(ratings)
+    if (again := movielens.repeated(pairs)).any():
+        row = int(np.argmax(again))
         before = lines[int(np.argmax(pairs == pairs[row]))]
         user, item = users[int(ratings["user"][row])], items[int(ratings["item"][row])]
         found = f"user {user!r} and item {item!r} a second time (first in line {before:,})"
@@ -306,10 +309,12 @@ def _split(
 def _leave_one_out(
     path: Path, ratings: dict[str, np.ndarray], rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    items, counts = np.unique(ratings["item"]), np.unique(ratings["user"], return_counts=True)
+    """The latest item of each user, or a drawn one, to test on, among items to rank it with."""
+    items = np.unique(ratings["item"])
+    users, counts = np.unique(ratings["user"], return_counts=True)
     negatives = min(NEGATIVES, len(items) // 4)
-    fit = (counts[1] > 1) & (len(items) - counts[1] >= negatives)
-    kept = np.isin(ratings["user"], counts[0][fit])
+    fit = (counts > 1) & (len(items) - counts >= negatives)
+    kept = np.isin(ratings["user"], users[fit])
     if not kept.any() or not negatives:
         found = f"no user who has at least 2 of {len(items):,} items, and has not seen a quarter"
         raise fault(path, "the ratings", found, "one to hold out an item of, or --split all")
