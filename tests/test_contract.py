@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 import zoo
-from zoo.common import cli, fit
+from zoo.common import cli, device, fit, ops
 
 ROOT = Path(zoo.__file__).parent
 
@@ -72,6 +73,26 @@ def test_loss_is_a_float32_scalar_with_gradients_like_the_parameters(chapter, ge
     assert all(m.shape == () for m in metrics_of(aux).values())
     assert jax.tree.structure(grads) == jax.tree.structure(params)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+
+
+def test_two_shards_of_a_batch_give_the_loss_and_gradient_of_the_whole(chapter, getkey):
+    model, config, batch = chapter
+    params = model.init(getkey(), config)
+    gradient = jax.value_and_grad(model.loss, has_aux=True)
+
+    def whole(params, batch):
+        (value, aux), grads = gradient(params, batch)
+        return value, metrics_of(aux), grads
+
+    def shard(params, batch):
+        return ops.mean_over_shards(whole(params, batch))
+
+    everywhere, split = PartitionSpec(), PartitionSpec(ops.SHARDS)
+    specs = {"in_specs": (everywhere, split), "out_specs": everywhere, "check_vma": False}
+    halves = jax.shard_map(shard, mesh=device.mesh(2), **specs)
+    found, expected = jax.jit(halves)(params, batch), jax.jit(whole)(params, batch)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.abs(b).max()))
 
 
 def test_a_loss_refuses_every_array_of_another_shape(chapter, getkey):

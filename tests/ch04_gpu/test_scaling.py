@@ -19,5 +19,5 @@ def test_eight_devices_train_as_one_does():
 
 def test_more_devices_than_there_are_is_refused():
     (model,) = models.choose(("basic_nn",))
-    with pytest.raises(DeviceError, match="a mesh of 9 devices was asked for, 8 cpu are there"):
+    with pytest.raises(DeviceError, match="got 9 devices, expected at most 8"):
         scaling.difference(model, "cpu", 9, 9)

@@ -30,7 +30,7 @@ def test_a_mesh_has_one_axis_for_the_batch():
 
 @pytest.mark.parametrize("count", [0, 1000])
 def test_a_mesh_of_devices_that_are_not_there_is_refused(count):
-    with pytest.raises(device.DeviceError, match=f"a mesh of {count} devices was asked for, 8"):
+    with pytest.raises(device.DeviceError, match=f"got {count} devices, expected at most 8"):
         device.mesh(count)
 
 

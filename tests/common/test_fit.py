@@ -1,10 +1,12 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from zoo.common import device, fit
+from zoo.common import device, fit, keys
 
 EXAMPLES, BATCH = 52, 8  # a rest of 4 is left out of each epoch
 
@@ -148,11 +150,49 @@ def test_the_loss_is_traced_once_for_the_whole_run(data):
 
 @pytest.mark.parametrize("count", [2, 8])
 def test_training_over_several_devices_equals_one(data, count):
-    one = [r.metrics for r in reports(data) if r.metrics]
-    many = [r.metrics for r in reports(data, mesh=device.mesh(count)) if r.metrics]
-    for a, b in zip(one, many, strict=True):
-        for name in a:
-            np.testing.assert_allclose(a[name], b[name], rtol=1e-5)
+    def quiet(params, batch, key=None):
+        value, _ = loss(params, batch)
+        return value, {"largest": jnp.abs(batch["x"]).mean()}
+
+    options = {"epochs": 2, "batch_size": BATCH, "test": data}
+    one = list(fit.iterate(quiet, OPTIMIZER, fresh(), data, **options))
+    many = list(fit.iterate(quiet, OPTIMIZER, fresh(), data, mesh=device.mesh(count), **options))
+    np.testing.assert_allclose(many[-1].state.params["w"], one[-1].state.params["w"], rtol=1e-5)
+    assert many[-1].metrics == pytest.approx(one[-1].metrics, rel=1e-5)
+
+
+def test_each_shard_draws_from_the_steps_key_and_its_number(data):
+    """The documented rule, by hand: the mean of what the losses of the shards give."""
+    state, optimizer_state = fresh(), OPTIMIZER.init({"w": jnp.zeros(3)})
+    params, order = state.params, fit.order(state, 0, EXAMPLES)
+    for step in range(3):
+        key = keys.derive(state.key, "step", step)
+        halves = order[step * BATCH : (step + 1) * BATCH].reshape(2, -1)
+        grads = [
+            jax.grad(loss, has_aux=True)(
+                params, {name: a[half] for name, a in data.items()}, jax.random.fold_in(key, n)
+            )[0]["w"]
+            for n, half in enumerate(halves)
+        ]
+        updates, optimizer_state = OPTIMIZER.update({"w": sum(grads) / 2}, optimizer_state)
+        params = optax.apply_updates(params, updates)
+    split = reports(data, mesh=device.mesh(2), form="step")
+    third = list(itertools.islice(split, 3))[-1].state
+    np.testing.assert_allclose(third.params["w"], params["w"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("stop", [1, 8])
+def test_shards_go_on_from_a_checkpoint_as_if_unbroken(data, stop):
+    mesh = device.mesh(2)
+    unbroken = list(reports(data, mesh=mesh))[-1]
+    steps = reports(data, mesh=mesh, form="step")
+    early = jax.device_get(
+        device.own(list(itertools.islice(steps, stop))[-1].state._replace(key=0))
+    )
+    begun = early._replace(key=fresh().key)
+    resumed = list(reports(data, mesh=mesh, state=begun, call_seconds=0.0))[-1]
+    assert same(resumed.state.params, unbroken.state.params)
+    assert resumed.metrics == unbroken.metrics
 
 
 def test_a_non_finite_loss_stops_the_run_with_its_step(data):

@@ -298,7 +298,7 @@ def test_no_character_of_a_path_matters(tmp_path, unbroken, handled, name):
 def test_a_configuration_says_what_was_run_on_what(unbroken):
     content = json.loads((unbroken[0] / "config.json").read_text())
     assert list(content) == [
-        *("chapter", "config", "data", "data_dir", "device", "versions"),
+        *("chapter", "config", "data", "data_dir", "device", "devices", "versions"),
         *("python", "command", "started"),
     ]
     assert content["chapter"] == "ch99_line"
@@ -520,13 +520,19 @@ def test_the_folder_that_a_run_was_given_is_looked_into_again(tmp_path):
 
 
 def test_devices_make_a_mesh_where_there_are_several(monkeypatch):
-    before = jax.config.jax_default_device
+    before, named = jax.config.jax_default_device, cli.Options(device="cpu")
+    monkeypatch.setattr(device, "threads", lambda: 6)
+    paying = dataclasses.replace(TASK, examples_per_shard=lambda config: 2)
+    config = dataclasses.replace(CONFIG, batch_size=8)
     try:
-        assert run.devices(cli.Options(device="cpu")) is None
-        assert run.devices(cli.RunOptions(device="cpu")) is None
-        assert run.devices(cli.Options(device="cpu", devices=4)).size == 4
+        assert run.devices(TASK, CONFIG, named) is None
+        assert run.devices(TASK, CONFIG, cli.RunOptions(device="cpu")) is None
+        assert run.devices(TASK, CONFIG, dataclasses.replace(named, devices=4)).size == 4
+        assert run.devices(paying, config, named).size == 4  # of 6 cores: 4 divides the batch
+        assert run.devices(paying, dataclasses.replace(config, batch_size=3), named) is None
+        assert run.devices(paying, config, dataclasses.replace(named, devices=1)) is None
         monkeypatch.setattr(jax, "process_count", lambda: 2)
-        assert run.devices(cli.Options(device="cpu")) is not None
+        assert run.devices(paying, config, named).size == 1  # one of each of two processes
     finally:
         jax.config.update("jax_default_device", before)
 
@@ -657,6 +663,37 @@ def test_a_signal_saves_and_the_run_resumed_equals_an_unbroken_one(
     rows = run.read_metrics(folder)
     summary = run.read_json(folder / "summary.json")
     assert summary["train_seconds"] == round(sum(row["seconds"] for row in rows), 3)
+
+
+def test_a_run_over_two_devices_goes_on_over_two_and_says_when_it_does_not(tmp_path, capsys):
+    config = dataclasses.replace(CONFIG, batch_size=4)
+
+    def run_on(folder, devices="auto", *, task=TASK, resume=False):
+        options = {"resume" if resume else "out": folder, "device": "cpu", "devices": devices}
+        options = cli.Options(**options)
+        before = jax.config.jax_default_device
+        try:
+            mesh = run.devices(task, config, options)
+            return run.train(task, config, options, DATA, mesh)[1]
+        finally:
+            jax.config.update("jax_default_device", before)
+
+    def stopping(step):
+        if step == 7:
+            raise KeyboardInterrupt
+
+    whole = run_on(tmp_path / "whole", 2)
+    assert run.about(tmp_path / "whole")["devices"] == 2
+    assert "each batch split over 2 devices" in capsys.readouterr().out
+    for name in ("same", "other"):
+        with pytest.raises(KeyboardInterrupt):
+            run_on(tmp_path / name, 2, task=watched(stopping))
+    assert bits(run_on(tmp_path / "same", resume=True)) == bits(whole)
+    assert rows_of(tmp_path / "same") == rows_of(tmp_path / "whole")
+    capsys.readouterr()
+    run_on(tmp_path / "other", 1, resume=True)
+    assert "devices: 1 in place of 2; what is drawn at random differs" in capsys.readouterr().out
+    assert run.about(tmp_path / "other")["devices"] == 1
 
 
 def test_the_seconds_before_a_resume_count_in_their_epoch(tmp_path, handled):

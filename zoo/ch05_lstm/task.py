@@ -241,6 +241,7 @@ TASK = Task(
     pictures=pictures,
     following=lambda corpus: (f"generate --prompt {shlex.quote(_opening(corpus))}",),
     timings=_writing,
+    examples_per_shard=lambda config: 16,
     unit="characters",
     items=lambda config: config.chunk,
     epoch=15_680,

@@ -76,7 +76,7 @@ def make(task: Task) -> dict[str, cli.Command]:
 
 def train(task: Task, config: Any, options: cli.RunOptions) -> Trained:
     """Trains in a run folder, reports, draws, and prints what can be done next."""
-    mesh = run.devices(options)
+    mesh = run.devices(task, config, options)
     source, folder = getattr(options, "data", "auto"), getattr(options, "data_dir", None)
     if options.resume is not None and source == "auto":
         _, about = run.read_config(options.resume, task.name, task.config_type)

@@ -4,6 +4,7 @@ Several processes, on one host or on many, that `jax.distributed` has brought to
 same program; `mesh` then spans them all.
 """
 
+import contextlib
 import functools
 import math
 import os
@@ -84,10 +85,22 @@ def use(name: Name = "auto") -> jax.Device:
     return first
 
 
+def show_cores(count: int) -> None:
+    """Makes JAX see a CPU as at least `count` devices; without effect once JAX has computed.
+
+    A program for one device still uses all cores.
+    """
+    forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not forced and count > max(1, jax.config.jax_num_cpu_devices):  # type: ignore[attr-defined]
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", count)
+
+
 def mesh(count: int, name: Name = "auto") -> jax.sharding.Mesh:
     """A mesh of `count` devices along one axis, `data`: batches are split, parameters repeated.
 
-    With several processes it has `count` devices of each.
+    With several processes it has `count` devices of each. A CPU has one device a core, if that is
+    asked for before JAX computes for the first time, see `show_cores`.
 
     Raises:
       DeviceError: there are fewer devices than that.
@@ -98,8 +111,9 @@ def mesh(count: int, name: Name = "auto") -> jax.sharding.Mesh:
     fewest = min(of_process.values(), key=len)
     if not 1 <= count <= len(fewest):
         raise DeviceError(
-            f"a mesh of {count} devices was asked for, {len(fewest)} {fewest[0].platform} are "
-            "there; to try several on one CPU: XLA_FLAGS=--xla_force_host_platform_device_count=8"
+            f"got {count} devices, expected at most {len(fewest)}, which is how many "
+            f"{fewest[0].platform} devices there are; JAX_NUM_CPU_DEVICES={max(count, 2)} makes as "
+            "many of one CPU"
         )
     chosen = [one for process in sorted(of_process) for one in of_process[process][:count]]
     return jax.sharding.Mesh(np.array(chosen), ("data",))
@@ -125,10 +139,13 @@ def place(tree: Any, sharding: jax.sharding.Sharding | None) -> Any:
 
 
 def own(tree: Any) -> Any:
-    """Arrays that every process has the whole of, as arrays of this process alone."""
-    if jax.process_count() == 1:
-        return tree
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+    """Arrays that every device has the whole of, as arrays of this process's first one alone."""
+
+    def one(leaf: Any) -> Any:
+        alone = not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1
+        return leaf if alone else leaf.addressable_data(0)
+
+    return jax.tree.map(one, tree)
 
 
 def everyone(value: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from zoo.common import device, keys
+from zoo.common import device, keys, ops
 
 Batch = dict[str, Any]
 Loss = Callable[..., tuple[jax.Array, Any]]
@@ -112,15 +112,21 @@ def make_step(
     `loss(params, batch, key)` returns (value, metrics); where a state has running statistics or a
     carry, it is `loss(params, batch, key, *kept)` and returns (value, (metrics, *kept)), see
     `kept`. `average` makes the average that a state keeps follow the updated parameters.
+
+    Where the batch is split over shards, see `iterate`, each draws from a key of its own, and loss,
+    metrics and gradients are the means over the shards.
     """
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         if (state.average is None) != (average is None):
             raise ValueError("got an average without a rule for it, or the other way round")
         key = keys.derive(state.key, "step", state.step)  # a resumed run draws the same numbers
+        if ops.shards() > 1:
+            key = jax.random.fold_in(key, ops.shard())
         gradient = jax.value_and_grad(loss, has_aux=True)
         (value, aux), grads = gradient(state.params, batch, key, *kept(state))
         metrics, *after = aux if kept(state) else (aux,)
+        metrics, grads = ops.mean_over_shards(({"loss": value, **metrics}, grads))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         state = state._replace(
@@ -131,7 +137,7 @@ def make_step(
             average=None if average is None else average(state.average, params, state.step),
             step=state.step + 1,
         )
-        return state, {"loss": value, **metrics}
+        return state, metrics
 
     return step
 
@@ -165,14 +171,18 @@ def order(state: State, epoch: int, examples: int, shuffle: bool = True) -> jax.
     return jax.random.permutation(key, examples).astype(jnp.int32)
 
 
-def _make_call(step, batch_size: int, form: Form, sharding: NamedSharding | None):
-    """To be compiled: (state, data, order, first, last) -> state after batches first..last-1."""
+def _make_call(step, batch_size: int, form: Form, mesh: Mesh | None):
+    """To be compiled: (state, data, order, first, last) -> state after batches first..last-1.
+
+    On a mesh each device runs the whole loop on its part of each batch, and they wait for each
+    other once an update: left to XLA's partitioner, they would in each operation.
+    """
 
     def one(i, state: State, data: Batch, order: jax.Array) -> State:
-        index = jax.lax.dynamic_slice_in_dim(order, i * batch_size, batch_size)
+        size = batch_size // ops.shards()
+        first = i * batch_size + ops.shard() * size
+        index = jax.lax.dynamic_slice_in_dim(order, first, size)
         batch = jax.tree.map(lambda a: a.at[index].get(mode="promise_in_bounds"), data)
-        if sharding is not None:
-            batch = jax.lax.with_sharding_constraint(batch, sharding)
         state, metrics = step(state, batch)
         _check_metrics(metrics, state.totals)
         totals = {name: state.totals[name] + value for name, value in metrics.items()}
@@ -190,12 +200,30 @@ def _make_call(step, batch_size: int, form: Form, sharding: NamedSharding | None
         )
 
     def loop(state, data, order, first, last):
-        return checked(jax.lax.fori_loop(first, last, lambda i, s: one(i, s, data, order), state))
+        return jax.lax.fori_loop(first, last, lambda i, s: one(i, s, data, order), state)
 
     def single(state, data, order, first, last):
-        return checked(one(first, state, data, order))
+        return one(first, state, data, order)
 
-    return loop if form == "loop" else single
+    run = loop if form == "loop" else single
+
+    def call(state, data, order, first, last):
+        return checked(run(state, data, order, first, last))
+
+    def part(state, data, order, first, last):
+        size = batch_size // ops.shards()
+        cut = functools.partial(
+            jax.lax.dynamic_slice_in_dim, start_index=ops.shard() * size, slice_size=size
+        )
+        state = state._replace(carry=jax.tree.map(cut, state.carry))
+        state = run(state, data, order, first, last)
+        join = functools.partial(jax.lax.all_gather, axis_name=ops.SHARDS, tiled=True)
+        return checked(state._replace(carry=jax.tree.map(join, state.carry)))
+
+    if mesh is None:
+        return call
+    whole = PartitionSpec()
+    return jax.shard_map(part, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)
 
 
 @device.in_float32
@@ -232,7 +260,8 @@ def iterate(
       tested: the weights that the test measures.
       shuffle: whether each epoch has its own random order.
       form: `loop` makes many steps in one compiled call, `step` one per call; equal results.
-      mesh: splits each batch over several devices.
+      mesh: splits each batch over the devices, of which each takes a shard of it. The results are
+        those of one device to rounding; what the loss draws depends on how many there are.
       call_seconds: about how long one compiled call of the loop should last.
 
     Raises:
@@ -245,7 +274,8 @@ def iterate(
     check_unfinished(state, epochs, per_epoch)
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
     data, state = device.place(device.narrow((data, jax.tree.map(jnp.copy, state))), everywhere)
-    test = None if test is None else device.place(test, everywhere)
+    if test is not None:  # measured on one device
+        test = jax.device_put(test, None if mesh is None else device.own(state.step).device)
     evaluate = make_evaluate(test_loss or loss, batch_size)
     step, target = make_step(loss, optimizer, average), call_seconds if form == "loop" else None
     call, compile_seconds = compile_call(step, state, data, batch_size, form, mesh)
@@ -253,7 +283,7 @@ def iterate(
         _check_finite(made.totals, last_metrics)
         metrics = None
         if made.ended:
-            measured = {} if test is None else evaluate(tested(made.state), test)
+            measured = {} if test is None else evaluate(tested(device.own(made.state)), test)
             if not np.isfinite(list(measured.values())).all():
                 raise NonFiniteError(f"the test after epoch {made.epoch} gave {measured}")
             last_metrics = metrics = _means(made.totals, per_epoch, measured)
@@ -271,14 +301,11 @@ def compile_call(
 ) -> tuple[Callable[..., State], float]:
     """The compiled call of `_make_call`, and the seconds that compiling it took."""
     began, (examples, *_) = time.perf_counter(), jax.tree.leaves(data)[0].shape
-    split = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
     order = jax.ShapeDtypeStruct((examples,), jnp.int32, sharding=everywhere)
-    options: dict[str, Any] = {"donate_argnums": 0}  # else there would be two states in memory
-    if everywhere is not None:  # else XLA would split what a state carries for each example
-        options["out_shardings"] = everywhere
-    call = _make_call(step, batch_size, form, split)
-    compiled = device.compile(call, state, data, order, 0, 1, **options)
+    call = _make_call(step, batch_size, form, mesh)
+    # The state is donated, else there would be two of them in memory.
+    compiled = device.compile(call, state, data, order, 0, 1, donate_argnums=0)
     return compiled, time.perf_counter() - began  # first and last are traced
 
 

@@ -9,10 +9,12 @@ in reverse mode to any order (a custom rule takes the place of forward mode).
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.flatten_util import ravel_pytree
 
 _convolve = functools.partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 _Pair = tuple[int, int]
@@ -94,6 +96,36 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
     """
     if value not in choices:
         raise ValueError(f"got the {what} {value!r}, expected one of {', '.join(choices)}")
+
+
+SHARDS = "data"
+"""The axis of `device.mesh`, over which `fit` splits a batch: each shard's loss sees its part."""
+
+
+def shards() -> int:
+    """How many parts the batch has been split into; 1 outside of a program of several shards."""
+    return lax.axis_size(SHARDS) if _is_split() else 1
+
+
+def shard() -> jax.Array | int:
+    """The number of the part that is computed here, from 0."""
+    return lax.axis_index(SHARDS) if _is_split() else 0
+
+
+def mean_over_shards(tree: Any) -> Any:
+    """The mean over the shards of the arrays of a tree, in one reduction; itself without shards.
+
+    `fit` takes it of losses and gradients. A loss needs it where it isn't a mean over examples: in
+    batch norm's moments, and where the number that it divides by depends on the examples.
+    """
+    if not _is_split():
+        return tree
+    flat, unravel = ravel_pytree(tree)
+    return unravel(lax.pmean(flat, SHARDS))
+
+
+def _is_split() -> bool:
+    return SHARDS in jax.sharding.get_abstract_mesh().manual_axes
 
 
 def _pair(value: int | Sequence[int]) -> _Pair:
@@ -357,10 +389,10 @@ def batch_norm(
         axes = tuple(range(x.ndim - 1))
         # One pass gives both moments. About a value of each channel, not about 0: their difference
         # would lose its digits where a channel lies far from 0 (9 % at mean 1000, deviation 1).
-        near = lax.stop_gradient(x[(0,) * len(axes)])
+        near = mean_over_shards(lax.stop_gradient(x[(0,) * len(axes)]))
         moved = x - near
-        mean = moved.mean(axes)
-        var = jnp.maximum((moved * moved).mean(axes) - mean * mean, 0.0)
+        mean, square = mean_over_shards((moved.mean(axes), (moved * moved).mean(axes)))
+        var = jnp.maximum(square - mean * mean, 0.0)
         mean += near
         moments = lax.stop_gradient({"mean": mean, "var": var})
         stats = jax.tree.map(lambda a, b: momentum * a + (1.0 - momentum) * b, stats, moments)

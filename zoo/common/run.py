@@ -80,13 +80,14 @@ def create(
     *,
     resumes: bool = True,
     data_dir: Path | None = None,
+    devices: int = 1,
 ) -> Path:
     """Makes the folder of a new run, by default runs/NAME/TIME, and writes its config.json.
 
     `data` is what config.json says of the data set: name, split, description, hash; `data_dir` is
-    the folder that it was looked for in first. Of several processes that are given the same `out`
-    one makes the run there; the file decides which. `resumes` is whether the command that trains
-    can go on with a run.
+    the folder that it was looked for in first; `devices` is over how many each batch is split. Of
+    several processes that are given the same `out` one makes the run there; the file decides which.
+    `resumes` is whether the command that trains can go on with a run.
 
     Raises:
       RunError: there is a run in `out` already.
@@ -97,6 +98,7 @@ def create(
         "data": data,
         "data_dir": None if data_dir is None else str(data_dir.resolve()),
         "device": device.describe(device.current()),
+        "devices": devices,
         "versions": versions(),
         "python": sys.version.split()[0],
         "command": sys.argv,
@@ -366,15 +368,30 @@ def load_again(task: Task, config: Any, about: dict[str, Any], data_dir: Path | 
     return task.load(config, saved["source"], data_dir)
 
 
-def devices(options: Any) -> Mesh | None:
+def devices(task: Task, config: Any, options: Any) -> Mesh | None:
     """Makes JAX compute where `cli.Options` say; a mesh if it is on more than one device.
 
-    With several processes `options.devices` are taken of each.
+    With several processes `options.devices` are taken of each. "auto" is as many as the run had
+    that goes on, so that it draws the same numbers, else what `Task.examples_per_shard` says.
     """
-    device.use(options.device)
-    count = getattr(options, "devices", 1)
-    alone = count == jax.process_count() == 1
-    return None if alone else device.mesh(count, options.device)
+    count, began = getattr(options, "devices", 1), None
+    if count == "auto" and options.resume is not None:
+        began = about(options.resume).get("devices", 1)
+    # JAX starts where its first question is answered, and then it is too late to show cores.
+    device.show_cores(_cores(task, config) if count == "auto" and began is None else began or count)
+    on_cpu, processes = device.use(options.device).platform == "cpu", jax.process_count()
+    if began is not None:
+        count = max(1, began // processes)
+    elif count == "auto":
+        count = _cores(task, config) if on_cpu and processes == 1 else 1
+    return None if count == processes == 1 else device.mesh(count, options.device)
+
+
+def _cores(task: Task, config: Any) -> int:
+    """The largest number of cores that divides the batch and keeps each of them busy."""
+    least, batch = task.examples_per_shard(config), getattr(config, "batch_size", 1)
+    most = min(device.threads(), batch // least) if least else 1
+    return max((n for n in range(1, most + 1) if batch % n == 0), default=1)
 
 
 def train(
@@ -400,14 +417,16 @@ def train(
     about = about_data(dataset)
     _check_peers(config, about["sha256"])
     first_process = jax.process_index() == 0
-    steps = task.steps(config, dataset.train, mesh)
+    steps, devices = task.steps(config, dataset.train, mesh), 1 if mesh is None else mesh.size
     device.check_memory(task.like(config))
     if options.resume is None:  # first, so that what can't begin leaves no folder
         state, folder = task.start(config, dataset.train), options.out or Path("runs") / task.name
         fit.check_unfinished(state, config.epochs, steps)
         if first_process:
             data_dir = getattr(options, "data_dir", None)
-            folder = create(task.name, config, about, options.out, data_dir=data_dir)
+            folder = create(
+                task.name, config, about, options.out, data_dir=data_dir, devices=devices
+            )
     else:
         state, folder = None, options.resume
         saved, content = read_config(folder, task.name, type(config))
@@ -417,6 +436,10 @@ def train(
             saved = longer
         check_same(folder, saved, config)
         check_data(folder, content["data"], about)
+        if (before := content.get("devices", 1)) != devices:
+            print(f"devices: {devices} in place of {before}; what is drawn at random differs")
+            if first_process:
+                write_json(folder / "config.json", content | {"devices": devices})
     with held(folder) if first_process else contextlib.nullcontext():
         state = _train(task, config, dataset, mesh, folder, state)
     if not first_process:
@@ -466,7 +489,8 @@ def _train(
         state, notes = checkpoint.restore(folder, task.like(config))
     elif state is None:
         state = task.start(config, dataset.train)
-    print(f"run folder {folder}, {device.describe(device.current())}")
+    split = "" if mesh is None else f", each batch split over {mesh.size} devices"
+    print(f"run folder {folder}, {device.describe(device.current())}{split}")
     first = int(state.step)
     if resumed:
         _prolong(folder, config, steps, first)

@@ -114,6 +114,9 @@ class Task:
     """For algorithms that own their loop."""
     timings: Callable[[Any, Weights], dict[str, tuple[Callable, tuple, int]]] | None = None
     """(config, weights) -> more for `bench`: by name a function, its arguments and the units."""
+    examples_per_shard: Callable[[Any], int] = lambda config: 0
+    """config -> how few examples of a batch still keep a CPU's core busy, as measured; then
+    `--devices auto` gives each core a shard. 0: one device is faster."""
     unit: str = "images"
     """What is counted in rates."""
     items: Callable[[Any], int] = lambda config: 1

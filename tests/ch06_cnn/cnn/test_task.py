@@ -44,10 +44,12 @@ def metrics_of(config, data, form="loop", mesh=None):
     return [report.metrics for report in reports if report.metrics]
 
 
-@pytest.mark.parametrize("how", ["step form", "eight devices"])
+@pytest.mark.parametrize("how", ["step form", "two devices"])
 def test_other_ways_to_run_give_the_loops_metrics(how, config, data):
+    quiet = {"shift": 0, "flip": False, "dropout_dense": 0.0}  # shards draw numbers of their own
+    config = dataclasses.replace(config, **quiet)
     loop = metrics_of(config, data)
-    options = {"form": "step"} if how == "step form" else {"mesh": device.mesh(8)}
+    options = {"form": "step"} if how == "step form" else {"mesh": device.mesh(2)}
     other = metrics_of(config, data, **options)
     for a, b in zip(loop, other, strict=True):
         for name, value in a.items():

@@ -274,7 +274,7 @@ def loss(
     targets = target_off + (target_on - target_off) * right
     entropy = optax.softmax_cross_entropy(logits, targets)
     accuracy = (logits.argmax(-1) == batch["label"]).mean()
-    value = entropy.sum() if reduction == "sum" else entropy.mean()
+    value = ops.shards() * entropy.sum() if reduction == "sum" else entropy.mean()
     return value, ({"accuracy": accuracy}, stats)
 
 

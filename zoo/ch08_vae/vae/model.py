@@ -341,7 +341,7 @@ def loss(
         penalty = kl_to_standard_normal(mean, 0.5 * logvar) if kl_as_printed else kl
         value = reconstruction + beta * penalty
     metrics = {"reconstruction": reconstruction.mean(), "kl": kl.mean()}
-    return value.sum() if reduction == "sum" else value.mean(), metrics
+    return ops.shards() * value.sum() if reduction == "sum" else value.mean(), metrics
 
 
 def sample(
