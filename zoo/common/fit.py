@@ -33,7 +33,7 @@ class State(NamedTuple):
     params: Any
     opt_state: Any
     stats: Any  # running statistics that no gradient teaches (batch norm); None if there are none
-    carry: Any  # what a batch hands on to the next one (a recurrent state); None for nothing
+    carry: Any  # what a batch hands on (a recurrent state [batch, ...], a count); None for nothing
     average: Any  # of the parameters over the steps; None if none is kept
     key: jax.Array  # of the whole run; those of steps and orders are derived from it
     step: jax.Array  # int32 [], updates made so far
@@ -212,13 +212,18 @@ def _make_call(step, batch_size: int, form: Form, mesh: Mesh | None):
 
     def part(state, data, order, first, last):
         size = batch_size // ops.shards()
-        cut = functools.partial(
-            jax.lax.dynamic_slice_in_dim, start_index=ops.shard() * size, slice_size=size
-        )
-        state = state._replace(carry=jax.tree.map(cut, state.carry))
+        each = jax.tree.map(lambda a: a.shape[:1] == (batch_size,), state.carry)  # for an example
+
+        def cut(a, of_example):
+            start = ops.shard() * size
+            return jax.lax.dynamic_slice_in_dim(a, start, size) if of_example else a
+
+        def join(a, of_example):
+            return jax.lax.all_gather(a, ops.SHARDS, tiled=True) if of_example else a
+
+        state = state._replace(carry=jax.tree.map(cut, state.carry, each))
         state = run(state, data, order, first, last)
-        join = functools.partial(jax.lax.all_gather, axis_name=ops.SHARDS, tiled=True)
-        return checked(state._replace(carry=jax.tree.map(join, state.carry)))
+        return checked(state._replace(carry=jax.tree.map(join, state.carry, each)))
 
     if mesh is None:
         return call
