@@ -286,12 +286,13 @@ def scale(record: Record) -> list[Table]:
 
     note = (
         f"After four updates in float32 the parameters on {record['most']} devices differ from "
-        f"those on one by {record['difference']:.1e} of the largest in an array."
+        f"those on one by {record['difference']:.1e} of the largest in an array. Devices draw "
+        "random numbers of their own: where the loss needs any, that is the difference."
     )
     if record["devices"] == ["cpu"]:
         note += (
-            " These devices share one processor, which a single one uses already: n of them cannot "
-            "be faster than one, so 1/n is what to expect, and the rest is what splitting costs."
+            " These devices are cores of one processor, all of which a single device uses as well: "
+            "an efficiency of 1/n is the speed of one device."
         )
     title = f"`{record['model']}` on several devices"
     counted: tuple[Column, ...] = (("devices", "{devices}"), PRECISION)
