@@ -24,7 +24,6 @@ import pytest
 from zoo.common import device
 
 device.set_xla_flags()  # any test may call `jax.jit`
-jax.config.update("jax_debug_key_reuse", True)
 
 
 def compiled_programs():
@@ -57,9 +56,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def getkey():
-    """A function that gives a fresh key at each call."""
+    """A function that gives a fresh key at each call; within the test no key may be used twice.
+
+    For whole runs `test_runs.py` counts the keys: JAX's check makes each call many times slower.
+    """
     numbers = itertools.count(2026)
-    return lambda: jax.random.key(next(numbers))
+    with jax.debug_key_reuse(True):
+        yield lambda: jax.random.key(next(numbers))
 
 
 @pytest.fixture(scope="module")

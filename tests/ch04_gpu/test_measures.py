@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from zoo.ch04_gpu import agreement, memory, models, operations, precision, products, roofline
+from zoo.common import bench
 from zoo.common.data import DataError
 from zoo.common.device import DeviceError
 
@@ -194,14 +195,67 @@ def test_patterns_are_relative_to_the_sequential_one():
     assert all(row["nanoseconds"] > 0 for row in rows)
 
 
-@pytest.mark.parametrize("name", ["matrix product", "conv1d", "conv2d"])
-def test_operations_are_counted_as_xla_counts_them(name):
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("matrix product", 0.01), ("conv1d", 0.01), ("conv2d", 0.01), ("batch norm", 0.15)],
+)
+def test_operations_are_counted_as_xla_counts_them(name, near):
     operation = next(o for o in operations.operations("small") if o.name == name)
     args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in operation.shapes]
     out = jax.eval_shape(operation.function, None, *args)
     counted = roofline.count(lambda *args: operation.function(None, *args), *args)
     assert counted.source == "xla"
     assert operation.flops * out.size == pytest.approx(counted.flops, rel=0.01)
+    pull = operations.backward(operation.function)
+    counted = roofline.count(lambda args, g: pull(None, args, g), tuple(args), out)
+    assert operation.backward * operation.flops * out.size == pytest.approx(counted.flops, rel=near)
+
+
+def test_operations_that_compare_or_draw_are_counted_by_hand():
+    """A maximum of four is counted as four, a drop as a draw, a comparison and a product."""
+    counts = {o.name: (o.flops, o.backward) for o in operations.operations("small")}
+    assert counts["max pooling"] == (4, 1)
+    assert counts["dropout"] == (3, 1)
+    assert counts["ReLU"] == (1, 1)
+
+
+def timed(seconds):
+    """A `time_call` that needs, one call after the other, these seconds for its runs."""
+    left = iter(seconds)
+    return lambda function, *args, **options: bench.Timing(1.0, next(left))
+
+
+def test_a_rate_is_the_count_over_the_median_and_backward_moves_every_array_twice(monkeypatch):
+    monkeypatch.setattr(operations.bench, "time_call", timed([(1.0, 2.0, 3.0), (4.0, 5.0, 9.0)]))
+    row = operations.measure(next(o for o in operations.operations("small") if o.products))
+    width, there = 128, 4 * 128**2
+    assert row["forward"]["gflops"] == pytest.approx(2 * width**3 / 2.0 / 1e9)
+    assert row["backward"]["gflops"] == pytest.approx(2 * 2 * width**3 / 5.0 / 1e9)
+    assert row["forward"]["gbytes"] == pytest.approx(3 * there / 2.0 / 1e9)
+    assert row["backward"]["gbytes"] == pytest.approx(5 * there / 5.0 / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "words"), [((2.0, 1.0), (3.0, 9.0), 2.0), ((2.0, 5.0), (9.0, 2.0), 1.5)]
+)
+def test_bandwidth_is_what_the_best_run_reads_and_writes(monkeypatch, one, two, words):
+    """x + 1 moves two words a number, 2 x + y three."""
+    monkeypatch.setattr(memory.bench, "time_call", timed([one, two]))
+    assert memory.bandwidth(1000) == 4 * 1000 * words
+
+
+def test_rates_of_blas_are_counts_over_medians(monkeypatch):
+    monkeypatch.setattr(memory.products, "clock", lambda function, least: (2.0, 4.0, 8.0))
+    monkeypatch.setattr(memory.bench, "time_call", timed(3 * [(1.0, 2.0, 3.0)]))
+    rows = memory.blas(("cpu",), 10_000, 3)
+    for level, (blas, ours) in zip(
+        memory.levels(10_000), zip(rows[::2], rows[1::2], strict=True), strict=True
+    ):
+        assert (blas["median"], ours["median"]) == (4.0, 2.0)
+        for row in (blas, ours):
+            assert row["gflops"] == pytest.approx(level.flops / row["median"] / 1e9)
+            assert row["gbytes"] == pytest.approx(4 * level.numbers / row["median"] / 1e9)
+            assert row["flops_per_byte"] == pytest.approx(level.flops / (4 * level.numbers))
 
 
 def test_backward_gives_the_gradients(getkey):
