@@ -6,6 +6,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see `zoo/__init__.py`
 
+import collections
 import contextlib
 import hashlib
 import importlib.metadata
@@ -49,9 +50,48 @@ jax.config.update(
 )
 
 
+LONGEST = (
+    "tests/test_environments.py",
+    "tests/test_runs.py",
+    "tests/ch09_pipeline/test_pipeline.py",
+    "tests/ch10_deploy/test_launch.py",
+    "tests/test_contract.py",
+    "tests/ch10_deploy/test_server.py",
+    "tests/ch10_deploy/test_commands.py",
+    "tests/ch10_deploy/test_tasks.py",
+)
+"""What takes longest comes first, so that no worker waits for another at the end."""
+
+SLOW = {"tests/test_environments.py", "tests/test_runs.py"}
+"""Files that `make quick` leaves out; tests may have the mark `slow` as well."""
+
+PROCESSES = {"environment", "shell"}
+"""Fixtures of tests that start other processes: all of these are slow."""
+
+
 def pytest_collection_modifyitems(items):
-    """Puts what takes minutes first, so that no worker waits for another at the end."""
-    items.sort(key=lambda item: item.path.name != "test_environments.py")
+    """Longest files first, and the mark `slow`."""
+
+    def place(item):
+        name = item.nodeid.partition("::")[0]
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+    for item in items:
+        if item.nodeid.partition("::")[0] in SLOW or PROCESSES & {*item.fixturenames}:
+            item.add_marker("slow")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The five files that took longest, of a run of many."""
+    seconds = collections.Counter()
+    for report in itertools.chain(*terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    if len(seconds) > 5:
+        terminalreporter.section("slowest files")
+        for name, total in seconds.most_common(5):
+            terminalreporter.write_line(f"{total:8.1f} s  {name}")
 
 
 @pytest.fixture

@@ -44,6 +44,11 @@ def small(case):
     return task.model, config, task.model.example(config, 4)
 
 
+def init(model, key, config):
+    """Its parameters, from one program: operation by operation it takes a hundred."""
+    return jax.jit(model.init, static_argnums=1)(key, config)
+
+
 def metrics_of(aux):
     return aux if isinstance(aux, dict) else aux[0]
 
@@ -79,7 +84,7 @@ def test_the_first_recipe_is_modern_and_each_config_knows_its_name(chapter):
 
 def test_loss_is_a_float32_scalar_with_gradients_like_the_parameters(small, getkey):
     model, config, batch = small
-    params = model.init(getkey(), config)
+    params = init(model, getkey(), config)
     (value, aux), grads = jax.jit(jax.value_and_grad(model.loss, has_aux=True))(
         params, batch, getkey()
     )
@@ -135,8 +140,8 @@ def test_a_loss_refuses_bytes_for_scaled_images_and_fractions_for_numbers(chapte
 def test_the_same_key_gives_the_same_parameters_and_another_key_others(small, getkey):
     model, config, _ = small
     key = getkey()
-    one, again = model.init(key, config), model.init(jax.random.clone(key), config)
-    other = model.init(getkey(), config)
+    one, again = init(model, key, config), init(model, jax.random.clone(key), config)
+    other = init(model, getkey(), config)
     names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(one)]
     kernels = ["kernel" in name or "embedding" in name for name in names]
     assert any(kernels)
@@ -162,7 +167,7 @@ def test_without_a_key_the_loss_is_deterministic_and_traced_once_and_jit_changes
         return model.loss(params, batch)
 
     for _ in range(2):
-        params = model.init(getkey(), config)
+        params = init(model, getkey(), config)
         once, again = (counted(params, batch)[0] for _ in range(2))
         assert once == again
     assert len(traces) == 1

@@ -70,6 +70,7 @@ VALUES = {
     ("ch07_dqn/planner", "target_every"): [1],
     ("ch05_lstm", "chrono"): [30],
     ("ch05_lstm", "clip"): [1e-3],  # below the norm of every gradient
+    ("ch06_cnn/speedrun", "batch_size"): [4],
     ("ch06_cnn/speedrun", "patch"): [3],
     ("ch06_cnn/speedrun", "rise"): [0.9],
     ("ch06_cnn/speedrun", "average"): [0.05],  # the share is 20 / (20 + step) at least

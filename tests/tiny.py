@@ -9,7 +9,7 @@ TINY = {
     | {"epochs": 1},
     "ch05_lstm": {"hidden": 8, "embedding": 4, "chunk": 6, "epochs": 1, "batch_size": 4},
     "ch06_cnn": {"filters": (4, 4, 4), "hidden": 8, "epochs": 1, "batch_size": 4},
-    "ch06_cnn/speedrun": {"width": 2, "epochs": 2, "batch_size": 4, "shift": 1}
+    "ch06_cnn/speedrun": {"width": 2, "epochs": 2, "batch_size": 8, "shift": 1}
     | {"precision": "float32"},
     "ch07_dqn": DQN | {"epochs": 1, "batch_size": 4, "hidden": (8,), "epsilon_decay": 0.5},
     "ch07_dqn/planner": {"rows": 4, "columns": 4, "walkers": 2, "capacity": 8, "batch_size": 2}
