@@ -42,6 +42,9 @@ test-matrix:  ## run the quick tests on each Python found of 3.11, 3.12 and 3.13
 	done; \
 	echo "tested on Python:$${found:- none of $(MATRIX) was found}"; test -n "$$found"
 
+mutants: $(VENV)/mutants.stamp  ## do tests notice wrong code? FILES=zoo/common/ops.py ARGS='--share 0.1'
+	$(BIN)/python tests/mutants.py $(ARGS) $(FILES)
+
 lint: $(VENV)/test.stamp  ## check style and types alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -92,6 +95,10 @@ $(VENV)/test.stamp: $(SOURCES) | $(BIN)/python
 	@echo "installing zoo and its test tools into $(VENV) (a minute or two, once)"
 	$(PIP) -e '.[test]'
 	@touch $(VENV)/train.stamp $@
+
+$(VENV)/mutants.stamp: $(VENV)/test.stamp
+	$(PIP) -e '.[mutants]'
+	@touch $@
 
 # In a folder of its own: beside JAX on a machine without a driver it prints an error at each start.
 $(VENV)/compile.stamp: $(VENV)/test.stamp
