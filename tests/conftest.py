@@ -130,7 +130,7 @@ def zoo(place, environment):
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=600,
         )
 
     return run
