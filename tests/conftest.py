@@ -51,19 +51,27 @@ jax.config.update(
 
 
 LONGEST = (
-    "tests/test_environments.py",
-    "tests/test_runs.py",
-    "tests/ch09_pipeline/test_pipeline.py",
-    "tests/ch10_deploy/test_launch.py",
-    "tests/test_contract.py",
-    "tests/ch10_deploy/test_server.py",
-    "tests/ch10_deploy/test_commands.py",
-    "tests/ch10_deploy/test_tasks.py",
+    "test_environments.py",
+    "test_runs.py",
+    "ch09_pipeline/test_pipeline.py",
+    "test_contract.py",
+    "ch10_deploy/test_launch.py",
+    "ch10_deploy/test_server.py",
+    "common/test_ops.py",
+    "common/test_fit.py",
+    "ch10_deploy/test_commands.py",
+    "common/test_checkpoint.py",
+    "ch07_dqn/agent/test_train.py",
+    "common/data/test_cifar10.py",
+    "ch10_deploy/test_tasks.py",
+    "ch03_mnist_ae_rbm/rbm/test_commands.py",
+    "ch10_deploy/test_openapi.py",
 )
 """What takes longest comes first, so that no worker waits for another at the end."""
 
-SLOW = {"tests/test_environments.py", "tests/test_runs.py"}
-"""Files that `make quick` leaves out; tests may have the mark `slow` as well."""
+SLOW = ("test_environments.py", "test_runs.py", "test_own_data.py", "test_commands.py")
+SLOW += ("test_train.py", "test_training.py", "studies/")
+"""Whole runs, which `make quick` leaves out by the mark `slow`; tests may have it themselves."""
 
 PROCESSES = {"environment", "shell"}
 """Fixtures of tests that start other processes: all of these are slow."""
@@ -72,13 +80,11 @@ PROCESSES = {"environment", "shell"}
 def pytest_collection_modifyitems(items):
     """Longest files first, and the mark `slow`."""
 
-    def place(item):
-        name = item.nodeid.partition("::")[0]
-        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
-
-    items.sort(key=place)
-    for item in items:
-        if item.nodeid.partition("::")[0] in SLOW or PROCESSES & {*item.fixturenames}:
+    names = {item: item.nodeid.partition("::")[0].removeprefix("tests/") for item in items}
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(names[item], len(LONGEST)))
+    for item, name in names.items():
+        if any(part in name for part in SLOW) or PROCESSES & {*item.fixturenames}:
             item.add_marker("slow")
 
 

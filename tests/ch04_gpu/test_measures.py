@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.ch04_gpu import agreement, memory, models, operations, precision, products, roofline
+from zoo.ch04_gpu import (
+    agreement,
+    figures,
+    machine,
+    memory,
+    models,
+    operations,
+    precision,
+    products,
+    roofline,
+)
 from zoo.common import bench
 from zoo.common.data import DataError
 from zoo.common.device import DeviceError
@@ -58,6 +68,18 @@ def test_the_books_processors_do_27_and_72_operations_a_word():
 def test_the_roof_is_flat_behind_its_ridge():
     assert roofline.bound(2.0, 100.0, 10.0) == 20.0
     assert roofline.bound(10.0, 100.0, 10.0) == roofline.bound(99.0, 100.0, 10.0) == 100.0
+
+
+def test_drawn_roofs_rise_with_the_bandwidth_up_to_the_peak():
+    row = {"model": "a", "device": "cpu", "precision": "float32", "fused": True}
+    row |= {"intensity": 1.0, "gflops": 5.0}
+    peaks = {"cpu": {"float32": 1e11, "tf32": None, "bfloat16": None, "bandwidth": 1e10}}
+    record = machine.record("roofline", ("cpu",), rows=[row], peaks=peaks, book=roofline.BOOK)
+    lines = [line.get_data() for line in figures.roofline(record).axes[0].lines]
+    roofs = [(x, y) for x, y in lines if len(x) > 2]
+    book = [(flops, 4 * words) for flops, words in roofline.BOOK.values()]
+    for (x, y), (peak, bandwidth) in zip(roofs, [(100, 10), *book], strict=True):
+        np.testing.assert_allclose(y, [min(peak, bandwidth * each) for each in x])
 
 
 def test_peaks_of_a_cpu_have_no_tensor_cores():

@@ -31,7 +31,8 @@ FLAGS += ["--epochs", "4", "--data", "sample", "--device", "cpu"]
 
 
 def start(place, environment, folder):
-    command = [sys.executable, "-m", "zoo.ch10_deploy", "launch", "--processes", "2", "--", CHAPTER]
+    command = [sys.executable, "-m", "zoo.ch10_deploy", "launch", "--processes", "2"]
+    command += ["--heartbeat", "300", "--", CHAPTER]  # so that no silence ends a process
     return subprocess.Popen(
         [*command, *FLAGS, "--out", str(folder)],
         cwd=place,
@@ -79,7 +80,7 @@ def test_a_killed_process_ends_the_others_and_is_named(killed):
     assert "process 1 of 2 was killed by SIGKILL (exit code -9); the others were stopped" in err
     assert "the same command goes on from the last checkpoint" in err
     assert "Traceback" not in err
-    assert seconds < 20
+    assert seconds < 60
     assert all(gone(pid) for pid in workers.values())
 
 
