@@ -123,7 +123,8 @@ def test_the_last_level_caches_of_a_processor_are_counted_once_each(tmp_path, mo
             folder = tmp_path / f"cpu{core}" / "cache" / f"index{number}"
             folder.mkdir(parents=True)
             (folder / "level").write_text(f"{level}\n")
-            (folder / "size").write_text(f"{size}\n")
+            same = size if core < 2 else size.replace("32M", "32768K")
+            (folder / "size").write_text(f"{same}\n")
             (folder / "shared_cpu_list").write_text("0-1\n" if core < 2 else "2-3\n")
     monkeypatch.setattr(memory.os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
     assert memory.cache(tmp_path) == 2 * 32 * 2**20
@@ -215,6 +216,13 @@ def test_patterns_are_relative_to_the_sequential_one():
     assert rows[0]["ratio"] == 1.0
     assert rows[0]["numbers"] == 992  # whole cache lines
     assert all(row["nanoseconds"] > 0 for row in rows)
+
+
+def test_patterns_are_in_nanoseconds_a_number(monkeypatch):
+    monkeypatch.setattr(memory.bench, "time_call", timed([(1.0, 2.0, 3.0), 3 * (4.0,), 3 * (5.0,)]))
+    rows = memory.patterns(("cpu",), 992, 3)
+    assert [row["ratio"] for row in rows] == [1.0, 2.0, 2.5]
+    assert [row["nanoseconds"] * 992 for row in rows] == pytest.approx([2e9, 4e9, 5e9])
 
 
 @pytest.mark.parametrize(

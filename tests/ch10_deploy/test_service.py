@@ -93,7 +93,7 @@ def test_max_queue_bounds_the_requests_under_way_and_the_examples_that_wait(
         held = [asyncio.create_task(service._compute(main, b"", {}, 1)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Problem, match="too many requests are under way"):
-            await service._compute(main, b"", {}, 1)
+            await asyncio.wait_for(service._compute(main, b"", {}, 1), 10)
         gate.set()
         for problem in await asyncio.gather(*held, return_exceptions=True):
             assert "too many examples wait" in str(problem)
