@@ -8,13 +8,15 @@ BIN := $(VENV)/bin
 LOCK = $(shell v=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
     test -e requirements/$$v.txt || v=3.13; echo requirements/$$v.txt)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK)
+# In the order of tests/conftest.py: xdist would begin with the files of most tests.
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Test files run side by side; a worker needs about a core and up to 6 GB of memory.
 WORKERS ?= 2
 SOURCES := pyproject.toml $(wildcard requirements/*.txt)
 MATRIX := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-quick test-matrix lint format notebooks lock compile gpu-results clean
+.PHONY: help train test quick test-matrix mutants lint format notebooks lock compile gpu-results clean
 
 help:  ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,22 +25,25 @@ train: $(VENV)/train.stamp  ## train chapter 6; flags go in ARGS='--epochs 5'
 	$(BIN)/python -m zoo.ch06_cnn train $(ARGS)
 
 test: lint  ## check style and types, run all tests and the notebooks
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(PYTEST)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --nbmake --nbmake-timeout=300 notebooks
 
-test-quick: $(VENV)/test.stamp  ## run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m 'not slow and not realdata'
+quick: $(VENV)/test.stamp  ## run what is quick: no processes, servers, real data or notebooks
+	$(PYTEST) -m 'not slow and not realdata'
 
 test-matrix:  ## run the quick tests on each Python found of 3.11, 3.12 and 3.13, with its JAX
 	@found=; for v in $(MATRIX); do \
 	    for p in python$$v $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$v.*/bin/python; do \
 	        $$p -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "'$$v'")' 2>/dev/null || continue; \
 	        found="$$found $$v"; \
-	        $(MAKE) --no-print-directory test-quick PYTHON=$$p VENV=.venv-$$v || exit 1; \
+	        $(MAKE) --no-print-directory quick PYTHON=$$p VENV=.venv-$$v || exit 1; \
 	        break; \
 	    done; \
 	done; \
 	echo "tested on Python:$${found:- none of $(MATRIX) was found}"; test -n "$$found"
+
+mutants: $(VENV)/mutants.stamp  ## do tests notice wrong code? FILES=zoo/common/ops.py ARGS='--share 0.1'
+	$(BIN)/python tests/mutants.py $(ARGS) $(FILES)
 
 lint: $(VENV)/test.stamp  ## check style and types alone
 	$(BIN)/ruff check .
@@ -90,6 +95,10 @@ $(VENV)/test.stamp: $(SOURCES) | $(BIN)/python
 	@echo "installing zoo and its test tools into $(VENV) (a minute or two, once)"
 	$(PIP) -e '.[test]'
 	@touch $(VENV)/train.stamp $@
+
+$(VENV)/mutants.stamp: $(VENV)/test.stamp
+	$(PIP) -e '.[mutants]'
+	@touch $@
 
 # In a folder of its own: beside JAX on a machine without a driver it prints an error at each start.
 $(VENV)/compile.stamp: $(VENV)/test.stamp

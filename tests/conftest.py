@@ -6,6 +6,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see `zoo/__init__.py`
 
+import collections
 import contextlib
 import hashlib
 import importlib.metadata
@@ -24,7 +25,6 @@ import pytest
 from zoo.common import device
 
 device.set_xla_flags()  # any test may call `jax.jit`
-jax.config.update("jax_debug_key_reuse", True)
 
 
 def compiled_programs():
@@ -50,16 +50,65 @@ jax.config.update(
 )
 
 
+LONGEST = (
+    "test_environments.py",
+    "test_runs.py",
+    "ch09_pipeline/test_pipeline.py",
+    "test_contract.py",
+    "ch10_deploy/test_launch.py",
+    "ch10_deploy/test_server.py",
+    "common/test_ops.py",
+    "common/test_fit.py",
+    "ch10_deploy/test_commands.py",
+    "common/test_checkpoint.py",
+    "ch07_dqn/agent/test_train.py",
+    "common/data/test_cifar10.py",
+    "ch10_deploy/test_tasks.py",
+    "ch03_mnist_ae_rbm/rbm/test_commands.py",
+    "ch10_deploy/test_openapi.py",
+)
+"""What takes longest comes first, so that no worker waits for another at the end."""
+
+SLOW = ("test_environments.py", "test_runs.py", "test_own_data.py", "test_commands.py")
+SLOW += ("test_train.py", "test_training.py", "studies/")
+"""Whole runs, which `make quick` leaves out by the mark `slow`; tests may have it themselves."""
+
+PROCESSES = {"environment", "shell"}
+"""Fixtures of tests that start other processes: all of these are slow."""
+
+
 def pytest_collection_modifyitems(items):
-    """Puts what takes minutes first, so that no worker waits for another at the end."""
-    items.sort(key=lambda item: item.path.name != "test_environments.py")
+    """Longest files first, and the mark `slow`."""
+
+    names = {item: item.nodeid.partition("::")[0].removeprefix("tests/") for item in items}
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(names[item], len(LONGEST)))
+    for item, name in names.items():
+        if any(part in name for part in SLOW) or PROCESSES & {*item.fixturenames}:
+            item.add_marker("slow")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The five files that took longest, of a run of many."""
+    seconds = collections.Counter()
+    for report in itertools.chain(*terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    if len(seconds) > 5:
+        terminalreporter.section("slowest files")
+        for name, total in seconds.most_common(5):
+            terminalreporter.write_line(f"{total:8.1f} s  {name}")
 
 
 @pytest.fixture
 def getkey():
-    """A function that gives a fresh key at each call."""
+    """A function that gives a fresh key at each call; within the test no key may be used twice.
+
+    For whole runs `test_runs.py` counts the keys: JAX's check makes each call many times slower.
+    """
     numbers = itertools.count(2026)
-    return lambda: jax.random.key(next(numbers))
+    with jax.debug_key_reuse(True):
+        yield lambda: jax.random.key(next(numbers))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +136,7 @@ def zoo(place, environment):
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=600,
         )
 
     return run
@@ -101,24 +150,38 @@ class Done(NamedTuple):
     err: str
 
 
+@pytest.fixture(scope="session")
+def module():
+    """Runs `python -m MODULE ARGUMENTS` within this process, which saves seconds a command."""
+
+    def run(name, *arguments):
+        device, cache = jax.config.jax_default_device, jax.config.jax_compilation_cache_dir
+        out, err, status = io.StringIO(), io.StringIO(), 0
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            patch.setattr(sys, "argv", [name, *map(str, arguments)])
+            try:
+                runpy.run_module(name, run_name="__main__", alter_sys=True)
+            except SystemExit as ended:
+                status = ended.code or 0
+                if isinstance(status, str):  # as Python ends with a message
+                    print(status, file=err)
+                    status = 1
+            finally:
+                jax.config.update("jax_default_device", device)
+                jax.config.update("jax_compilation_cache_dir", cache)
+        return Done(status, out.getvalue(), err.getvalue())
+
+    return run
+
+
 @pytest.fixture
-def command(place, monkeypatch):
+def command(module, place, monkeypatch):
     """Runs `python -m zoo.CHAPTER ARGUMENTS` in `place`, within this process."""
     monkeypatch.chdir(place)
     monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
-    device, cache = jax.config.jax_default_device, jax.config.jax_compilation_cache_dir
-
-    def run(chapter, *arguments, package="zoo"):
-        monkeypatch.setattr(sys, "argv", [chapter, *map(str, arguments)])
-        out, err, status = io.StringIO(), io.StringIO(), 0
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                runpy.run_module(f"{package}.{chapter}", run_name="__main__", alter_sys=True)
-            except SystemExit as ended:
-                status = ended.code or 0
-        return Done(status, out.getvalue(), err.getvalue())
-
-    yield run
-    jax.config.update("jax_default_device", device)
-    jax.config.update("jax_compilation_cache_dir", cache)
+    return lambda chapter, *arguments, package="zoo": module(f"{package}.{chapter}", *arguments)

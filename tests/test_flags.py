@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import inspect
 import io
+import itertools
 import random
 import runpy
 import sys
@@ -170,3 +171,28 @@ def test_what_is_no_number_is_refused_by_every_flag(value):
     for program, flag in random.Random(value).sample(CASES, 40):
         if numbers(flags_of(program)[0][flag]):
             assert attempt(program, flag, value) in (1, 2), (program.words, flag)
+
+
+def spelt(config):
+    """The flags that say every field of a configuration but its recipe."""
+    for field in dataclasses.fields(config):
+        value, flag = getattr(config, field.name), field.name.replace("_", "-")
+        if field.name == "recipe":
+            continue
+        if isinstance(value, bool):
+            yield f"--{flag}" if value else f"--no-{flag}"
+        else:
+            yield from [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
+
+
+TRAINED = [one for one in programs() if one.words.endswith(" train") and one.tasks]
+
+
+@pytest.mark.parametrize("program", TRAINED, ids=lambda program: program.words)
+def test_every_recipe_spelt_in_flags_comes_back_whatever_recipe_it_starts_from(program):
+    kind = inspect.signature(program.command).parameters["config"].annotation
+    (task,) = (task for task in program.tasks if task.config_type is kind)
+    for start, config in itertools.product(task.recipes, task.recipes.values()):
+        status, said, reached = call(program, "--recipe", start, *spelt(config))
+        assert status == 0, said
+        assert reached[0]["config"] == dataclasses.replace(config, recipe=start)

@@ -1,7 +1,8 @@
 """What holds for whole runs of every task: each field counts, and no key is used twice.
 
 Tiny models are trained for a few steps by `Task.train` without compilation: each operation is a
-call of its own, which takes less time than compiling a program for each case.
+call of its own, which takes less time than compiling a program for each case. Where a field changes
+what is traced of an update, that shows it without a run.
 """
 
 import ast
@@ -9,6 +10,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import runpy
 import typing
 from pathlib import Path
 from unittest import mock
@@ -16,6 +18,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
+from jax.interpreters import partial_eval as pe
 
 import zoo
 from zoo.ch02_basic_nn import program
@@ -26,30 +29,12 @@ from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import train as agents
 from zoo.ch07_dqn.planner import train as planner
 from zoo.ch08_vae.vae import latent, likelihood
-from zoo.common import device, keys
+from zoo.common import device, fit, keys
 from zoo.common.trained import Trained
 
 ROOT = Path(zoo.__file__).parent
 TASKS = {task.name: task for task in zoo.tasks()}
-DQN = {"rows": 2, "columns": 3, "epoch_steps": 12, "target_every": 6, "capacity": 20, "limit": 5}
-TINY = {
-    "ch02_basic_nn": {"steps": 2},
-    "ch03_mnist_ae_rbm": {"hidden": (8, 8), "epochs": 1, "batch_size": 4},
-    "ch03_mnist_ae_rbm/autoencoder": {"hidden": (8,), "code": 4, "epochs": 1, "batch_size": 4},
-    "ch03_mnist_ae_rbm/rbm": {"visible": 12, "hidden": 5, "steps": (2,), "batch_size": 4}
-    | {"epochs": 1},
-    "ch05_lstm": {"hidden": 8, "embedding": 4, "chunk": 6, "epochs": 1, "batch_size": 4},
-    "ch06_cnn": {"filters": (4, 4, 4), "hidden": 8, "epochs": 1, "batch_size": 4},
-    "ch06_cnn/speedrun": {"width": 2, "epochs": 2, "batch_size": 4, "shift": 1}
-    | {"precision": "float32"},
-    "ch07_dqn": DQN | {"epochs": 1, "batch_size": 4, "hidden": (8,), "epsilon_decay": 0.5},
-    "ch07_dqn/planner": {"rows": 4, "columns": 4, "walkers": 2, "capacity": 8, "batch_size": 2}
-    | {"rounds": 3, "epoch_steps": 3, "target_every": 2, "walk_steps": 3, "epochs": 1},
-    "ch08_vae": {"hidden": (8,), "latents": 3, "epochs": 1, "batch_size": 4},
-    "ch08_vae/conv": {"filters": (4, 4, 4), "latents": 3, "epochs": 1, "batch_size": 4}
-    | {"hidden": (8,)},
-}
-"""What makes a model tiny, and where a field could not count otherwise."""
+TINY = runpy.run_path(str(Path(__file__).with_name("tiny.py")))["TINY"]
 
 TOGETHER = {
     ("ch02_basic_nn", "hidden"): {"weights": None},
@@ -87,6 +72,7 @@ VALUES = {
     ("ch07_dqn/planner", "target_every"): [1],
     ("ch05_lstm", "chrono"): [30],
     ("ch05_lstm", "clip"): [1e-3],  # below the norm of every gradient
+    ("ch06_cnn/speedrun", "batch_size"): [4],
     ("ch06_cnn/speedrun", "patch"): [3],
     ("ch06_cnn/speedrun", "rise"): [0.9],
     ("ch06_cnn/speedrun", "average"): [0.05],  # the share is 20 / (20 + step) at least
@@ -171,9 +157,30 @@ def other_values(config, field):
     return [tuple(2 * number for number in value)]
 
 
+def leaves(tree):
+    """All leaves by name, with dtype, shape and bytes."""
+    found = {}
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        typed = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
+            leaf.dtype, jax.dtypes.prng_key
+        )
+        array = np.asarray(jax.random.key_data(leaf) if typed else leaf)
+        found[jax.tree_util.keystr(path)] = (str(array.dtype), array.shape, array.tobytes())
+    return found
+
+
+@functools.cache
+def start(name, config):
+    """The state before the first update."""
+    task = TASKS[name]
+    with uncompiled(), mock.patch.object(kinds, "generate", generate_compiled):
+        data = task.load(config, "auto", None).train if task.synthetic else task.random(config, 8)
+        return leaves(task.start(config, data))
+
+
 @functools.cache
 def outcome(name, config):
-    """All that comes of a run: leaves by name, with dtype, shape and bytes."""
+    """All that comes of a run."""
     task, metrics = TASKS[name], []
 
     def follow(reports):
@@ -198,14 +205,71 @@ def outcome(name, config):
             inputs[key] = rng.integers(0, highest, (2, *spec.shape)).astype(spec.dtype)
         with uncompiled():
             found[prediction_name] = prediction.function(weights, inputs)
-    leaves = {}
-    for path, leaf in jax.tree.leaves_with_path(found):
-        typed = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
-            leaf.dtype, jax.dtypes.prng_key
-        )
-        array = np.asarray(jax.random.key_data(leaf) if typed else leaf)
-        leaves[jax.tree_util.keystr(path)] = (str(array.dtype), array.shape, array.tobytes())
-    return leaves
+    return leaves(found)
+
+
+@functools.cache
+def shapes(name, config):
+    """What of a run is known without one: the shapes of its state and of a prediction's inputs."""
+    task = TASKS[name]
+    inputs = {key: one.inputs for key, one in task.predictions(config).items()}
+    found = jax.tree.leaves_with_path((task.like(config), inputs))
+    return [(jax.tree_util.keystr(path), leaf.shape, leaf.dtype) for path, leaf in found]
+
+
+def traced(function, *arguments):
+    """The text of a function's program without what no result depends on."""
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    return str(pe.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0])
+
+
+@functools.cache
+def programs(name, config):
+    """An update, the loss of a test and the predictions; None of an algorithm with its own loop."""
+    task = TASKS[name]
+    if task.loop is not None:
+        return None
+    training, testing = task.losses(config, 2)
+    optimizer = task.optimizer(config, task.updates(config, 2))
+    batch = jax.eval_shape(lambda: task.prepare(config, task.random(config, 4)))
+    state = task.like(config)
+    weights = jax.eval_shape(task.weights, state)
+    kept = [weights["stats"]] if "stats" in weights else []
+    found = [traced(fit.make_step(training, optimizer, task.average(config)), state, batch)]
+    if state.carry is None:  # else a test has one of another shape
+        found.append(traced(testing, weights["params"], batch, state.key, *kept))
+    for prediction in task.predictions(config).values():
+        inputs = {
+            key: jax.ShapeDtypeStruct((2, *spec.shape), spec.dtype)
+            for key, spec in prediction.inputs.items()
+        }
+        found.append(traced(prediction.function, weights, inputs))
+    return found
+
+
+@functools.cache
+def call(name, config):
+    """What `fit.iterate` gets; None where it is seen at work, or the loop is the model's own."""
+    task = TASKS[name]
+    if task.loop is not None or name == "ch03_mnist_ae_rbm":
+        return None
+    with mock.patch.object(fit, "iterate", return_value=[]) as iterate:
+        list(task.iterate(config, task.like(config), task.random(config, 8)))
+    (*_, data), options = iterate.call_args
+    return {key: options[key] for key in ("epochs", "batch_size", "shuffle")}, leaves(data)
+
+
+def test_programs_differ_by_what_they_compute_alone():
+    """Neither by names of variables nor by addresses, nor by what is thrown away."""
+    name = "ch06_cnn"
+    config = dataclasses.replace(next(iter(TASKS[name].recipes.values())), **TINY[name])
+    assert programs.__wrapped__(name, config) == programs.__wrapped__(name, config)
+
+    def wasteful(x):
+        x + 2.0
+        return x + 1.0
+
+    assert traced(wasteful, 1.0) == traced(lambda x: x + 1.0, 1.0) != traced(lambda x: x, 1.0)
 
 
 def cases():
@@ -220,10 +284,11 @@ def test_a_field_counts(name, field):
     task = TASKS[name]
     config = next(iter(task.recipes.values()))
     config = dataclasses.replace(config, **TINY[name] | TOGETHER.get((name, field.name), {}))
-    before = outcome(name, config)
     for value in VALUES.get((name, field.name)) or other_values(config, field):
         changed = dataclasses.replace(config, **{field.name: value})
-        same = outcome(name, changed) == before
+        # From cheap to dear: what computes something else need not be run to show it.
+        looks = (shapes, programs, call, start, outcome)
+        same = all(look(name, changed) == look(name, config) for look in looks)
         assert not same, f"{field.name}={value!r} changes nothing"
 
 

@@ -220,14 +220,14 @@ def test_anything_that_can_be_called_is_drawn(code, tmp_path, monkeypatch):
         commands.draw("odd_target:loss", grad=True)
 
 
-def test_the_command_line(zoo, place):
+def test_the_command_line(zoo, command, place):
     done = zoo("ch01_graphs", "affine", "--out", "affine.dot")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "[12.4 6.4]"
     assert (place / "affine.dot").read_text().startswith("digraph")
-    bad = zoo("ch01_graphs", "draw", "zoo.ch06_cnn:nothing")
-    assert bad.returncode == 1
-    assert bad.stderr.startswith("error: zoo.ch06_cnn has no function nothing")
+    bad = command("ch01_graphs", "draw", "zoo.ch06_cnn:nothing")
+    assert bad.status == 1
+    assert bad.err.startswith("error: zoo.ch06_cnn has no function nothing")
 
 
 def test_another_process_writes_the_same_bytes(zoo, place, environment, monkeypatch):

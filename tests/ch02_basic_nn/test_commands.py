@@ -30,30 +30,30 @@ def test_train_prints_the_books_numbers_and_leaves_a_whole_run_folder(trained):
     assert (folder / "figures" / "training.png").stat().st_size > 10_000
 
 
-def test_a_run_is_measured_and_drawn_again(trained, zoo):
+def test_a_run_is_measured_and_drawn_again(trained, command):
     folder, _ = trained
     (folder / "figures" / "training.png").unlink()
-    measured = zoo("ch02_basic_nn", "evaluate", "--run", folder)
-    assert "test accuracy 100.00 %" in measured.stdout, measured.stderr
+    measured = command("ch02_basic_nn", "evaluate", "--run", folder)
+    assert "test accuracy 100.00 %" in measured.out, measured.err
     assert json.loads((folder / "evaluation.json").read_text())["test_accuracy"] == 1
-    drawn = zoo("ch02_basic_nn", "figures", "--run", folder)
-    assert drawn.returncode == 0, drawn.stderr
+    drawn = command("ch02_basic_nn", "figures", "--run", folder)
+    assert drawn.status == 0, drawn.err
     assert (folder / "figures" / "training.png").exists()
 
 
-def test_help_names_every_command_and_program(zoo):
-    done = zoo("ch02_basic_nn", "--help")
-    for command in ("train", "compare", "evaluate", "bench", "export"):
-        assert command in done.stdout
-    help_text = zoo("ch02_basic_nn", "train", "--help").stdout
+def test_help_names_every_command_and_program(command):
+    done = command("ch02_basic_nn", "--help")
+    for name in ("train", "compare", "evaluate", "bench", "export"):
+        assert name in done.out
+    help_text = command("ch02_basic_nn", "train", "--help").out
     for flag in ("--recipe", "--program"):
         assert f"{flag} {{modern,text,repo,numpy}}" in help_text
 
 
-def test_what_a_user_can_mend_is_said_in_one_line(zoo):
-    done = zoo("ch02_basic_nn", "train", "--steps", 0)
-    assert done.returncode == 1
-    assert done.stderr == "error: got steps 0, expected at least 1\n"
+def test_what_a_user_can_mend_is_said_in_one_line(command):
+    done = command("ch02_basic_nn", "train", "--steps", 0)
+    assert done.status == 1
+    assert done.err == "error: got steps 0, expected at least 1\n"
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
+import contextlib
+
 import jax
 import pytest
 
-from zoo.ch04_gpu import commands, precision
+from zoo.ch04_gpu import commands, precision, roofline
 from zoo.common import device
 
 
@@ -11,6 +13,20 @@ def default_device():
     before = jax.config.jax_default_device
     yield
     jax.config.update("jax_default_device", before)
+
+
+@pytest.fixture(scope="module")
+def small_peaks():
+    """Within it peaks come from few numbers: those that no cache holds take half a minute."""
+    peaks = roofline.peaks
+
+    @contextlib.contextmanager
+    def within():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(roofline, "peaks", lambda size: peaks(64, 4096))
+            yield
+
+    return within
 
 
 class Card:

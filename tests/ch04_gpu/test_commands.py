@@ -18,8 +18,14 @@ MEASURED = [name for name in tables.TABLES if name != "compile"]
 """What is measured on a device that is here; `test_targets.py` has the other."""
 
 
+@pytest.fixture(autouse=True)
+def few_numbers(small_peaks):
+    with small_peaks():
+        yield
+
+
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory):
+def measured(tmp_path_factory, small_peaks):
     """A folder with a small measurement of every kind, by the commands."""
     out = tmp_path_factory.mktemp("measured")
     where, fast = Where(("cpu",), out), ("basic_nn",)
@@ -27,7 +33,8 @@ def measured(tmp_path_factory):
     commands.check(where, fast)
     commands.ops(where, ("small",), runs=1)
     commands.crossover(where, 32, seconds=0.001)
-    commands.place_models(where, fast, size=64, seconds=0.02)
+    with small_peaks():
+        commands.place_models(where, fast, size=64, seconds=0.02)
     commands.blas(where, 1024, runs=2)
     commands.read_memory(where, 4096, runs=2)
     commands.compare_precisions(where, fast, steps=20, runs=2)

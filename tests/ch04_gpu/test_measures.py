@@ -7,7 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.ch04_gpu import agreement, memory, models, operations, precision, products, roofline
+from zoo.ch04_gpu import (
+    agreement,
+    figures,
+    machine,
+    memory,
+    models,
+    operations,
+    precision,
+    products,
+    roofline,
+)
+from zoo.common import bench
 from zoo.common.data import DataError
 from zoo.common.device import DeviceError
 
@@ -59,6 +70,18 @@ def test_the_roof_is_flat_behind_its_ridge():
     assert roofline.bound(10.0, 100.0, 10.0) == roofline.bound(99.0, 100.0, 10.0) == 100.0
 
 
+def test_drawn_roofs_rise_with_the_bandwidth_up_to_the_peak():
+    row = {"model": "a", "device": "cpu", "precision": "float32", "fused": True}
+    row |= {"intensity": 1.0, "gflops": 5.0}
+    peaks = {"cpu": {"float32": 1e11, "tf32": None, "bfloat16": None, "bandwidth": 1e10}}
+    record = machine.record("roofline", ("cpu",), rows=[row], peaks=peaks, book=roofline.BOOK)
+    lines = [line.get_data() for line in figures.roofline(record).axes[0].lines]
+    roofs = [(x, y) for x, y in lines if len(x) > 2]
+    book = [(flops, 4 * words) for flops, words in roofline.BOOK.values()]
+    for (x, y), (peak, bandwidth) in zip(roofs, [(100, 10), *book], strict=True):
+        np.testing.assert_allclose(y, [min(peak, bandwidth * each) for each in x])
+
+
 def test_peaks_of_a_cpu_have_no_tensor_cores():
     found = roofline.peaks(64, 4096)
     assert found["float32"] > 0
@@ -100,7 +123,8 @@ def test_the_last_level_caches_of_a_processor_are_counted_once_each(tmp_path, mo
             folder = tmp_path / f"cpu{core}" / "cache" / f"index{number}"
             folder.mkdir(parents=True)
             (folder / "level").write_text(f"{level}\n")
-            (folder / "size").write_text(f"{size}\n")
+            same = size if core < 2 else size.replace("32M", "32768K")
+            (folder / "size").write_text(f"{same}\n")
             (folder / "shared_cpu_list").write_text("0-1\n" if core < 2 else "2-3\n")
     monkeypatch.setattr(memory.os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
     assert memory.cache(tmp_path) == 2 * 32 * 2**20
@@ -194,14 +218,74 @@ def test_patterns_are_relative_to_the_sequential_one():
     assert all(row["nanoseconds"] > 0 for row in rows)
 
 
-@pytest.mark.parametrize("name", ["matrix product", "conv1d", "conv2d"])
-def test_operations_are_counted_as_xla_counts_them(name):
+def test_patterns_are_in_nanoseconds_a_number(monkeypatch):
+    monkeypatch.setattr(memory.bench, "time_call", timed([(1.0, 2.0, 3.0), 3 * (4.0,), 3 * (5.0,)]))
+    rows = memory.patterns(("cpu",), 992, 3)
+    assert [row["ratio"] for row in rows] == [1.0, 2.0, 2.5]
+    assert [row["nanoseconds"] * 992 for row in rows] == pytest.approx([2e9, 4e9, 5e9])
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("matrix product", 0.01), ("conv1d", 0.01), ("conv2d", 0.01), ("batch norm", 0.15)],
+)
+def test_operations_are_counted_as_xla_counts_them(name, near):
     operation = next(o for o in operations.operations("small") if o.name == name)
     args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in operation.shapes]
     out = jax.eval_shape(operation.function, None, *args)
     counted = roofline.count(lambda *args: operation.function(None, *args), *args)
     assert counted.source == "xla"
     assert operation.flops * out.size == pytest.approx(counted.flops, rel=0.01)
+    pull = operations.backward(operation.function)
+    counted = roofline.count(lambda args, g: pull(None, args, g), tuple(args), out)
+    assert operation.backward * operation.flops * out.size == pytest.approx(counted.flops, rel=near)
+
+
+def test_operations_that_compare_or_draw_are_counted_by_hand():
+    """A maximum of four is counted as four, a drop as a draw, a comparison and a product."""
+    counts = {o.name: (o.flops, o.backward) for o in operations.operations("small")}
+    assert counts["max pooling"] == (4, 1)
+    assert counts["dropout"] == (3, 1)
+    assert counts["ReLU"] == (1, 1)
+
+
+def timed(seconds):
+    """A `time_call` that needs, one call after the other, these seconds for its runs."""
+    left = iter(seconds)
+    return lambda function, *args, **options: bench.Timing(1.0, next(left))
+
+
+def test_a_rate_is_the_count_over_the_median_and_backward_moves_every_array_twice(monkeypatch):
+    monkeypatch.setattr(operations.bench, "time_call", timed([(1.0, 2.0, 3.0), (4.0, 5.0, 9.0)]))
+    row = operations.measure(next(o for o in operations.operations("small") if o.products))
+    width, there = 128, 4 * 128**2
+    assert row["forward"]["gflops"] == pytest.approx(2 * width**3 / 2.0 / 1e9)
+    assert row["backward"]["gflops"] == pytest.approx(2 * 2 * width**3 / 5.0 / 1e9)
+    assert row["forward"]["gbytes"] == pytest.approx(3 * there / 2.0 / 1e9)
+    assert row["backward"]["gbytes"] == pytest.approx(5 * there / 5.0 / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "words"), [((2.0, 1.0), (3.0, 9.0), 2.0), ((2.0, 5.0), (9.0, 2.0), 1.5)]
+)
+def test_bandwidth_is_what_the_best_run_reads_and_writes(monkeypatch, one, two, words):
+    """x + 1 moves two words a number, 2 x + y three."""
+    monkeypatch.setattr(memory.bench, "time_call", timed([one, two]))
+    assert memory.bandwidth(1000) == 4 * 1000 * words
+
+
+def test_rates_of_blas_are_counts_over_medians(monkeypatch):
+    monkeypatch.setattr(memory.products, "clock", lambda function, least: (2.0, 4.0, 8.0))
+    monkeypatch.setattr(memory.bench, "time_call", timed(3 * [(1.0, 2.0, 3.0)]))
+    rows = memory.blas(("cpu",), 10_000, 3)
+    for level, (blas, ours) in zip(
+        memory.levels(10_000), zip(rows[::2], rows[1::2], strict=True), strict=True
+    ):
+        assert (blas["median"], ours["median"]) == (4.0, 2.0)
+        for row in (blas, ours):
+            assert row["gflops"] == pytest.approx(level.flops / row["median"] / 1e9)
+            assert row["gbytes"] == pytest.approx(4 * level.numbers / row["median"] / 1e9)
+            assert row["flops_per_byte"] == pytest.approx(level.flops / (4 * level.numbers))
 
 
 def test_backward_gives_the_gradients(getkey):

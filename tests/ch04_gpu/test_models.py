@@ -32,7 +32,23 @@ def test_a_model_can_be_updated_and_predicts(model):
     assert jax.tree.structure(after.params) == jax.tree.structure(state.params)
     predictions = model.task.predictions(model.config).values()
     assert any(prediction.inputs.keys() <= data.keys() for prediction in predictions)
-    assert model.task.epoch > 0
+
+
+def test_an_epoch_is_that_of_the_chapters_data():
+    digits, photographs = 60_000, 50_000  # of MNIST and CIFAR-10
+    assert {task.label: task.epoch for task in tasks()} == {
+        "basic_nn": 10_000 * 4,  # steps of four rows
+        "feedforward": digits,
+        "autoencoder": digits,
+        "rbm": 943,  # users of MovieLens 100K
+        "lstm": 15_680,
+        "cnn": photographs,
+        "speedrun": photographs,
+        "agent": 32_000,
+        "planner": 6_400,
+        "vae": digits,
+        "conv": photographs,
+    }
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones():

@@ -16,7 +16,7 @@ GPU = "nvidia-h100-80gb-hbm3"
 
 
 @pytest.fixture(scope="module")
-def measured(card, tmp_path_factory):
+def measured(card, tmp_path_factory, small_peaks):
     """The records of a small run of every measurement on a CPU and the card, by name."""
     out = tmp_path_factory.mktemp("simulated")
     where, fast = Where(("cpu", "gpu"), out), ("basic_nn",)
@@ -24,7 +24,8 @@ def measured(card, tmp_path_factory):
     commands.check(where, fast)
     commands.ops(where, ("small",), runs=1)
     commands.crossover(where, 16, seconds=0.001)
-    commands.place_models(where, ("feedforward-book", "planner"), size=64, seconds=0.01)
+    with small_peaks():
+        commands.place_models(where, ("feedforward-book", "planner"), size=64, seconds=0.01)
     commands.blas(where, 1024, runs=1)
     commands.read_memory(where, 4096, runs=1)
     commands.compare_precisions(where, fast, steps=2, runs=1)

@@ -56,5 +56,6 @@ def test_many_at_once_equal_one_after_the_other():
 
 
 def test_a_ring_needs_a_place():
+    assert replay.capacity(replay.empty(1, jnp.float32(0))) == 1
     with pytest.raises(ValueError, match="capacity of 0"):
         replay.empty(0, 0)

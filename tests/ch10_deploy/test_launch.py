@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import types
 from pathlib import Path
 
 import jax
@@ -29,7 +31,8 @@ FLAGS += ["--epochs", "4", "--data", "sample", "--device", "cpu"]
 
 
 def start(place, environment, folder):
-    command = [sys.executable, "-m", "zoo.ch10_deploy", "launch", "--processes", "2", "--", CHAPTER]
+    command = [sys.executable, "-m", "zoo.ch10_deploy", "launch", "--processes", "2"]
+    command += ["--heartbeat", "300", "--", CHAPTER]  # so that no silence ends a process
     return subprocess.Popen(
         [*command, *FLAGS, "--out", str(folder)],
         cwd=place,
@@ -77,7 +80,7 @@ def test_a_killed_process_ends_the_others_and_is_named(killed):
     assert "process 1 of 2 was killed by SIGKILL (exit code -9); the others were stopped" in err
     assert "the same command goes on from the last checkpoint" in err
     assert "Traceback" not in err
-    assert seconds < 20
+    assert seconds < 60
     assert all(gone(pid) for pid in workers.values())
 
 
@@ -216,6 +219,40 @@ def test_a_process_that_will_not_end_is_killed(monkeypatch):
     assert stubborn.process.returncode == -signal.SIGKILL
 
 
+def test_a_first_signal_is_handed_on_and_a_second_one_kills():
+    """A process that hears SIGTERM and goes on nevertheless."""
+    words = "signal.signal(15, lambda *_: print('asked', flush=True)); print('ready', flush=True)"
+    deaf = child(1, f"import signal, time; {words}; time.sleep(30)")
+
+    def interrupt_twice():
+        for word in (b"ready", b"asked"):
+            while word not in os.pread(deaf.log.fileno(), 100, 0) and deaf.process.poll() is None:
+                time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt_twice, daemon=True).start()
+    with pytest.raises(SystemExit) as end:
+        launch._supervise([deaf], [CHAPTER, "train"])
+    assert end.value.code == launch.STOPPED
+    assert deaf.process.returncode == -signal.SIGKILL
+
+
+def test_a_process_ends_when_its_launcher_is_gone(monkeypatch):
+    read, write = os.pipe()
+    ended = []
+    own = types.SimpleNamespace(read=lambda _, count: os.read(read, count), _exit=ended.append)
+    monkeypatch.setattr(launch, "os", own)
+    thread = threading.Thread(target=launch._end_with_the_launcher)
+    thread.start()
+    os.write(write, b"no end yet")
+    thread.join(0.05)
+    assert thread.is_alive()
+    os.close(write)
+    thread.join(30)
+    os.close(read)
+    assert ended == [1]
+
+
 # In a cluster.
 
 
@@ -237,6 +274,20 @@ def test_inside_a_job_the_peers_are_found_by_jax(joined):
         ((), {}),
         [CHAPTER, *FLAGS],
     ]
+
+
+def test_a_local_process_joins_its_peers_and_watches_its_launcher(joined, monkeypatch):
+    watched = threading.Event()
+    monkeypatch.setattr(launch, "_end_with_the_launcher", watched.set)
+    launch._worker(["1/2", "4321", "0.2"], [CHAPTER, *FLAGS])
+    assert watched.wait(30)
+    assert joined[0] == ("jax_cpu_collectives_implementation", "gloo")
+    arguments, options = joined[1]
+    assert arguments == ("127.0.0.1:4321", 2, 1)
+    assert options["local_device_ids"] == [1]
+    assert options["coordinator_bind_address"] == "127.0.0.1:4321"
+    assert options["heartbeat_timeout_seconds"] == 1
+    assert joined[2] == [CHAPTER, *FLAGS]
 
 
 @pytest.mark.parametrize("form", [("--out", "{}"), ("--out={}",)])

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 pytest.importorskip("prometheus_client", reason="the server needs the extra `serve`")
-from zoo.ch10_deploy import inputs, load
+from zoo.ch10_deploy import batcher, inputs, load
 from zoo.ch10_deploy import service as services
 from zoo.ch10_deploy.inputs import Problem
 from zoo.ch10_deploy.service import Limits, Service
@@ -70,5 +70,35 @@ def test_all_bodies_together_have_a_limit_and_give_back_what_they_took(service, 
         gate.set()
         assert [len(body) for body in await asyncio.gather(*reading)] == [100, 100]
         assert service.reading == 0
+
+    asyncio.run(scenario())
+
+
+def test_max_queue_bounds_the_requests_under_way_and_the_examples_that_wait(
+    exported, main, monkeypatch
+):
+    service = Service(load(exported), Limits(max_queue=2), None)
+    monkeypatch.setattr(service, "_compile", lambda name: (None, {1: 1.0}))
+    monkeypatch.setattr(services.gc, "freeze", lambda: None)
+    gate = asyncio.Event()
+
+    async def wait(*_):
+        await gate.wait()
+        raise batcher.Busy
+
+    async def scenario():
+        await service.start()
+        assert {one.limit for one in service.batchers.values()} == {2}
+        monkeypatch.setattr(service, "_inputs", wait)
+        held = [asyncio.create_task(service._compute(main, b"", {}, 1)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Problem, match="too many requests are under way"):
+            await asyncio.wait_for(service._compute(main, b"", {}, 1), 10)
+        gate.set()
+        for problem in await asyncio.gather(*held, return_exceptions=True):
+            assert "too many examples wait" in str(problem)
+        assert service.under_way == 0
+        for one in service.batchers.values():
+            await one.close()
 
     asyncio.run(scenario())

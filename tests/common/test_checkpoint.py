@@ -282,7 +282,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_good_checkpoint(tmp_path):
     noise = jax.random.normal(jax.random.key(0), (300, 300))
     like = fit.State({"w": noise}, (), None, None, None, jax.random.key(0), jnp.int32(0), {})
     for number in range(30):
-        if number >= 6 and unfinished:
+        if number >= 4 and unfinished:
             break
         folder = tmp_path / str(number)
         with subprocess.Popen(

@@ -98,30 +98,34 @@ def package(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def line(package, environment):
+def line(package, module):
     """Runs `python -m ch11_line ARGUMENTS` in the temporary folder."""
 
     def run(*arguments, status=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "ch11_line", *map(str, arguments)],
-            cwd=package,
-            env=environment | {"PYTHONPATH": os.pathsep.join([str(package), str(ROOT)])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == status, done.stderr
-        return done.stdout + done.stderr
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(package)
+            patch.delenv("ZOO_DATA_DIR", raising=False)
+            done = module("ch11_line", *arguments)
+        assert done.status == status, done.err
+        return done.out + done.err
 
     return run
 
 
 @pytest.fixture(scope="module")
-def folder(package, line):
-    """A trained run."""
-    out = line("train", "--out", "run")
+def folder(package, environment):
+    """A run that a process of its own trained."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ch11_line", "train", "--out", "run"],
+        cwd=package,
+        env=environment | {"PYTHONPATH": os.pathsep.join([str(package), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     for line in ("evaluate", "export"):
-        assert f"next: python -m ch11_line {line} --run run" in out
+        assert f"next: python -m ch11_line {line} --run run" in done.stdout
     return package / "run"
 
 

@@ -34,29 +34,37 @@ def convolution(request, getkey):
     return x, kernel, {"stride": stride, "padding": padding, "dilation": dilation}
 
 
-def six_loops(x, kernel, stride, padding, dilation):
-    """Convolution by definition, in float64."""
+def by_definition(x, kernel, stride, padding, dilation):
+    """The six loops of a convolution in float64, those over images and filters at once."""
     x = np.pad(np.asarray(x, np.float64), ((0, 0), *pads(padding), (0, 0)))
     kernel = np.asarray(kernel, np.float64)
     rows, columns, _, filters = kernel.shape
     height = (x.shape[1] - dilation * (rows - 1) - 1) // stride + 1
     width = (x.shape[2] - dilation * (columns - 1) - 1) // stride + 1
     y = np.zeros((x.shape[0], height, width, filters))
-    for b in range(y.shape[0]):
-        for i in range(height):
-            for j in range(width):
-                for f in range(filters):
-                    for r in range(rows):
-                        for c in range(columns):
-                            pixel = x[b, i * stride + r * dilation, j * stride + c * dilation]
-                            y[b, i, j, f] += pixel @ kernel[r, c, :, f]
+    for i in range(height):
+        for j in range(width):
+            for r in range(rows):
+                for c in range(columns):
+                    pixels = x[:, i * stride + r * dilation, j * stride + c * dilation]
+                    y[:, i, j] += pixels @ kernel[r, c]
     return y
+
+
+def value_and_gradients(function, g, *arguments):
+    """The value, and the gradients of the arguments where the value's is g: one program."""
+
+    def both(g, *arguments):
+        y, pullback = jax.vjp(function, *arguments)
+        return y, pullback(g)
+
+    return jax.jit(both)(g, *arguments)
 
 
 def test_conv2d_is_the_six_loops_of_its_definition(convolution):
     x, kernel, options = convolution
-    y = ops.conv2d(x, kernel, **options)
-    np.testing.assert_allclose(y, six_loops(x, kernel, **options), rtol=1e-4, atol=1e-4)
+    y = jax.jit(lambda x, kernel: ops.conv2d(x, kernel, **options))(x, kernel)
+    np.testing.assert_allclose(y, by_definition(x, kernel, **options), rtol=1e-4, atol=1e-4)
 
 
 def test_conv2d_and_its_gradients_equal_flax(convolution, getkey):
@@ -70,15 +78,18 @@ def test_conv2d_and_its_gradients_equal_flax(convolution, getkey):
         use_bias=False,
     )
 
+    def ours(x, kernel):
+        return ops.conv2d(x, kernel, **options)
+
     def flax(x, kernel):
         return twin.apply({"params": {"kernel": kernel}}, x)
 
-    y, pullback = jax.vjp(lambda x, k: ops.conv2d(x, k, **options), x, kernel)
-    expected, flax_pullback = jax.vjp(flax, x, kernel)
+    g = jax.random.normal(getkey(), jax.eval_shape(ours, x, kernel).shape)
+    y, found = value_and_gradients(ours, g, x, kernel)
+    expected, theirs = value_and_gradients(flax, g, x, kernel)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
-    g = jax.random.normal(getkey(), y.shape)
-    for ours, theirs in zip(pullback(g), flax_pullback(g), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    for one, other in zip(found, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, (2, 1), 1), (1, 3, 2)])
@@ -87,14 +98,19 @@ def test_conv1d_and_its_gradients_equal_flax(stride, padding, dilation, getkey):
     kernel = jax.random.normal(getkey(), (4, 5, 6))
     ends = (padding, padding) if isinstance(padding, int) else padding
     twin = nn.Conv(6, (4,), stride, padding=[ends], kernel_dilation=dilation, use_bias=False)
-    options = {"stride": stride, "padding": padding, "dilation": dilation}
-    y, pullback = jax.vjp(lambda x, k: ops.conv1d(x, k, **options), x, kernel)
-    expected, flax_pullback = jax.vjp(
-        lambda x, k: twin.apply({"params": {"kernel": k}}, x), x, kernel
-    )
+
+    def ours(x, kernel):
+        return ops.conv1d(x, kernel, stride=stride, padding=padding, dilation=dilation)
+
+    def flax(x, kernel):
+        return twin.apply({"params": {"kernel": kernel}}, x)
+
+    g = jax.random.normal(getkey(), jax.eval_shape(ours, x, kernel).shape)
+    y, found = value_and_gradients(ours, g, x, kernel)
+    expected, theirs = value_and_gradients(flax, g, x, kernel)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
-    for ours, theirs in zip(pullback(y), flax_pullback(y), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+    for one, other in zip(found, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
 def test_conv2d_can_be_differentiated_twice_and_mapped(getkey):
@@ -127,12 +143,18 @@ def test_conv2d_names_shapes_that_do_not_fit(x, kernel, message):
 )
 def test_pooling_and_its_gradient_equal_flax(size, window, stride, getkey):
     x = jax.random.normal(getkey(), (2, *size, 3))
-    y, pullback = jax.vjp(lambda x: ops.max_pool2d(x, window, stride), x)
     strides = (stride or window,) * 2
-    expected, flax_pullback = jax.vjp(lambda x: nn.max_pool(x, (window, window), strides), x)
+
+    def ours(x):
+        return ops.max_pool2d(x, window, stride)
+
+    g = jax.random.normal(getkey(), jax.eval_shape(ours, x).shape)
+    y, (found,) = value_and_gradients(ours, g, x)
+    expected, (theirs,) = value_and_gradients(
+        lambda x: nn.max_pool(x, (window, window), strides), g, x
+    )
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
-    g = jax.random.normal(getkey(), y.shape)
-    np.testing.assert_allclose(pullback(g)[0], flax_pullback(g)[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_max_pool2d_gives_the_gradient_to_the_first_of_equal_pixels_as_flax_does():

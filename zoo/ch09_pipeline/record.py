@@ -28,8 +28,9 @@ from zoo.common.run import RunError
 ROOT = Path(zoo.__file__).parent
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "safetensors", "pillow")
 STAGES = (
-    *(f"common/{name}.py" for name in ("checkpoint", "device", "fit", "images", "ops", "run")),
-    *(f"common/{name}.py" for name in ("data/cifar10", "data/files", "solvers", "task")),
+    *(f"common/{name}.py" for name in ("checkpoint", "device", "fit", "images", "keys", "ops")),
+    *(f"common/{name}.py" for name in ("run", "scope", "data/cifar10", "data/files", "solvers")),
+    "common/task.py",
     *(f"ch06_cnn/cnn/{name}.py" for name in ("model", "task")),
     *(f"ch09_pipeline/{name}.py" for name in ("params", "stages")),
 )

@@ -144,7 +144,7 @@ def test_bench_times_the_loop_too(capsys):
         assert f"\n{row} " in out
 
 
-def test_help_names_every_command(zoo):
-    done = zoo("ch07_dqn", "--help")
+def test_help_names_every_command(command):
+    done = command("ch07_dqn", "--help")
     for name in ("train", "play", "evaluate", "figures", "map", "bench", "export", "planner"):
-        assert f" {name} " in done.stdout
+        assert f" {name} " in done.out
