@@ -310,6 +310,28 @@ def apply(params: Params, rating: jax.Array) -> jax.Array:
     return jnp.einsum("bkv,k->bv", probabilities, jnp.arange(1.0, probabilities.shape[1] + 1))
 
 
+def likeness(params: Params, rating: jax.Array, given: jax.Array) -> jax.Array:
+    """How likely each visible unit is that of a person who has none, [V]; the sum is 1.
+
+    The units of an item-based machine are its users. Without ratings of a newcomer any of them is
+    as likely to be theirs; with `given`, p(u | r) is proportional to prod_b p(v_u = r_b | h_b). The
+    mean of `apply` over the units, weighted by this, is what is expected of the newcomer.
+
+    Args:
+      params: of softmax units.
+      rating: of the movies that the newcomer rated, the users' ratings, as in `apply` [B, V].
+      given: the newcomer's, integers from 1 [B].
+    """
+    ops.check_shape("ratings", rating, ("batch", params["kernel"].shape[1]))
+    ops.check_shape("a newcomer's ratings", given, rating.shape[:1], "one for each movie")
+    ops.check_integers("a newcomer's ratings", given, "counted from 1, the lowest of the scale")
+    visible, rated = encode(rating, params["kernel"].shape[0])
+    hidden = hidden_given_visible(params, visible, rated)
+    probabilities = visible_given_hidden(params, hidden, jnp.ones_like(rated))
+    own = jnp.take_along_axis(probabilities, given[:, None, None] - 1, axis=1)[:, 0]
+    return jax.nn.softmax(jnp.log(jnp.maximum(own, 1e-30)).sum(0))  # a zero would exclude for good
+
+
 def example(config: Config, size: int = 2) -> Batch:
     """A batch of made-up ratings, the same each time: about a third of the units are rated."""
     key = jax.random.key(0)
