@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -28,12 +29,12 @@ FLAGS = ["train", "--hidden", "16", "--dropout", "0.2", "--shift", "0"]
 FLAGS += ["--epochs", "4", "--data", "sample", "--device", "cpu"]
 
 
-def start(place, environment, folder):
+def start(place, environment, folder, *flags):
     command = [sys.executable, "-m", "zoo.ch10_deploy", "launch", "--processes", "2", "--", CHAPTER]
     return subprocess.Popen(
-        [*command, *FLAGS, "--out", str(folder)],
+        [*command, *FLAGS, *flags, "--out", str(folder)],
         cwd=place,
-        env=environment,
+        env=environment | {"http_proxy": "http://127.0.0.1:9"},  # where nobody answers
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -114,14 +115,80 @@ def test_the_first_process_alone_writes_and_draws(killed, resumed):
     assert any((folder / "figures").glob("*.png"))
 
 
+def begun(process, folder, moment):
+    """Waits until a long run is so far; its workers."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        workers = children(process.pid)
+        if moment == "started" and len(workers) == 2:
+            time.sleep(1)
+            return workers
+        if moment == "joined" and len(workers) == 2:
+            assert process.stdout.readline()  # what the data are; the first step compiles next
+            return workers
+        if moment == "training" and checkpoint.latest(folder) is not None:
+            return workers
+        time.sleep(0.02)
+    pytest.fail(f"not {moment} in time")
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [("started", signal.SIGINT), ("joined", signal.SIGTERM), ("training", signal.SIGHUP)],
+    ids=["started", "joined", "training"],
+)
+def test_a_stop_is_never_lost_and_the_status_says_whether_it_saved(
+    moment, number, place, environment
+):
+    folder = place / moment
+    process = start(place, environment, folder, "--epochs", "100000")
+    workers = begun(process, folder, moment)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=200)
+    assert all(gone(pid) for pid in workers.values())
+    if moment == "started":
+        assert process.returncode == launch.ENDED
+    elif moment == "training":
+        assert process.returncode == launch.STOPPED
+    saved = checkpoint.latest(folder) is not None
+    if process.returncode == launch.STOPPED:
+        assert saved
+        assert "stopped and saved at step" in err
+    else:
+        assert process.returncode == launch.ENDED
+        assert not saved
+        assert "stopped outside of training, without saving; the same command goes on" in err
+
+
+@pytest.mark.parametrize("moment", ["started", "joined"])
+def test_processes_end_when_their_launcher_is_killed(moment, place, environment):
+    process = start(place, environment, place / f"orphans-{moment}", "--epochs", "100000")
+    workers = begun(process, place / f"orphans-{moment}", moment)
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while not all(map(gone, workers.values())):
+        assert time.monotonic() < deadline, workers
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize(
     "command",
-    [[], ["ls"], ["zoo.ch99_none", "train"], ["python", "-m", "http.server"]],
-    ids=["nothing", "a program", "no chapter", "another module"],
+    [
+        *([], ["ls"], ["zoo.ch99_none", "train"], ["python", "-m", "http.server"]),
+        *(["zoo.ch06_cnn.cnn", "train"], ["zoo.ch06_cnn.none.at_all", "train"], ["zoo.", "train"]),
+    ],
+    ids=" ".join,
 )
 def test_only_commands_of_the_zoo_are_launched(command):
     with pytest.raises(RunError, match="expected a chapter of the zoo"):
         launch.run(command, 2)
+
+
+def test_a_mistyped_chapter_is_told_what_was_meant():
+    with pytest.raises(RunError, match=r"did you mean zoo\.ch06_cnn\?"):
+        launch.run(["zoo.ch6_cnn", "train"], 2)
 
 
 def test_a_command_may_begin_with_its_interpreter():
@@ -206,6 +273,30 @@ def test_a_run_that_was_stopped_ends_with_its_status():
     assert end.value.code == 130
 
 
+def test_a_second_signal_kills_what_does_not_end(capfd):
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    stubborn = [child(n, f"{deaf}; time.sleep(60)") for n in (1, 2)]
+    for one in stubborn:
+        while not one.log.seek(0) and not one.log.read():
+            time.sleep(0.02)
+    for seconds in (0.2, 1.0):
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(SystemExit) as end:
+        launch._supervise(stubborn, [CHAPTER, "train"])
+    assert end.value.code == launch.ENDED
+    assert [one.process.returncode for one in stubborn] == [-signal.SIGKILL] * 2
+    assert "killed by a second signal, without saving" in capfd.readouterr().err
+
+
+def test_a_signal_behind_the_end_of_a_run_changes_nothing():
+    patient = "import signal, time; signal.signal(15, lambda *_: exit(0)); print(1, flush=True)"
+    one = child(1, f"{patient}; time.sleep(60)")
+    while not one.log.seek(0) and not one.log.read():
+        time.sleep(0.02)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    launch._supervise([one], [CHAPTER, "train"])
+
+
 def test_a_process_that_will_not_end_is_killed(monkeypatch):
     monkeypatch.setattr(launch, "GRACE", 0.5)
     deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
@@ -223,6 +314,7 @@ def test_a_process_that_will_not_end_is_killed(monkeypatch):
 def joined(monkeypatch):
     """What the command line of the chapter becomes, and how JAX was asked for peers."""
     calls = []
+    monkeypatch.setenv("grpc_proxy", "http://proxy:3128")
     monkeypatch.setattr(jax.config, "update", lambda *a: calls.append(a))
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: calls.append((a, k)))
     monkeypatch.setattr(launch.runpy, "run_module", lambda name, **_: calls.append(sys.argv))
@@ -232,11 +324,9 @@ def joined(monkeypatch):
 
 def test_inside_a_job_the_peers_are_found_by_jax(joined):
     launch.run([CHAPTER, *FLAGS])
-    assert joined == [
-        ("jax_cpu_collectives_implementation", "gloo"),
-        ((), {}),
-        [CHAPTER, *FLAGS],
-    ]
+    assert joined[0] == ("jax_cpu_collectives_implementation", "gloo")
+    assert joined[-2:] == [((), {}), [CHAPTER, *FLAGS]]
+    assert os.environ["grpc_proxy"] == ""  # noqa: SIM112
 
 
 @pytest.mark.parametrize("form", [("--out", "{}"), ("--out={}",)])
@@ -245,7 +335,8 @@ def test_a_folder_with_a_run_in_it_is_resumed(form, joined, tmp_path):
     launch.run([CHAPTER, *flags, "--seed", "1"])
     (tmp_path / "config.json").write_text("{}")
     launch.run([CHAPTER, *flags, "--seed", "1"])
-    assert joined[2] == [CHAPTER, *flags, "--seed", "1"]
+    first, _ = (call for call in joined if isinstance(call, list))
+    assert first == [CHAPTER, *flags, "--seed", "1"]
     assert joined[-1] == [CHAPTER, *(f.replace("--out", "--resume") for f in flags), "--seed", "1"]
 
 

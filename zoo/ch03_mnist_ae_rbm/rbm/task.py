@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings
 from zoo.common import fit, run, settings
 from zoo.common.data import DataError, files, movielens, own_ratings
 from zoo.common.data.own_ratings import OwnRatings
-from zoo.common.task import Arrays, Loop, Prediction, Task, Weights
+from zoo.common.task import Arrays, Loop, Prediction, Task, Weights, called
 from zoo.common.trained import BATCH, Trained
 
 BOOKS_INTERVAL = 100
@@ -239,6 +239,13 @@ def _someone(dataset: Ratings) -> str:
     return shlex.quote(dataset.users.get(number, str(number)))
 
 
+def result(line: Mapping[str, float]) -> dict[str, float]:
+    """The RMSE of held-out ratings, or the hit rate of held-out movies."""
+    if "test_squared_error" in line:
+        return {"test RMSE": line["test_squared_error"] ** 0.5}
+    return called("test hit rate", "test_hit_rate")(line)
+
+
 TASK = Task(
     name="ch03_mnist_ae_rbm/rbm",
     model=model,
@@ -251,6 +258,7 @@ TASK = Task(
     optimizer=training.optimizer,
     losses=training.losses,
     metrics=("squared_error",),
+    result=result,
     loop=Loop(training.iterate),
     predictions=predictions,
     pictures=pictures,
