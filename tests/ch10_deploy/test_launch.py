@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -338,6 +339,46 @@ def test_a_folder_with_a_run_in_it_is_resumed(form, joined, tmp_path):
     first, _ = (call for call in joined if isinstance(call, list))
     assert first == [CHAPTER, *flags, "--seed", "1"]
     assert joined[-1] == [CHAPTER, *(f.replace("--out", "--resume") for f in flags), "--seed", "1"]
+
+
+def slurm(number):
+    """The variables by which a process knows its place in a job of Slurm."""
+    place = {"SLURM_JOB_ID": "90", "SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
+    return place | {"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)}
+
+
+def in_a_job(manager, folder):
+    """What is started for a training of two: commands, and what is added to their environment."""
+    command = [sys.executable, "-m", "zoo.ch10_deploy", "launch", "--", CHAPTER, *FLAGS]
+    command += ["--out", str(folder)]
+    if manager == "slurm":
+        return [(command, slurm(0)), (command, slurm(1))]
+    if shutil.which("mpirun") is None:
+        pytest.skip("there is no mpirun here: install Open MPI")
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    options = ["--bind-to", "none", "--oversubscribe", "-np", "2"]
+    return [(["mpirun", *options, *command], allowed)]
+
+
+@pytest.mark.parametrize("manager", ["slurm", "mpirun"])
+def test_the_processes_of_a_job_train_as_one(manager, place, environment):
+    folder = place / manager
+    started = [
+        subprocess.Popen(
+            command,
+            cwd=place,
+            env=environment | added | {"http_proxy": "http://127.0.0.1:9"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for command, added in in_a_job(manager, folder)
+    ]
+    said = [process.communicate(timeout=300)[0] for process in started]
+    assert all(process.returncode == 0 for process in started), said
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 4
+    assert sum(text.count("trained in") for text in said) == 1  # by the first process alone
+    assert "\x1b" not in "".join(said)  # no progress bars, though mpirun gives each a terminal
 
 
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}

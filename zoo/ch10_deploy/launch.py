@@ -131,6 +131,7 @@ def _gpus() -> int:
 
 def _join_cluster() -> None:
     """Makes this process a member of the job that JAX finds around it."""
+    os.environ["TERM"] = "dumb"  # mpirun gives each a terminal: their progress bars would mix
     try:
         _initialize()
     except (ValueError, RuntimeError, OSError) as error:
