@@ -27,6 +27,7 @@ DEPLOY = ROOT / "deploy"
 K8S = DEPLOY / "k8s"
 VERSION = zoo.__version__
 KUBERNETES = ("1.34.0", "1.37.0")
+TRAINING = [DEPLOY / "slurm/train.sbatch", DEPLOY / "openmpi/train.sh"]
 PLAIN = sorted(
     path
     for folder in ("base", "batch", "training")
@@ -464,8 +465,6 @@ def test_the_versions_agree():
 
 
 # Slurm and Open MPI; how their processes find each other is tested in test_launch.py.
-
-TRAINING = [DEPLOY / "slurm/train.sbatch", DEPLOY / "openmpi/train.sh"]
 
 
 def test_scripts_for_clusters_are_sound():
