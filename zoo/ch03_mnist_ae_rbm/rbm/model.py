@@ -45,8 +45,8 @@ class Config:
     """Everything that `rbm train` can be asked for."""
 
     recipe: Literal["modern", "item", "ranking", "book"] = "modern"
-    """modern predicts ratings and recommends to anyone, item predicts them better, ranking ranks
-    movies of MovieLens 1M, book is the book's machine; other flags change single fields of it"""
+    """modern and item predict ratings, item better, ranking ranks movies of MovieLens 1M, book is
+    the book's machine; other flags change single fields of it"""
     dataset: Literal["ml-100k", "ml-1m"] = "ml-100k"
     """which ratings of MovieLens"""
     ratings: str = ""
