@@ -26,6 +26,21 @@ def item_mean(rating: np.ndarray) -> np.ndarray:
     return user_mean(rating.T).T
 
 
+def newcomers(known: np.ndarray, given: np.ndarray, damping: float = 5.0) -> dict[str, np.ndarray]:
+    """Means for people who are not in `known` [U, M], of whom `given` [N, M] is known.
+
+    Each movie's mean, damped by so many ratings of the overall mean; and with it the person's mean
+    deviation from it, damped alike.
+    """
+    counts, mean = (known > 0).sum(0), known[known > 0].mean()
+    movie = (known.sum(0) + damping * mean) / (counts + damping)
+    deviation = np.where(given > 0, given - movie, 0).sum(1) / ((given > 0).sum(1) + damping)
+    return {
+        "movie's mean": np.broadcast_to(movie, given.shape),
+        "movie's mean, moved by the person's": movie + deviation[:, None],
+    }
+
+
 def matrix_factorisation(
     rating: np.ndarray,
     factors: int = 10,

@@ -16,20 +16,23 @@ import numpy as np
 
 from studies import ch03_baselines as baselines
 from zoo.ch03_mnist_ae_rbm.rbm import RECIPES, Config, ratings
-from zoo.ch03_mnist_ae_rbm.rbm.task import TASK, predict, sized
+from zoo.ch03_mnist_ae_rbm.rbm.task import TASK, predict, predict_newcomers, sized
 from zoo.common import bench as timing
 from zoo.common import cli, run
 from zoo.common import device as devices
 from zoo.common.data import movielens
 
-Protocol = Literal["folds", "leave-one-out", "full", "random"]
+Protocol = Literal["folds", "leave-one-out", "full", "random", "newcomers"]
 Load = Callable[..., movielens.MovieLens]
 Row = dict[str, list[float]]  # a measure's values: of each fold, or of each seed
 Found = tuple[str, dict[str, Row]]  # what the data are, and the rows by name
 RESULT = Path("runs/ch03_mnist_ae_rbm/rbm-comparison/comparison.json")
 RANDOM_SHARE, FULL_SHARE = 0.1, 0.2
 """Shares of the ratings that are held out."""
+GIVEN, NEWCOMERS_RATINGS = (1, 2, 5, 10, 20), 30
+"""How many ratings of a newcomer are given, and how many newcomers have at least."""
 MEASURES = {"rmse": "RMSE", "hit_rate": "HR@10", "recall": "Recall@10", "ndcg": "nDCG@10"}
+MEASURES |= {f"rmse_{given}": f"RMSE, {given} given" for given in GIVEN}
 
 PUBLISHED = {
     "folds": {
@@ -49,6 +52,7 @@ PUBLISHED = {
         "matrix factorisation (Rendle et al. 2020)": {"hit_rate": 0.729, "ndcg": 0.452},
     },
     "full": {},
+    "newcomers": {},
 }
 
 
@@ -58,7 +62,7 @@ def mean_and_spread(values: list[float]) -> tuple[float, float]:
 
 
 def compare(
-    protocols: tuple[Protocol, ...] = ("folds", "leave-one-out", "full", "random"),
+    protocols: tuple[Protocol, ...] = ("folds", "leave-one-out", "full", "random", "newcomers"),
     data: Literal["auto", "real", "sample"] = "auto",
     data_dir: Path | None = None,
     device: devices.Name = "auto",
@@ -70,7 +74,8 @@ def compare(
 
     folds: ratings of MovieLens 100K, u1 to u5. leave-one-out: ranking on 1M, one movie of each user
     among 99 others. full: ranking of all movies on 100K, a fifth of each user's ratings held out.
-    random: ratings of 1M, a tenth held out, where there are rating values.
+    random: ratings of 1M, a tenth held out, where there are rating values. newcomers: ratings of
+    people of 100K whom no machine was trained on, given a few ratings of theirs.
 
     Args:
         protocols: which measurements
@@ -83,6 +88,7 @@ def compare(
     """
     devices.use(device)
     measure = {"folds": _folds, "leave-one-out": _leave_one_out, "full": _full, "random": _random}
+    measure["newcomers"] = _newcomers
     results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     for protocol in protocols:
         load = functools.partial(movielens.load, data=data, data_dir=data_dir)
@@ -127,6 +133,20 @@ def _random(load: Load, epochs: int | None, seeds: int) -> Found:
         _say("random", name, {"rmse": error})
         rows[name] = {"rmse": [error]}
     return f"{dataset.description}; a tenth at random is held out", rows
+
+
+def _newcomers(load: Load, epochs: int | None, seeds: int) -> Found:
+    dataset = load("ml-100k", split="all")
+    rating = ratings.make_table(dataset).train
+    fold = np.random.default_rng(0).permutation(len(rating)) % 5
+    rows: dict[str, Row] = {}
+    for n in range(5):
+        found = newcomers_errors(rating[fold != n], rating[fold == n], epochs)
+        for name, errors in found.items():
+            _say(f"fold {n}", name, errors)
+            for key, error in errors.items():
+                rows.setdefault(name, {}).setdefault(key, []).append(error)
+    return f"{dataset.description}; a fifth of the people at a time is new", rows
 
 
 def _leave_one_out(load: Load, epochs: int | None, seeds: int) -> Found:
@@ -232,6 +252,41 @@ def rating_errors(
         both.append(predict_by_machine(machines(epochs, seed)[name], table.train))
         yield name, ratings.rmse(both[-1], table.test)
     yield "mean of both machines", ratings.rmse(np.mean(both, axis=0), table.test)
+
+
+def newcomers_errors(
+    known: np.ndarray, new: np.ndarray, epochs: int | None = None, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """RMSE of ratings of people who were not trained on, by name and number of ratings given.
+
+    Of each the same ratings are tested on, those beyond the first 20 in an order drawn by the seed.
+
+    Args:
+      known: ratings [U, M] of those who are trained on.
+      new: ratings of the others; who gave fewer than 30 is left out.
+      epochs: of the machines, their own if None.
+      seed: of the machines and of what is given.
+    """
+    rng, most = np.random.default_rng(seed), max(GIVEN)
+    new = new[(new > 0).sum(1) >= NEWCOMERS_RATINGS]
+    order = np.argsort(np.where(new > 0, rng.random(new.shape), np.inf), axis=1)
+    place = np.argsort(order, axis=1)
+    test = np.where(place < most, 0, new)
+    trained = {}
+    for name in (USER, ITEM):
+        config = machines(epochs, seed)[name]
+        examples = ratings.examples(config, known)
+        config = sized(config, examples)
+        trained[name] = config, TASK.train(config, {"rating": examples}).params
+    errors: dict[str, dict[str, float]] = {}
+    for given in GIVEN:
+        own = np.where(place < given, new, 0)
+        predicted = baselines.newcomers(known, own)
+        for name, (config, params) in trained.items():
+            predicted[name] = predict_newcomers(config, params, known, own)
+        for name, expected in predicted.items():
+            errors.setdefault(name, {})[f"rmse_{given}"] = ratings.rmse(expected, test)
+    return errors
 
 
 def rankings(

@@ -27,6 +27,7 @@ DEPLOY = ROOT / "deploy"
 K8S = DEPLOY / "k8s"
 VERSION = zoo.__version__
 KUBERNETES = ("1.34.0", "1.37.0")
+TRAINING = [DEPLOY / "slurm/train.sbatch", DEPLOY / "openmpi/train.sh"]
 PLAIN = sorted(
     path
     for folder in ("base", "batch", "training")
@@ -281,7 +282,7 @@ def parse(module, arguments):
 
 def from_texts():
     paths = [DEPLOY / "README.md", DEPLOY / "Makefile", ROOT / "zoo/ch10_deploy/SCALING.md"]
-    for path in [*paths, *PLAIN, *sorted(DEPLOY.glob("kops/*.sh"))]:
+    for path in [*paths, *PLAIN, *sorted(DEPLOY.glob("kops/*.sh")), *TRAINING]:
         whole = path.read_text().replace("\\\n", " ").replace("$(NAME)", "alice")
         for line in whole.splitlines():
             for found in re.finditer(r"(?:python3?|\$\(PYTHON\)) -m (zoo\.[^`|;)]*)", line):
@@ -461,6 +462,33 @@ def test_the_versions_agree():
         for found in re.findall(r"(?:zoo:|newTag: )(\d+\.\d+\.\d+)-", path.read_text()):
             assert found == VERSION, path
     assert f"VERSION ?= {VERSION}" in (DEPLOY / "Makefile").read_text()
+
+
+# Slurm and Open MPI; how their processes find each other is tested in test_launch.py.
+
+
+def test_scripts_for_clusters_are_sound():
+    done = shell(tool("shellcheck"), *TRAINING)
+    assert done.returncode == 0, done.stdout
+    assert len([name for name, _ in from_texts() if name.startswith("train.")]) == len(TRAINING)
+
+
+def test_a_job_of_slurm_that_saved_goes_back_into_the_queue(tmp_path):
+    log = tmp_path / "log"
+    for name, status in (("srun", "${STATUS}"), ("scontrol", "0")):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >> {log}\nexit {status}\n')
+        program.chmod(0o755)
+    for status, calls in ((0, 1), (1, 1), (130, 2), (143, 1)):
+        log.write_text("")
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "STATUS": str(status)}
+        environment["SLURM_JOB_ID"] = "7"
+        done = subprocess.run(["bash", TRAINING[0]], env=environment, check=False)
+        assert done.returncode == status
+        lines = log.read_text().splitlines()
+        assert len(lines) == calls
+        assert " python -m zoo.ch10_deploy launch -- zoo.ch06_cnn train " in lines[0]
+        assert lines[1:] == ["scontrol requeue 7"][: calls - 1]
 
 
 # kOps.

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,13 +31,13 @@ FLAGS = ["train", "--hidden", "16", "--dropout", "0.2", "--shift", "0"]
 FLAGS += ["--epochs", "4", "--data", "sample", "--device", "cpu"]
 
 
-def start(place, environment, folder):
+def start(place, environment, folder, *flags):
     command = [sys.executable, "-m", "zoo.ch10_deploy", "launch", "--processes", "2"]
     command += ["--heartbeat", "300", "--", CHAPTER]  # so that no silence ends a process
     return subprocess.Popen(
-        [*command, *FLAGS, "--out", str(folder)],
+        [*command, *FLAGS, *flags, "--out", str(folder)],
         cwd=place,
-        env=environment,
+        env=environment | {"http_proxy": "http://127.0.0.1:9"},  # where nobody answers
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -117,14 +118,80 @@ def test_the_first_process_alone_writes_and_draws(killed, resumed):
     assert any((folder / "figures").glob("*.png"))
 
 
+def begun(process, folder, moment):
+    """Waits until a long run is so far; its workers."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        workers = children(process.pid)
+        if moment == "started" and len(workers) == 2:
+            time.sleep(1)
+            return workers
+        if moment == "joined" and len(workers) == 2:
+            assert process.stdout.readline()  # what the data are; the first step compiles next
+            return workers
+        if moment == "training" and checkpoint.latest(folder) is not None:
+            return workers
+        time.sleep(0.02)
+    pytest.fail(f"not {moment} in time")
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [("started", signal.SIGINT), ("joined", signal.SIGTERM), ("training", signal.SIGHUP)],
+    ids=["started", "joined", "training"],
+)
+def test_a_stop_is_never_lost_and_the_status_says_whether_it_saved(
+    moment, number, place, environment
+):
+    folder = place / moment
+    process = start(place, environment, folder, "--epochs", "100000")
+    workers = begun(process, folder, moment)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=200)
+    assert all(gone(pid) for pid in workers.values())
+    if moment == "started":
+        assert process.returncode == launch.ENDED
+    elif moment == "training":
+        assert process.returncode == launch.STOPPED
+    saved = checkpoint.latest(folder) is not None
+    if process.returncode == launch.STOPPED:
+        assert saved
+        assert "stopped and saved at step" in err
+    else:
+        assert process.returncode == launch.ENDED
+        assert not saved
+        assert "stopped outside of training, without saving; the same command goes on" in err
+
+
+@pytest.mark.parametrize("moment", ["started", "joined"])
+def test_processes_end_when_their_launcher_is_killed(moment, place, environment):
+    process = start(place, environment, place / f"orphans-{moment}", "--epochs", "100000")
+    workers = begun(process, place / f"orphans-{moment}", moment)
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while not all(map(gone, workers.values())):
+        assert time.monotonic() < deadline, workers
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize(
     "command",
-    [[], ["ls"], ["zoo.ch99_none", "train"], ["python", "-m", "http.server"]],
-    ids=["nothing", "a program", "no chapter", "another module"],
+    [
+        *([], ["ls"], ["zoo.ch99_none", "train"], ["python", "-m", "http.server"]),
+        *(["zoo.ch06_cnn.cnn", "train"], ["zoo.ch06_cnn.none.at_all", "train"], ["zoo.", "train"]),
+    ],
+    ids=" ".join,
 )
 def test_only_commands_of_the_zoo_are_launched(command):
     with pytest.raises(RunError, match="expected a chapter of the zoo"):
         launch.run(command, 2)
+
+
+def test_a_mistyped_chapter_is_told_what_was_meant():
+    with pytest.raises(RunError, match=r"did you mean zoo\.ch06_cnn\?"):
+        launch.run(["zoo.ch6_cnn", "train"], 2)
 
 
 def test_a_command_may_begin_with_its_interpreter():
@@ -209,6 +276,30 @@ def test_a_run_that_was_stopped_ends_with_its_status():
     assert end.value.code == 130
 
 
+def test_a_second_signal_kills_what_does_not_end(capfd):
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    stubborn = [child(n, f"{deaf}; time.sleep(60)") for n in (1, 2)]
+    for one in stubborn:
+        while not one.log.seek(0) and not one.log.read():
+            time.sleep(0.02)
+    for seconds in (0.2, 1.0):
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(SystemExit) as end:
+        launch._supervise(stubborn, [CHAPTER, "train"])
+    assert end.value.code == launch.ENDED
+    assert [one.process.returncode for one in stubborn] == [-signal.SIGKILL] * 2
+    assert "killed by a second signal, without saving" in capfd.readouterr().err
+
+
+def test_a_signal_behind_the_end_of_a_run_changes_nothing():
+    patient = "import signal, time; signal.signal(15, lambda *_: exit(0)); print(1, flush=True)"
+    one = child(1, f"{patient}; time.sleep(60)")
+    while not one.log.seek(0) and not one.log.read():
+        time.sleep(0.02)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    launch._supervise([one], [CHAPTER, "train"])
+
+
 def test_a_process_that_will_not_end_is_killed(monkeypatch):
     monkeypatch.setattr(launch, "GRACE", 0.5)
     deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
@@ -260,6 +351,7 @@ def test_a_process_ends_when_its_launcher_is_gone(monkeypatch):
 def joined(monkeypatch):
     """What the command line of the chapter becomes, and how JAX was asked for peers."""
     calls = []
+    monkeypatch.setenv("grpc_proxy", "http://proxy:3128")
     monkeypatch.setattr(jax.config, "update", lambda *a: calls.append(a))
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: calls.append((a, k)))
     monkeypatch.setattr(launch.runpy, "run_module", lambda name, **_: calls.append(sys.argv))
@@ -269,11 +361,9 @@ def joined(monkeypatch):
 
 def test_inside_a_job_the_peers_are_found_by_jax(joined):
     launch.run([CHAPTER, *FLAGS])
-    assert joined == [
-        ("jax_cpu_collectives_implementation", "gloo"),
-        ((), {}),
-        [CHAPTER, *FLAGS],
-    ]
+    assert joined[0] == ("jax_cpu_collectives_implementation", "gloo")
+    assert joined[-2:] == [((), {}), [CHAPTER, *FLAGS]]
+    assert os.environ["grpc_proxy"] == ""  # noqa: SIM112
 
 
 def test_a_local_process_joins_its_peers_and_watches_its_launcher(joined, monkeypatch):
@@ -296,8 +386,49 @@ def test_a_folder_with_a_run_in_it_is_resumed(form, joined, tmp_path):
     launch.run([CHAPTER, *flags, "--seed", "1"])
     (tmp_path / "config.json").write_text("{}")
     launch.run([CHAPTER, *flags, "--seed", "1"])
-    assert joined[2] == [CHAPTER, *flags, "--seed", "1"]
+    first, _ = (call for call in joined if isinstance(call, list))
+    assert first == [CHAPTER, *flags, "--seed", "1"]
     assert joined[-1] == [CHAPTER, *(f.replace("--out", "--resume") for f in flags), "--seed", "1"]
+
+
+def slurm(number):
+    """The variables by which a process knows its place in a job of Slurm."""
+    place = {"SLURM_JOB_ID": "90", "SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
+    return place | {"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)}
+
+
+def in_a_job(manager, folder):
+    """What is started for a training of two: commands, and what is added to their environment."""
+    command = [sys.executable, "-m", "zoo.ch10_deploy", "launch", "--", CHAPTER, *FLAGS]
+    command += ["--out", str(folder)]
+    if manager == "slurm":
+        return [(command, slurm(0)), (command, slurm(1))]
+    if shutil.which("mpirun") is None:
+        pytest.skip("there is no mpirun here: install Open MPI")
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    options = ["--bind-to", "none", "--oversubscribe", "-np", "2"]
+    return [(["mpirun", *options, *command], allowed)]
+
+
+@pytest.mark.parametrize("manager", ["slurm", "mpirun"])
+def test_the_processes_of_a_job_train_as_one(manager, place, environment):
+    folder = place / manager
+    started = [
+        subprocess.Popen(
+            command,
+            cwd=place,
+            env=environment | added | {"http_proxy": "http://127.0.0.1:9"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for command, added in in_a_job(manager, folder)
+    ]
+    said = [process.communicate(timeout=300)[0] for process in started]
+    assert all(process.returncode == 0 for process in started), said
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 4
+    assert sum(text.count("trained in") for text in said) == 1  # by the first process alone
+    assert "\x1b" not in "".join(said)  # no progress bars, though mpirun gives each a terminal
 
 
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}

@@ -82,6 +82,10 @@ def test_commands_have_32_bits_whatever_is_set(monkeypatch):
             ["data", "lst"],
             "program data has no command 'lst', expected one of list. Did you mean `pr",
         ),
+        (
+            ["list"],
+            "program has no command 'list', expected one of train, data. Did you mean `program d",
+        ),
         (["xyz"], "program has no command 'xyz', expected one of train, data\n"),
     ],
 )

@@ -64,6 +64,30 @@ def test_the_table_has_the_last_trained_first_and_says_what_each_reached(here, c
     assert capsys.readouterr().out.startswith("1 run\n")
 
 
+@pytest.mark.parametrize(
+    ("chapter", "line", "shown"),
+    [
+        ("ch02_basic_nn", {"train_loss": 0.5, "train_accuracy": 0.75}, "train accuracy 75.00 %"),
+        ("ch03_mnist_ae_rbm/autoencoder", {"test_mse": 0.002}, "test squared error 0.0020"),
+        ("ch03_mnist_ae_rbm/rbm", {"test_squared_error": 0.81}, "test RMSE 0.9000"),
+        ("ch03_mnist_ae_rbm/rbm", {"test_hit_rate": 0.7}, "test hit rate 0.7000"),
+        ("ch05_lstm", {"test_bits": 1.5, "test_accuracy": 0.5}, "test bits per character 1.5000"),
+        ("ch05_lstm", {"train_loss": 2.0}, "train loss 2.0000"),  # without a test
+        ("ch07_dqn", {"loss": 0.0, "reward": -1.0, "solved": 0.95}, "success rate 0.9500"),
+        ("ch07_dqn/planner", {"loss": 0, "test_solved": 1}, "success rate in held-out mazes 1.0"),
+        ("ch08_vae", {"test_loss": 99.5, "test_kl": 20.0}, "test loss 99.5000"),
+        ("ch08_vae/conv", {"test_loss": 9.0, "test_bits_per_dim": 4.5}, "bits per dimension 4.5"),
+        ("ch99_none", {"test_loss": 1.0}, "test loss 1.0000"),  # of another version of zoo
+        ("ch06_cnn", {}, " -  "),
+    ],
+)
+def test_each_model_shows_the_figure_that_says_how_good_it_is(chapter, line, shown, here, capsys):
+    make(here / "a", 1, chapter, [{"epoch": 1, "step": 1} | line])
+    run.remember(here / "a")
+    runs.table()
+    assert shown in capsys.readouterr().out
+
+
 def test_two_runs_are_compared(here, capsys):
     first = make(here / "runs/ch06_cnn/a", 1, learning_rate=0.1)
     second = make(here / "elsewhere/a", 2, metrics=METRICS[:1], learning_rate=0.2, filters=[1, 2])

@@ -208,6 +208,43 @@ def test_random_splits_hide_what_they_test_on(given, protocol):
     assert abs(counts.pop() / len(data.train["user"]) - (1 - hidden)) < 0.01
 
 
+def test_newcomers_are_tested_on_what_was_not_given(monkeypatch):
+    data = movielens.load("ml-100k", "sample", None, "all")
+    whole = ratings.make_table(data).train
+    new, known = whole[:60], whole[60:]
+    asked, tested = [], []
+
+    def predict(config, params, rating, own):
+        np.testing.assert_array_equal(rating, known)
+        asked.append(own)
+        return np.full(own.shape, 3.0)
+
+    monkeypatch.setattr(ch03_rbm, "predict_newcomers", predict)
+    measured = ch03_rbm.ratings.rmse
+    monkeypatch.setattr(
+        ch03_rbm.ratings, "rmse", lambda a, test: tested.append(test) or measured(a, test)
+    )
+    found = ch03_rbm.newcomers_errors(known, new, epochs=1)
+    assert set(found) >= {ch03_rbm.USER, ch03_rbm.ITEM}
+    enough = new[(new > 0).sum(1) >= ch03_rbm.NEWCOMERS_RATINGS]
+    assert [(own > 0).sum(1).max() for own in asked[::2]] == list(ch03_rbm.GIVEN)
+    for own in asked:
+        np.testing.assert_array_equal(own, np.where(own > 0, enough, 0))
+        assert not ((own > 0) & (tested[0] > 0)).any()
+    assert all((test == tested[0]).all() for test in tested)
+    np.testing.assert_array_equal(tested[0] + asked[-1], enough)
+
+
+def test_means_for_newcomers_are_those_of_the_others_and_their_own_deviation():
+    known = np.array([[5, 0, 1], [3, 4, 0]], np.uint8)
+    own = np.array([[0, 0, 0], [5, 0, 0]], np.uint8)
+    means, moved = baselines.newcomers(known, own, damping=1.0).values()
+    mean = 13 / 4
+    np.testing.assert_allclose(means[0], [(8 + mean) / 3, (4 + mean) / 2, (1 + mean) / 2])
+    np.testing.assert_allclose(moved[0], means[0])
+    np.testing.assert_allclose(moved[1], means[0] + (5 - (8 + mean) / 3) / 2)
+
+
 def test_a_set_without_rating_values_has_no_rows_of_errors():
     data = movielens.load("ml-1m", "sample", None, "all")
     data.train.pop("rating")

@@ -15,7 +15,7 @@ import optax
 from zoo.ch05_lstm import generate, model, probes, text
 from zoo.common import device, fit, keys, run, solvers
 from zoo.common.data.text import Text
-from zoo.common.task import Arrays, Prediction, Task, Weights
+from zoo.common.task import Arrays, Prediction, Task, Weights, called
 from zoo.common.trained import Trained
 
 EVALUATION_STREAMS = 32  # rows that the validation text is read in, side by side
@@ -232,6 +232,7 @@ TASK = Task(
     optimizer=optimizer,
     losses=losses,
     metrics=("bits", "accuracy"),
+    result=called("test bits per character", "test_bits"),
     # With the state in a checkpoint a run can stop and go on anywhere in the text.
     carry=lambda config, params: model.init_state(params, config.batch_size),
     # Sentences are alone; chunks must come in the text's order for their state to be true.

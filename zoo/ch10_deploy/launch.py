@@ -9,9 +9,11 @@ command with the same --out then goes on from the last checkpoint. The parent of
 notices the end of one at once; on a cluster JAX's heartbeat and the JobSet's restart do its work.
 """
 
+import difflib
 import importlib.util
 import itertools
 import os
+import pkgutil
 import queue
 import runpy
 import signal
@@ -23,17 +25,18 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Annotated, NamedTuple
+from typing import IO, Annotated, Any, NamedTuple
 
 import jax
 import tyro
 
+import zoo
 from zoo.common import device
 from zoo.common.run import RunError
 from zoo.common.settings import Bounds, Duration
 
-STOPPED = 130
-"""The exit status of a run that was stopped by a signal and saved."""
+STOPPED, ENDED = 130, 143
+"""The exit status of a run that a signal stopped: one that was saved, and one that was not."""
 GRACE = 5.0
 """Seconds that processes without their peer get to end before they are killed."""
 LOOPBACK = "127.0.0.1"
@@ -55,8 +58,8 @@ def run(
     """Train with several processes, here or on a cluster, as if they were one.
 
     Here: `launch --processes 2 -- zoo.ch06_cnn train --out runs/pair`. Within a Kubernetes JobSet,
-    without --processes: the peers are found by themselves. Run again with the same --out, it goes
-    on from the last checkpoint.
+    or a job of Slurm or Open MPI, without --processes: JAX finds the peers. Run again with the same
+    --out, it goes on from the last checkpoint.
 
     Args:
       command: after `--`, a training command of this zoo: `zoo.ch06_cnn train --epochs 5`
@@ -66,7 +69,7 @@ def run(
     Raises:
       RunError: the command is none of the zoo's, there is no cluster, there are fewer GPUs than
         processes, or a process failed.
-      SystemExit: the run was stopped by a signal and saved; the status is 130.
+      SystemExit: the run was stopped by a signal; the status is 130 if it was saved, else 143.
     """
     checked = _checked(command)
     if processes is None:
@@ -83,11 +86,14 @@ def _checked(command: Sequence[str]) -> list[str]:
     rest = list(command)
     if len(rest) > 1 and Path(rest[0]).name.startswith("python") and rest[1] == "-m":
         rest = rest[2:]
-    if rest and rest[0].startswith("zoo.ch") and importlib.util.find_spec(rest[0]):
+    chapters = [f"zoo.{m.name}" for m in pkgutil.iter_modules(zoo.__path__) if m.name[:2] == "ch"]
+    if rest and rest[0] in chapters:
         return rest
+    close = difflib.get_close_matches(rest[0] if rest else "", chapters, 1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
     raise RunError(
         f"got the command {' '.join(command)!r}, expected a chapter of the zoo and its flags "
-        "after --: launch --processes 2 -- zoo.ch06_cnn train --out runs/pair"
+        f"after --{hint}: launch --processes 2 -- zoo.ch06_cnn train --out runs/pair"
     )
 
 
@@ -125,11 +131,23 @@ def _gpus() -> int:
 
 def _join_cluster() -> None:
     """Makes this process a member of the job that JAX finds around it."""
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    os.environ["TERM"] = "dumb"  # mpirun gives each a terminal: their progress bars would mix
     try:
-        jax.distributed.initialize()
+        _initialize()
     except (ValueError, RuntimeError, OSError) as error:
         raise RunError(f"no peers found: {_missing()} (JAX says: {error})") from error
+
+
+def _initialize(*args: Any, **options: Any) -> None:
+    """`jax.distributed.initialize`, with what several processes of the zoo need."""
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It takes SIGTERM and leaves the rest to programs that ask for it. Until `run` listens, which
+    # stops at a step of its own, the signal shall end the process.
+    jax.config.update("jax_enable_preemption_service", False)
+    # gRPC would look for the peers behind http_proxy, which is for downloads; empty means none.
+    os.environ["grpc_proxy"] = ""  # noqa: SIM112  # gRPC reads no capitals
+    jax.config.update("jax_check_proxy_envs", False)
+    jax.distributed.initialize(*args, **options)
 
 
 def _missing() -> str:
@@ -231,7 +249,11 @@ def _supervise(children: list[Child], command: Sequence[str]) -> None:
             if child.process.poll() is None:
                 child.process.send_signal(signal.SIGTERM if len(asked) == 1 else signal.SIGKILL)
 
-    before = {s: signal.signal(s, hand_on) for s in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has none
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # as under `nohup`
+        heard.append(hangup)
+    before = {s: signal.signal(s, hand_on) for s in heard}
     try:
         for _ in children:
             child = _next(ended)
@@ -244,7 +266,12 @@ def _supervise(children: list[Child], command: Sequence[str]) -> None:
         _end(children)
         for number, handler in before.items():
             signal.signal(number, handler)
-    if asked or any(child.process.returncode == STOPPED for child in children):
+    status = children[0].process.returncode if children else 0  # it is the one that saves
+    if asked and status not in (0, STOPPED):
+        how = "killed by a second signal" if len(asked) > 1 else "stopped outside of training"
+        print(f"{how}, without saving; {_advice(command)}", file=sys.stderr)
+        sys.exit(ENDED)
+    if any(child.process.returncode == STOPPED for child in children):
         sys.exit(STOPPED)
 
 
@@ -282,23 +309,25 @@ def _describe(child: Child, processes: int, command: Sequence[str]) -> str:
         child.log.seek(0)
         lines = child.log.read().splitlines()[-15:]
         said = "".join(f"\n  [{child.number}] {line}" for line in lines)
-    advice = "the same command goes on from the last checkpoint"
-    if not any(part.partition("=")[0] in ("--out", "--resume") for part in command):
-        advice = "go on from the last checkpoint with --resume RUN-FOLDER"
     return (
         f"process {child.number} of {processes} {how}; the others were stopped. "
-        f"When the cause is fixed, {advice}{said}"
+        f"When the cause is fixed, {_advice(command)}{said}"
     )
+
+
+def _advice(command: Sequence[str]) -> str:
+    if any(part.partition("=")[0] in ("--out", "--resume") for part in command):
+        return "the same command goes on from the last checkpoint, if there is one"
+    return "go on from the last checkpoint with --resume RUN-FOLDER, if there is one"
 
 
 def _worker(about: Sequence[str], command: Sequence[str]) -> None:
     """What each local process does."""
     number, processes = map(int, about[0].split("/"))
     threading.Thread(target=_end_with_the_launcher, daemon=True).start()
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # Only on this machine: peers are trusted, whoever they are.
     address = f"{LOOPBACK}:{about[1]}"
-    jax.distributed.initialize(
+    _initialize(
         address,
         processes,
         number,

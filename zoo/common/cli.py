@@ -169,7 +169,9 @@ def _check_names(commands: Commands | Command) -> None:
         if callable(commands) or word.startswith("-"):
             return
         if word not in commands:
-            close = difflib.get_close_matches(word, commands, 1)
+            groups = {name: inner for name, inner in commands.items() if not callable(inner)}
+            within = [f"{name} {word}" for name, inner in groups.items() if word in inner]
+            close = within or difflib.get_close_matches(word, commands, 1)
             hint = f". Did you mean `{typed} {close[0]}`?" if close else ""
             known = f"{typed} has no command {word!r}, expected one of {', '.join(commands)}"
             print(f"error: {known}{hint}", file=sys.stderr)

@@ -8,8 +8,9 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from zoo.common import bench, run
+from zoo.common import bench, run, trained
 from zoo.common.data import DataError, files
+from zoo.common.task import accuracy
 
 NO_METRICS = (
     *("epoch", "step", "examples_per_second", "seconds", "train_seconds", "compile_seconds"),
@@ -43,25 +44,24 @@ def _row(folder: Path, saved: float, about: dict[str, Any]) -> tuple[str, ...]:
     config, data, metrics = about["config"], about["data"], run.read_metrics(folder)
     last = metrics[-1] if metrics else {}
     epochs = f"{last.get('epoch', 0)}/{config['epochs']}" if "epochs" in config else "-"
-    name = main_metric(last)
     return (
         about["chapter"],
         str(config.get("recipe", "-")),
         f"{data.get('name', '-')}, {data.get('source', '-')}",
         time.strftime("%Y-%m-%d %H:%M", time.localtime(saved)),
         epochs,
-        run.describe({name: last[name]}) if name else "-",
+        _result(about["chapter"], last),
         files.printable(folder),
     )
 
 
-def main_metric(line: dict[str, Any]) -> str:
-    """The metric that says most of a line of metrics.jsonl; empty if it has none."""
-    names = [name for name, value in line.items() if name not in NO_METRICS and _is_number(value)]
-    tests = [name for name in names if name.startswith("test_")]
-    told = [name for name in tests if name != "test_loss"]
-    accuracies = [name for name in told if name.endswith("accuracy")]
-    return next(iter([*accuracies, *told, *tests, *names]), "")
+def _result(name: str, line: dict[str, Any]) -> str:
+    """What a model of this name, which may be another version's, reached by a line of metrics."""
+    try:
+        shown = trained.find(name).result
+    except run.RunError:
+        shown = accuracy
+    return run.describe(shown(line)) or "-"
 
 
 def _is_number(value: Any) -> bool:

@@ -51,6 +51,21 @@ class Loop(NamedTuple):
     """config -> steps in an epoch."""
 
 
+Result = Callable[[Mapping[str, float]], dict[str, float]]
+"""A line of metrics.jsonl -> the figure that says how good the model is, by what people call it."""
+
+
+def accuracy(line: Mapping[str, float]) -> dict[str, float]:
+    """The accuracy, or else the loss, of tests if there are any; empty without either."""
+    names = ("test_accuracy", "train_accuracy", "test_loss", "train_loss", "loss")
+    return dict([(name, line[name]) for name in names if name in line][:1])
+
+
+def called(shown: str, name: str) -> Result:
+    """The `Result` that is the metric `name`, and `accuracy` of a line that lacks it."""
+    return lambda line: {shown: line[name]} if name in line else accuracy(line)
+
+
 def of_classes(config: Any, dataset: Any) -> Any:
     """The configuration, which must have as many classes as the data set if it has a number.
 
@@ -86,6 +101,8 @@ class Task:
     """The names of what the losses return beside their value."""
     predictions: Callable[[Any], dict[str, Prediction]]
     """config -> what the model computes for its users; the first one is the main one."""
+    result: Result = accuracy
+    """A line of metrics.jsonl -> what tables of runs show of it, such as "test RMSE"."""
     pictures: Callable[[Any, Any], dict[str, Any]] | None = None
     """(trained, data set) -> figures by name."""
     report: Callable[[Any, Any], Any] | None = None

@@ -14,6 +14,8 @@ from zoo.ch03_mnist_ae_rbm.rbm import RECIPES, ratings, task
 from zoo.ch03_mnist_ae_rbm.rbm.task import TASK
 from zoo.common import cli, commands, run
 from zoo.common.data import DataError, movielens
+from zoo.common.settings import SettingError
+from zoo.common.trained import load
 
 CHAPTER = "ch03_mnist_ae_rbm"
 OPTIONS = cli.Options(data="sample", device="cpu")
@@ -93,9 +95,10 @@ def test_recommend_lists_all_that_is_left_and_no_more(recommend, hundred):
     assert {movie for _, movie, _ in rows} == set(table.movies[~rated].tolist())
 
 
-def test_recommend_takes_likes_of_someone_who_is_not_in_the_data(recommend, hundred):
+@pytest.mark.parametrize("recipe", ["modern", "item"])
+def test_recommend_takes_likes_of_someone_who_is_not_in_the_data(recipe, recommend, hundred):
     titles = hundred[0].titles
-    out = recommend("modern", "--likes", f"{titles[7].lower()}=5", f"{titles[12]}=1").out
+    out = recommend(recipe, "--likes", f"{titles[7].lower()}=5", f"{titles[12]}=1").out
     assert f"5  {titles[7]}" in out
     assert f"1  {titles[12]}" in out
     movies = {movie for _, movie, _ in table_rows(out)}
@@ -112,7 +115,6 @@ def test_recommend_takes_likes_of_someone_who_is_not_in_the_data(recommend, hund
         ("modern", ("--likes", "Casablanca"), "no movie 'Casablanca'; the nearest are 'Sample"),
         ("modern", ("--likes", "Heat=9"), "expected a title and a rating from 1 to 5"),
         ("modern", ("--user", 1, "--count", 0), "got count 0, expected at least 1"),
-        ("item", ("--likes", "Heat"), "no unit for someone who is not in its data"),
     ],
 )
 def test_what_a_user_can_mend_is_an_error_in_one_line(recipe, flags, message, recommend):
@@ -121,6 +123,22 @@ def test_what_a_user_can_mend_is_an_error_in_one_line(recipe, flags, message, re
     assert done.err.startswith("error: ")
     assert message in done.err
     assert "Traceback" not in done.err
+
+
+def test_what_a_newcomer_gives_moves_what_an_item_based_machine_expects(trained, hundred):
+    model, rating = load(trained / "item", TASK), hundred[1].train
+    movies = np.argsort(-(rating > 0).sum(0))[:20]
+    given = np.zeros((3, rating.shape[1]), np.uint8)
+    given[1, movies], given[2, movies] = 1, 5
+    found = task.predict_newcomers(model.config, model.params, rating, given)
+    assert found.shape == given.shape
+    means = found.mean(1)
+    expected = task.predict(model.config, model.params, rating).mean()
+    np.testing.assert_allclose(means[0], expected, rtol=1e-5)  # of someone of whom nothing is known
+    assert means[1] < means[0] < means[2]
+    binary = dataclasses.replace(model.config, units="binary")
+    with pytest.raises(SettingError, match="binary units has no unit for someone"):
+        task.predict_newcomers(binary, model.params, rating, given)
 
 
 @pytest.mark.parametrize(("recipe", "name"), [("item", "test_rmse"), ("ranking", "test_hit_rate")])

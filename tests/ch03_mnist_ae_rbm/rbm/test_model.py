@@ -415,6 +415,34 @@ def test_predicted_rating_is_the_expected_one(getkey):
             np.testing.assert_allclose(predicted[movie], expected, rtol=1e-5)
 
 
+def test_a_newcomer_is_the_unit_that_would_have_rated_so_by_bayes():
+    rng = np.random.default_rng(3)
+    users, values, hidden = 4, 5, 3
+    shapes = {"kernel": (values, users, hidden), "visible_bias": (values, users)}
+    shapes |= {"hidden_bias": (hidden,), "rated_kernel": (users, hidden)}
+    params = {k: rng.normal(0, 1, s) for k, s in shapes.items()}
+    rating = rng.integers(0, values + 1, (6, users))
+    given = np.array([5, 1, 3, 3, 2, 4])
+    evidence = np.zeros(users)
+    for row, own in zip(rating, given, strict=True):
+        inputs = params["hidden_bias"].copy()
+        for user in np.flatnonzero(row):
+            inputs += params["kernel"][row[user] - 1, user] + params["rated_kernel"][user]
+        on = 1 / (1 + np.exp(-inputs))
+        for user in range(users):
+            scores = params["visible_bias"][:, user] + params["kernel"][:, user] @ on
+            evidence[user] += scores[own - 1] - np.log(np.exp(scores).sum())
+    expected = np.exp(evidence) / np.exp(evidence).sum()
+    params = jax.tree.map(jnp.float32, params)
+    np.testing.assert_allclose(rbm.likeness(params, rating, given), expected, rtol=1e-4)
+    alone = rbm.likeness(params, rating[:0], given[:0])
+    np.testing.assert_allclose(alone, np.full(users, 1 / users), rtol=1e-6)
+    many = rbm.likeness(params, np.repeat(rating, 500, 0), np.repeat(given, 500))
+    np.testing.assert_allclose(many, np.arange(users) == expected.argmax(), atol=1e-5)
+    with pytest.raises(ValueError, match="one for each movie"):
+        rbm.likeness(params, rating, given[:2])
+
+
 def test_the_books_machine_has_its_size_and_the_recipes_know_their_names(getkey):
     params = rbm.init(getkey(), rbm.RECIPES["book"])
     assert params["kernel"].shape == (1, 3706, 200)

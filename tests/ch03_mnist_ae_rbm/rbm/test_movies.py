@@ -1,9 +1,7 @@
-import types
-
 import numpy as np
 import pytest
 
-from zoo.ch03_mnist_ae_rbm.rbm import Config, movies, ratings
+from zoo.ch03_mnist_ae_rbm.rbm import movies, ratings
 from zoo.common.data import DataError
 from zoo.common.settings import Scale
 
@@ -69,14 +67,11 @@ def test_ratings_stand_behind_the_last_equals_sign():
         movies.split_rating("Heat=0", halves)
 
 
-def test_the_best_movies_are_those_of_the_highest_scores_that_are_not_known(monkeypatch):
-    scores = np.array([[0.9, 0.8, 0.1, 0.7], [0.1, 0.2, 0.3, 0.4]], np.float32)
-    monkeypatch.setattr(movies, "predict", lambda config, params, given: scores)
+def test_the_best_movies_are_those_of_the_highest_scores_that_are_not_known():
     table = ratings.Table(*[np.zeros((2, 4), np.uint8)] * 2, np.arange(2), np.arange(4) + 10)
-    machine = types.SimpleNamespace(config=Config(example="item"), params=None)
-    known = np.array([[True, False, False, False]])
-    found = movies.best(machine, table, table.train, 0, known, 2)
+    known = np.array([True, False, False, False])
+    found = movies.best(np.array([0.9, 0.8, 0.1, 0.7], np.float32), table, known, 2)
     assert [movie for movie, _ in found] == [11, 13]
     np.testing.assert_allclose([score for _, score in found], [0.8, 0.7])
-    found = movies.best(machine, table, table.train, 1, known, 99)
+    found = movies.best(np.array([0.1, 0.2, 0.3, 0.4]), table, known, 99)
     assert [movie for movie, _ in found] == [13, 12, 11]

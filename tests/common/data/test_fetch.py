@@ -304,7 +304,10 @@ SIMILAR = [
     ("cifar10", "cifar-10-python-2.tar.gz", "not a name or place that is looked for"),
     ("cifar10", "cifar-100-binary/train.bin", "CIFAR-100, another data set"),
     ("cifar10", "data_batch_1 (1).bin", "not a name that is looked for"),
+    ("cifar10", "archive/trainLabels.csv", "of Kaggle's pictures: train on its folder by --images"),
+    ("cifar10", "train/airplane", "pictures of a class: train on the folder around all classes by"),
     ("mnist", "mnist.npz", "Keras's archive"),
+    ("mnist", "mnist_train.csv", "a table of pixels: train on it by --images"),
     ("mnist", "train-images-idx3-ubyte.zip", "not a name that is looked for"),
     ("ml-1m", "ml-10M100K/ratings.dat", "MovieLens 10M, whose ratings have half stars"),
     ("ml-1m", "ml-25m.zip", "a newer release of MovieLens"),
@@ -384,6 +387,18 @@ def test_the_registry_is_consistent():
 def test_every_real_set_is_found(real):
     assert all(fetch.locate(entry, real) for entry in ENTRIES.values())
     assert fetch.locate(ENTRIES["mnist"], real).source == real / "mnist"
+
+
+@pytest.mark.parametrize("outer", ["", "ml-100k", "movielens/ml-100k"])
+def test_a_folder_in_one_of_its_own_name_is_found(outer, tmp_path):
+    """As where an archive that has a folder is unpacked into one."""
+    home = tmp_path / outer / "ml-100k" if outer else tmp_path / "ml-100k"
+    home.mkdir(parents=True)
+    for file in ENTRIES["ml-100k"].files:
+        (home / file.name).write_bytes(b"1")
+    found = fetch.locate(ENTRIES["ml-100k"], tmp_path)
+    assert found is not None
+    assert found.source == home
 
 
 def test_an_earlier_folder_counts_for_more_than_a_fuller_set(tmp_path, cache):

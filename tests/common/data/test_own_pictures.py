@@ -251,3 +251,126 @@ def test_a_configuration_takes_its_classes_and_a_whole_path_from_them(tree, monk
 def test_paths_may_begin_at_home(tree, monkeypatch):
     monkeypatch.setenv("HOME", str(tree.parent))
     assert len(own_pictures.load(Path("~", tree.name), 8).classes) == 3
+
+
+# Kaggle's layouts.
+
+
+def digits(count, seed):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, 28, 28)).astype(np.uint8), np.arange(count) % 10
+
+
+def write_table(path, images, labels=None, header=True):
+    columns = images.reshape(len(images), -1)
+    names = [f"pixel{n}" for n in range(columns.shape[1])]
+    if labels is not None:
+        columns, names = np.column_stack([labels, columns]), ["label", *names]
+    first = [",".join(names)] if header else []
+    path.write_text("\r\n".join([*first, *(",".join(map(str, row)) for row in columns), ""]))
+    return path
+
+
+def sorted_pixels(*parts):
+    return sorted(a.tobytes() for part in parts for a in part["image"])
+
+
+def test_a_contests_table_of_pixels_is_read(tmp_path):
+    """Kaggle's digit recognizer: train.csv with labels, test.csv without."""
+    images, labels = digits(60, 0)
+    table = write_table(tmp_path / "train.csv", images, labels)
+    write_table(tmp_path / "test.csv", digits(5, 1)[0])
+    (tmp_path / "sample_submission.csv").write_text("ImageId,Label\n1,0\n")
+    for source in (table, tmp_path):
+        found = own_pictures.load(source, 28, "L")
+        assert (found.source, found.split) == ("own", "drawn")
+        assert found.classes == tuple("0123456789")
+        assert len(found.train["label"]) == 50
+        assert len(found.test["label"]) == 10
+        assert sorted_pixels(found.train, found.test) == sorted(a.tobytes() for a in images)
+        for image, label in zip(found.train["image"], found.train["label"], strict=True):
+            (at,) = np.flatnonzero((images == image).all((1, 2)))
+            assert labels[at] == label
+    colour = own_pictures.load(table, 32)
+    assert colour.train["image"].shape == (50, 32, 32, 3)
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_a_test_table_with_labels_is_tested_on(header, tmp_path):
+    train, test = digits(40, 0), digits(20, 1)
+    write_table(tmp_path / "mnist_train.csv", *train, header)
+    write_table(tmp_path / "mnist_test.csv", *test, header)
+    found = own_pictures.load(tmp_path, 28, "L")
+    assert found.split == "given"
+    assert sorted_pixels(found.train) == sorted(a.tobytes() for a in train[0])
+    assert sorted_pixels(found.test) == sorted(a.tobytes() for a in test[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pixel0,pixel1\n1,2\n", "no column label"),
+        ("label,a,b,c\n1,2,3,4\n", "found 3 pixels, expected those of a square picture"),
+        ("label,a\n1,256\n2,0\n", "found pixels from 0 to 256, expected 0 to 255"),
+        ("label,a\n1,x\n", "could not convert string 'x'"),
+        ("label,a\n1,2\n1\n", "number of columns changed"),
+        ("label,a\n", "pixels, expected those of a square"),
+        ("label,a\n1,1e400\n", "whole numbers between commas"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:loadtxt. input contained no data")
+def test_what_is_wrong_with_a_table_is_said(text, message, tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as error:
+        own_pictures.load(path, 28, "L")
+    assert str(path) in str(error.value)
+
+
+@pytest.fixture
+def contest(tree, tmp_path):
+    """Kaggle's CIFAR-10: pictures by number, and a table of their labels."""
+    lines = ["id,label"]
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    paths = [(path, name) for name, some in files_of(tree).items() for path in some]
+    for number, (path, name) in enumerate(paths, start=1):
+        PIL.Image.fromarray(images.read_square(path, 32, "RGB")).save(
+            tmp_path / f"train/{number}.png"
+        )
+        lines.append(f"{number},{name}")
+    (tmp_path / "test/1.png").write_bytes((tmp_path / "train/1.png").read_bytes())
+    (tmp_path / "trainLabels.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_pictures_with_a_table_of_labels_are_read_as_class_folders_are(contest, tree):
+    found, folders = own_pictures.load(contest, 32), own_pictures.load(tree, 32)
+    assert found.classes == folders.classes
+    assert found.split == "drawn"
+    for name in COLOURS:
+        own, expected = (
+            sorted_pixels(
+                *(
+                    {"image": part["image"][part["label"] == d.classes.index(name)]}
+                    for part in (d.train, d.test)
+                )
+            )
+            for d in (found, folders)
+        )
+        assert own == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("99,red", "found 99,red, expected a picture in .*train and its label"),
+        ("1", "found 1, expected a picture"),
+        ("1,red", "found 1 pictures again, expected each once"),
+    ],
+)
+def test_what_is_wrong_with_a_table_of_labels_is_said(line, message, contest):
+    with (contest / "trainLabels.csv").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(DataError, match=message):
+        own_pictures.load(contest, 32)

@@ -14,7 +14,7 @@ from zoo.ch03_mnist_ae_rbm import digits
 from zoo.ch03_mnist_ae_rbm.autoencoder import model
 from zoo.common import device, fit, keys, run
 from zoo.common.data import Dataset, files, own_pictures
-from zoo.common.task import Arrays, Prediction, Task, Weights
+from zoo.common.task import Arrays, Prediction, Task, Weights, called
 from zoo.common.trained import Trained
 
 SNAPSHOTS = "snapshots.npz"
@@ -202,6 +202,7 @@ TASK = Task(
     optimizer=digits.optimizer,
     losses=losses,
     metrics=("mse",),
+    result=called("test squared error", "test_mse"),
     predictions=predictions,
     pictures=pictures,
     following=lambda dataset: ("reconstruct",),

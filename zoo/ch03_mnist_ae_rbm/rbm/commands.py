@@ -46,12 +46,16 @@ def recommend(
     dataset, config = commands.dataset_of(model, trained_model.data_dir), model.config
     table = dataset.table
     if user is None:
-        given, row = _ratings_of(config, likes, dataset), 0
+        given = _ratings_of(config, likes, dataset)
+        (scores,) = task.predict_newcomers(config, model.params, table.train, given[None])
         known = given > 0
     else:
-        given, row = table.train, _row_of(user, dataset)
-        known = (given[row : row + 1] > 0) | (table.test[row : row + 1] > 0)
-    found = movies.best(model, table, given, row, known, count)
+        row = _row_of(user, dataset)
+        # The others' ratings matter to an item-based machine alone.
+        rating, at = (table.train, row) if config.example == "item" else (table.train[[row]], 0)
+        scores = task.predict(config, model.params, rating)[at]
+        known = (table.train[row] > 0) | (table.test[row] > 0)
+    found = movies.best(scores, table, known, count)
     softmax = config.units == "softmax"
     genres, ids = dataset.data.genres, dataset.items
     decimals = 2 if softmax else 3
@@ -76,23 +80,17 @@ def _row_of(user: str, dataset: Ratings) -> int:
 
 
 def _ratings_of(config: Config, likes: tuple[str, ...], dataset: Ratings) -> np.ndarray:
-    """What was typed as a row of the matrix of ratings, [1, M]; prints the movies it stands for."""
-    if config.example == "item":
-        raise DataError(
-            "an item-based machine has no unit for someone who is not in its data: "
-            f"`{TASK.command} train` makes one that has, as does --recipe ranking; or name such a "
-            "run by --run"
-        )
+    """What was typed as ratings of every movie, [M]; prints the movies it stands for."""
     columns = dataset.table.movies
     rated = set(columns.tolist())
     by_id = {movie: title for movie, title in dataset.titles.items() if movie in rated}
-    given = np.zeros((1, len(columns)), np.uint8)
+    given = np.zeros(len(columns), np.uint8)
     for text in likes:
         scale = config.scale_of_ratings
         title, rating = movies.split_rating(text, scale)
         movie = movies.find(title, by_id)
         print(f"{ratings.on_scale(rating, scale):g}  {by_id[movie]}")
-        given[0, movielens.dense(np.array([movie]), columns)] = rating
+        given[movielens.dense(np.array([movie]), columns)] = rating
     return given
 
 

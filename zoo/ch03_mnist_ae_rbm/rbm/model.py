@@ -45,8 +45,8 @@ class Config:
     """Everything that `rbm train` can be asked for."""
 
     recipe: Literal["modern", "item", "ranking", "book"] = "modern"
-    """modern predicts ratings and recommends to anyone, item predicts them better, ranking ranks
-    movies of MovieLens 1M, book is the book's machine; other flags change single fields of it"""
+    """modern and item predict ratings, item better, ranking ranks movies of MovieLens 1M, book is
+    the book's machine; other flags change single fields of it"""
     dataset: Literal["ml-100k", "ml-1m"] = "ml-100k"
     """which ratings of MovieLens"""
     ratings: str = ""
@@ -308,6 +308,28 @@ def apply(params: Params, rating: jax.Array) -> jax.Array:
     hidden = hidden_given_visible(params, visible, rated)
     probabilities = visible_given_hidden(params, hidden, jnp.ones_like(rated))
     return jnp.einsum("bkv,k->bv", probabilities, jnp.arange(1.0, probabilities.shape[1] + 1))
+
+
+def likeness(params: Params, rating: jax.Array, given: jax.Array) -> jax.Array:
+    """How likely each visible unit is that of a person who has none, [V]; the sum is 1.
+
+    The units of an item-based machine are its users. Without ratings of a newcomer any of them is
+    as likely to be theirs; with `given`, p(u | r) is proportional to prod_b p(v_u = r_b | h_b). The
+    mean of `apply` over the units, weighted by this, is what is expected of the newcomer.
+
+    Args:
+      params: of softmax units.
+      rating: of the movies that the newcomer rated, the users' ratings, as in `apply` [B, V].
+      given: the newcomer's, integers from 1 [B].
+    """
+    ops.check_shape("ratings", rating, ("batch", params["kernel"].shape[1]))
+    ops.check_shape("a newcomer's ratings", given, rating.shape[:1], "one for each movie")
+    ops.check_integers("a newcomer's ratings", given, "counted from 1, the lowest of the scale")
+    visible, rated = encode(rating, params["kernel"].shape[0])
+    hidden = hidden_given_visible(params, visible, rated)
+    probabilities = visible_given_hidden(params, hidden, jnp.ones_like(rated))
+    own = jnp.take_along_axis(probabilities, given[:, None, None] - 1, axis=1)[:, 0]
+    return jax.nn.softmax(jnp.log(jnp.maximum(own, 1e-30)).sum(0))  # a zero would exclude for good
 
 
 def example(config: Config, size: int = 2) -> Batch:

@@ -8,7 +8,7 @@ import numpy as np
 
 from zoo.ch03_mnist_ae_rbm.rbm import ratings
 from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings, Table
-from zoo.ch03_mnist_ae_rbm.rbm.task import predict
+from zoo.ch03_mnist_ae_rbm.rbm.task import predict_newcomers
 from zoo.common.data import DataError, movielens
 from zoo.common.settings import Scale
 from zoo.common.trained import Trained
@@ -23,22 +23,17 @@ _YEAR = re.compile(r"^(.*?)\s*\((\d{4})\)$")
 
 
 def best(
-    trained: Trained, table: Table, given: np.ndarray, row: int, known: np.ndarray, count: int
+    scores: np.ndarray, table: Table, known: np.ndarray, count: int
 ) -> list[tuple[int, float]]:
     """Ids and scores of the best movies for one person.
 
     Args:
-      trained: the machine.
+      scores: of every movie [M].
       table: whose movies the columns are.
-      given: ratings [U, M] that the machine sees; all users' for an item-based one.
-      row: of the person in `given`.
-      known: bool [1, M], what is not to be recommended.
+      known: bool [M], what is not to be recommended.
       count: how many, or all that are left.
     """
-    if trained.config.example == "user":  # then the others' ratings do not matter
-        given, row = given[row : row + 1], 0
-    scores = predict(trained.config, trained.params, given)[row]
-    order = np.argsort(np.where(known[0], np.inf, -scores), kind="stable")[: (~known).sum()]
+    order = np.argsort(np.where(known, np.inf, -scores), kind="stable")[: (~known).sum()]
     return [(int(table.movies[column]), float(scores[column])) for column in order[:count]]
 
 
@@ -51,8 +46,9 @@ def print_as_the_book(trained: Trained, dataset: Ratings) -> None:
         column = int(movielens.dense(np.array(wanted), table.movies)[0])
     likes = np.zeros((1, len(table.movies)), np.uint8)
     likes[0, column] = trained.config.scale_of_ratings.values
+    scores = predict_newcomers(trained.config, trained.params, table.train, likes)[0]
     print(f"for someone who likes {titles[int(table.movies[column])]}:")
-    for movie, _ in best(trained, table, likes, 0, likes > 0, 10):
+    for movie, _ in best(scores, table, likes[0] > 0, 10):
         print(f"  {movie:>5}  {titles[movie]}")
 
 

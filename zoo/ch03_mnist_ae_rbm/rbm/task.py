@@ -3,19 +3,20 @@
 import dataclasses
 import functools
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zoo.ch03_mnist_ae_rbm.rbm import model, ratings, training
 from zoo.ch03_mnist_ae_rbm.rbm.ratings import Ratings
-from zoo.common import fit, run
+from zoo.common import fit, run, settings
 from zoo.common.data import DataError, files, movielens, own_ratings
 from zoo.common.data.own_ratings import OwnRatings
-from zoo.common.task import Arrays, Loop, Prediction, Task, Weights
+from zoo.common.task import Arrays, Loop, Prediction, Task, Weights, called
 from zoo.common.trained import BATCH, Trained
 
 BOOKS_INTERVAL = 100
@@ -115,6 +116,35 @@ def predict(config: model.Config, params: model.Params, rating: np.ndarray) -> n
     return expected.T if config.example == "item" else expected
 
 
+def predict_newcomers(
+    config: model.Config, params: model.Params, rating: np.ndarray, given: np.ndarray
+) -> np.ndarray:
+    """What the machine expects of people who are not in the data, of every movie, float32 [N, M].
+
+    Args:
+      config: of the machine.
+      params: its parameters.
+      rating: the others' ratings [U, M].
+      given: those of the newcomers [N, M].
+
+    Raises:
+      SettingError: the machine is item-based and its units are binary.
+    """
+    if config.example == "user":
+        return predict(config, params, given)
+    if config.units == "binary":
+        raise settings.SettingError(
+            "an item-based machine with binary units has no unit for someone who is not in its "
+            f"data: `{TASK.command} train --recipe ranking` makes a user-based one"
+        )
+    rated = [np.flatnonzero(row) for row in given]
+    some = [
+        model.likeness(params, jnp.asarray(rating.T[where]), jnp.asarray(row[where]))
+        for where, row in zip(rated, given, strict=True)
+    ]
+    return np.stack(some) @ predict(config, params, rating)
+
+
 def measure(trained: Trained, dataset: Ratings) -> dict[str, float]:
     """The error of held-out ratings, or how well held-out movies are ranked; printed, too."""
     if not dataset.test:
@@ -135,7 +165,7 @@ def report(trained: Trained, dataset: Ratings) -> None:
     from zoo.ch03_mnist_ae_rbm.rbm import movies
 
     measure(trained, dataset)
-    if trained.config.recipe == "book":
+    if (trained.config.recipe, trained.config.example) == ("book", "user"):
         movies.print_as_the_book(trained, dataset)
 
 
@@ -209,6 +239,13 @@ def _someone(dataset: Ratings) -> str:
     return shlex.quote(dataset.users.get(number, str(number)))
 
 
+def result(line: Mapping[str, float]) -> dict[str, float]:
+    """The RMSE of held-out ratings, or the hit rate of held-out movies."""
+    if "test_squared_error" in line:
+        return {"test RMSE": line["test_squared_error"] ** 0.5}
+    return called("test hit rate", "test_hit_rate")(line)
+
+
 TASK = Task(
     name="ch03_mnist_ae_rbm/rbm",
     model=model,
@@ -221,6 +258,7 @@ TASK = Task(
     optimizer=training.optimizer,
     losses=training.losses,
     metrics=("squared_error",),
+    result=result,
     loop=Loop(training.iterate),
     predictions=predictions,
     pictures=pictures,

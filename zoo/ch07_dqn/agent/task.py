@@ -12,7 +12,7 @@ from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.agent import model, train
 from zoo.common import device, fit
 from zoo.common.data import DataError, Dataset
-from zoo.common.task import Arrays, Loop, Prediction, Task, Weights
+from zoo.common.task import Arrays, Loop, Prediction, Task, Weights, called
 from zoo.common.trained import Trained
 
 
@@ -150,6 +150,7 @@ TASK = Task(
     losses=losses,
     fill=lambda config, dataset: plans.own(config),
     metrics=("td_error", "value"),
+    result=called("success rate", "solved"),
     predictions=predictions,
     pictures=pictures,
     report=report,

@@ -12,7 +12,7 @@ from zoo.ch07_dqn import maze as mazes
 from zoo.ch07_dqn.planner import model, train
 from zoo.common import fit, run
 from zoo.common.data import Dataset
-from zoo.common.task import Arrays, Loop, Prediction, Task, Weights
+from zoo.common.task import Arrays, Loop, Prediction, Task, Weights, called
 from zoo.common.trained import Trained
 
 REPORTED = 1000  # so many held-out mazes are walked at the end of training
@@ -121,6 +121,7 @@ TASK = Task(
     optimizer=lambda config, updates: train.make_optimizer(config),
     losses=losses,
     metrics=("td_error",),
+    result=called("success rate in held-out mazes", "test_solved"),
     predictions=predictions,
     pictures=pictures,
     report=report,

@@ -12,7 +12,7 @@ from zoo.ch08_vae.conv import model
 from zoo.ch08_vae.vae.task import code_predictions, first_pictures, make_schedule
 from zoo.common import fit, keys
 from zoo.common.data import Dataset, cifar10, own_pictures
-from zoo.common.task import Arrays, Prediction, Task, Weights
+from zoo.common.task import Arrays, Prediction, Task, Weights, called
 from zoo.common.trained import Trained
 
 
@@ -77,6 +77,7 @@ TASK = Task(
     optimizer=optimizer,
     losses=losses,
     metrics=("reconstruction", "kl", "bits_per_dim"),
+    result=called("test bits per dimension", "test_bits_per_dim"),
     predictions=predictions,
     pictures=pictures,
     fill=own_pictures.fill,

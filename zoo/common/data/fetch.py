@@ -135,8 +135,15 @@ def _check_folder(path: Path, name: str) -> None:
 
 
 def places(entry: Entry, root: Path) -> list[Path]:
-    """The folders and archives in one of the `roots` that may hold files of a data set."""
-    return [root / place for place in entry.places if os.path.exists(root / place)]
+    """The folders and archives in one of the `roots` that may hold files of a data set.
+
+    Also a folder within one of its own name, as some programs unpack what has one already.
+    """
+    found = []
+    for place in entry.places:
+        paths = [root / place, *([root / place / Path(place).name] if place else [])]
+        found += [path for path in paths if os.path.exists(path)]
+    return found
 
 
 def find(entry: Entry, source: Path, name: str) -> Path | None:

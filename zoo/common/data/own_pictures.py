@@ -1,7 +1,10 @@
-"""Pictures of one's own as a data set: a folder of class folders, or an NPZ file of arrays."""
+"""Pictures of one's own as a data set: a folder of class folders, an NPZ file, or CSV tables."""
 
 import concurrent.futures
+import csv
 import dataclasses
+import io
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +32,9 @@ _NAMES = (  # of the arrays in an NPZ file: zoo's, others' plurals, Keras's
     ("x_train", "y_train", "x_test", "y_test"),
 )
 _TREE = "FOLDER/CLASS/picture.jpg, or FOLDER/train/CLASS/picture.jpg and FOLDER/test/CLASS/..."
+_LISTS = ("trainlabels.csv", "train_labels.csv", "labels.csv")
+"""Of pictures in one folder, with their labels: `id,label`, as Kaggle has CIFAR-10."""
+_TABLE = (".csv", ".csv.gz", ".csv.xz")
 Mode = Literal["L", "RGB"]
 _Part = tuple[list[Path], np.ndarray]
 
@@ -44,6 +50,11 @@ def load(source: Path | str, size: int, mode: Mode = "RGB", seed: int = 0) -> Da
     [N]; it may hold `test_image` and `test_label`, and `classes`, the names of the labels 0, 1, ...
     Keras's `x_train`, `y_train`, `x_test`, `y_test` are taken, too.
 
+    Kaggle's layouts are read where they lie. A CSV file has a line for each square grey picture,
+    its label and its pixels, as `train.csv` of MNIST; of a `test.csv` beside it those with labels
+    are tested on. Or a folder holds `trainLabels.csv`, lines `id,label`, and the pictures
+    `train/ID.png`.
+
     Where there is no part to test on, a fifth of each class is drawn by `seed`, as is the order.
 
     Raises:
@@ -54,7 +65,9 @@ def load(source: Path | str, size: int, mode: Mode = "RGB", seed: int = 0) -> Da
     if path.is_dir():
         return _of_folder(path, size, mode, seed)
     if not path.exists():
-        raise DataError(f"{files.printable(path)} is not there: expected {_TREE}, or an NPZ file")
+        raise DataError(
+            f"{files.printable(path)} is not there: expected {_TREE}, an NPZ file, or a CSV file"
+        )
     return _of_file(path, size, mode, seed)
 
 
@@ -104,6 +117,12 @@ def _drawn(labels: np.ndarray, seed: int, say: Callable[[int, int], DataError]) 
 
 
 def _of_folder(path: Path, size: int, mode: Mode, seed: int) -> Dataset:
+    tables = {p.name.casefold(): p for p in sorted(path.iterdir()) if p.name.endswith(_TABLE)}
+    if names := [name for name in _LISTS if name in tables]:
+        return _of_list(path, tables[names[0]], size, mode, seed)
+    pixels = [name for name in tables if name.partition(".")[0].endswith("train")]
+    if len(pixels) == 1 and not _folders(path):
+        return _of_file(tables[pixels[0]], size, mode, seed)
     parts = {folder.name.casefold(): folder for folder in _folders(path)}
     train = next((parts[name] for name in _TRAIN if name in parts), None)
     test = next((parts[name] for name in _TEST if name in parts), None)
@@ -131,6 +150,43 @@ def _of_folder(path: Path, size: int, mode: Mode, seed: int) -> Dataset:
     parts_of = (read[: len(paths)], labels), (read[len(paths) :], test_labels)
     made = [{"image": a, "label": _labels(b, len(classes))} for a, b in parts_of]
     return _dataset(path, mode, classes, made, split, seed)
+
+
+def _of_list(path: Path, table: Path, size: int, mode: Mode, seed: int) -> Dataset:
+    """The data set of pictures in `train`, or beside the table, whose labels are in the table."""
+    train = next((p for p in _folders(path) if p.name.casefold() in _TRAIN), path)
+    there = {p.name: p for p in sorted(train.iterdir()) if _is_picture(p.name)}
+    there |= {p.stem: p for p in there.values()}
+    lines = [line for line in csv.reader(io.StringIO(_text(table))) if line]
+    if lines and lines[0][0] not in there:
+        del lines[0]  # its header
+    paths, names = [], []
+    for number, line in enumerate(lines, start=1):
+        if len(line) != 2 or line[0] not in there:
+            expected = f"a picture in {train} and its label"
+            raise fault(table, f"entry {number:,}", ",".join(line)[:60], expected)
+        paths.append(there[line[0]])
+        names.append(line[1])
+    if twice := len(paths) - len(set(paths)):
+        raise fault(table, "the entries", f"{twice:,} pictures again", "each once")
+    classes, labels = np.unique(np.array(names, str), return_inverse=True)
+
+    def say(label: int, count: int) -> DataError:
+        return fault(table, f"label {classes[label]}", f"{count} picture", "two or more")
+
+    held = _drawn(labels, seed, say)
+    read = _read(paths, size, mode)
+    numbers = _labels(labels, len(classes))
+    parts = [{"image": read[which], "label": numbers[which]} for which in (~held, held)]
+    return _dataset(path, mode, [str(name) for name in classes], parts, "drawn", seed)
+
+
+def _text(path: Path) -> str:
+    content = files.read_bytes(path, text=True)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise fault(path, f"byte {error.start:,}", "no UTF-8", "a text in UTF-8") from error
 
 
 def _folders(path: Path) -> list[Path]:
@@ -182,15 +238,57 @@ def _read(paths: Sequence[Path], size: int, mode: Mode) -> np.ndarray:
     return np.stack(found)
 
 
-def _of_file(path: Path, size: int, mode: Mode, seed: int) -> Dataset:
+def _tables(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a CSV file, and of one beside it that is named `test` in place of `train`."""
+    found = _table(path)
+    if found is None:
+        raise fault(path, "line 1", "no column label", "label, and the pixels of a picture")
+    arrays = dict(zip(("image", "label"), found, strict=True))
+    other = path.with_name(path.name.replace("train", "test"))
+    if other != path and other.exists():
+        found = _table(other)
+        if found is not None:  # else it is a contest's, which keeps the labels
+            arrays |= zip(("test_image", "test_label"), found, strict=True)
+    return arrays
+
+
+def _table(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Grey pictures uint8 [N, H, H] and labels [N] of a CSV file; None if it has no labels."""
+    text = _text(path)
+    header = [name.strip(' "').casefold() for name in text.partition("\n")[0].strip().split(",")]
+    named = not all(name.isdecimal() for name in header)
+    if named and "label" not in header:
+        return None
+    column = header.index("label") if named else 0
+    try:
+        table = np.loadtxt(io.StringIO(text), np.int32, None, ",", skiprows=int(named), ndmin=2)
+    except (ValueError, OverflowError) as error:
+        raise fault(path, "a line", str(error), "whole numbers between commas") from error
+    pixels = np.delete(table, column, axis=1)
+    side = math.isqrt(pixels.shape[1])
+    if not pixels.size or side**2 != pixels.shape[1]:
+        found, expected = f"{pixels.shape[1]} pixels", "those of a square picture, as 784 of 28x28"
+        raise fault(path, "a line", found, expected)
+    if ((pixels < 0) | (pixels > 255)).any():
+        found = f"pixels from {pixels.min()} to {pixels.max()}"
+        raise fault(path, "the lines", found, "0 to 255")
+    return pixels.astype(np.uint8).reshape(-1, side, side), table[:, column]
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an NPZ file."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files}
     except Exception as error:  # what is broken makes NumPy raise nearly anything
         raise DataError(
             f"{files.printable(path)} can't be read as an NPZ file of plain arrays ({error}): "
             "write one with numpy.savez_compressed(FILE, image=..., label=...), or give a folder"
         ) from error
+
+
+def _of_file(path: Path, size: int, mode: Mode, seed: int) -> Dataset:
+    arrays = _tables(path) if path.name.lower().endswith(_TABLE) else _arrays(path)
     names = next((n for n in _NAMES if n[0] in arrays and n[1] in arrays), None)
     if names is None:
         expected = "image and label (and test_image, test_label, classes)"
