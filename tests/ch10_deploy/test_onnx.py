@@ -57,6 +57,13 @@ def agree(function, **arrays):
     assert onnx.difference(content, prediction, {}, arrays) < 1e-5
 
 
+def running(rows):
+    def add(total, row):
+        return total + row, total * row
+
+    return jax.lax.scan(add, jnp.zeros_like(rows[0]), rows, reverse=True)[1]
+
+
 def normal(*shape):
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
@@ -73,9 +80,7 @@ def normal(*shape):
         lambda x: jnp.einsum("bij,bkj->bik", x, x),
         lambda x: jnp.einsum("bij,ij->bj", x, normal(4, 6)),
         lambda x: jnp.tensordot(normal(4, 2), x, ((0,), (1,))).swapaxes(0, 1),
-        lambda x: (
-            jax.lax.scan(lambda c, r: (c + r, c * r), jnp.zeros(6), x[0], reverse=True)[1] + x
-        ),
+        lambda x: running(x.swapaxes(0, 1)).swapaxes(0, 1),
         lambda x: jnp.concatenate([x, jnp.ones_like(x)], 1).reshape(-1, 12),
         lambda x: jnp.take(x, jnp.array([2, 0]), axis=1),
         lambda x: jnp.clip(x, -0.5, 0.5) != 0.5,

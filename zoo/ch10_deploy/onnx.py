@@ -725,7 +725,7 @@ def difference(
     expected = jax.device_get(device.jit(prediction.function)(weights, dict(inputs)))
     worst = 0.0
     for name, array in expected.items():
-        other = found[_output(name, prediction)]
+        other, array = (a.astype(np.float64) for a in (found[_output(name, prediction)], array))
         if other.shape != array.shape or not np.array_equal(np.isnan(other), np.isnan(array)):
             return math.inf
         apart, size = np.nan_to_num(abs(other - array)), np.nan_to_num(abs(array))
