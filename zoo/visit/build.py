@@ -116,7 +116,10 @@ def data() -> dict[str, Any]:
             "weights": first.GO_WEIGHTS,
             "solvers": list(solvers.SOLVERS),
         },
-        "functions": shown_functions(),
+        "functions": [
+            {"title": title, **functions.program(function, inputs)}
+            for title, function, inputs in FUNCTIONS
+        ],
         "cards": {
             room: card(trained.published(model))
             for room, (_, model) in CITED.items()
@@ -167,30 +170,25 @@ def _unit(w: jax.Array, x: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.tanh(w * x + b)
 
 
-def shown_functions() -> list[dict[str, Any]]:
-    """The functions of the room of graphs, each with where its inputs begin and end."""
-    listed: list[tuple[str, Callable, dict[str, tuple[float, float, float]]]] = [
-        ("a + b", examples.add, {"a": (1, -5, 5), "b": (2, -5, 5)}),
-        (
-            "a unit: tanh(w x + b)",
-            _unit,
-            {"w": (0.9, -3, 3), "x": (0.7, -3, 3), "b": (-0.4, -3, 3)},
-        ),
-        (
-            "chapter 2's chain: (σ(w₂ σ(w₁ i)) − 0.2)²",
-            _chain,
-            {"w1": (0.8, -4, 4), "w2": (-1.5, -4, 4), "i": (1, -3, 3)},
-        ),
-        (
-            "Rosenbrock: (1 − x)² + 100 (y − x²)²",
-            _rosenbrock,
-            {"x": (-1.2, -2, 2), "y": (1, -1, 3)},
-        ),
-    ]
-    return [
-        {"title": title, **functions.program(function, inputs)}
-        for title, function, inputs in listed
-    ]
+FUNCTIONS: tuple[tuple[str, Callable[..., jax.Array], dict[str, tuple[float, ...]]], ...] = (
+    ("a + b", examples.add, {"a": (1, -5, 5), "b": (2, -5, 5)}),
+    (
+        "a unit: tanh(w x + b)",
+        _unit,
+        {"w": (0.9, -3, 3), "x": (0.7, -3, 3), "b": (-0.4, -3, 3)},
+    ),
+    (
+        "chapter 2's chain: (σ(w₂ σ(w₁ i)) − 0.2)²",
+        _chain,
+        {"w1": (0.8, -4, 4), "w2": (-1.5, -4, 4), "i": (1, -3, 3)},
+    ),
+    (
+        "Rosenbrock: (1 − x)² + 100 (y − x²)²",
+        _rosenbrock,
+        {"x": (-1.2, -2, 2), "y": (1, -1, 3)},
+    ),
+)
+"""Of the room of graphs: title, function, and for each input where it begins and its ends."""
 
 
 def citations() -> dict[str, bytes]:

@@ -46,13 +46,23 @@ function signed(bytes) {
   return Int32Array.from({ length: bytes.length / 8 }, (_, i) => Number(view.getBigInt64(8 * i, true)));
 }
 
-export function halves(bytes) {
-  const from = new Uint16Array(bytes.slice().buffer), to = new Float32Array(from.length);
-  for (let i = 0; i < from.length; i++) {
-    const bits = from[i], exponent = (bits >> 10) & 31, fraction = bits & 1023;
-    const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
-    to[i] = bits >> 15 ? -size : size;
+// The value of every float16, by its bits.
+let table;
+function values() {
+  if (table) return table;
+  table = new Float32Array(65536);
+  for (let bits = 0; bits < 65536; bits++) {
+    const exponent = (bits >> 10) & 31, fraction = bits & 1023;
+    let size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
+    if (exponent === 31) size = fraction ? NaN : Infinity;
+    table[bits] = bits >> 15 ? -size : size;
   }
+  return table;
+}
+
+function halves(bytes) {
+  const from = new Uint16Array(bytes.slice().buffer), to = new Float32Array(from.length), known = values();
+  for (let i = 0; i < from.length; i++) to[i] = known[from[i]];
   return to;
 }
 
