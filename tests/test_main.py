@@ -23,7 +23,14 @@ def test_chapters_lists_what_is_there():
 def test_alone_it_lists_the_chapters_and_the_commands():
     done = zoo()
     assert done.returncode == 0
-    for words in ("python -m zoo.ch06_cnn", "data fetch", "data verify", "publish", "--help"):
+    for words in (
+        "python -m zoo.ch06_cnn",
+        "data fetch",
+        "data verify",
+        "publish",
+        "visit",
+        "--help",
+    ):
         assert words in done.stdout
     assert "Download data sets" in done.stdout
 

@@ -3,7 +3,7 @@ import { array, load } from "../onnx.js";
 import { bars, button, bytes, canvas, el, grey, pad } from "../ui.js";
 
 export async function mount(stage, { data }) {
-  const [classify, encode, decode] = await Promise.all(["classify", "encode", "decode"].map(load));
+  let models, last = null; // drawing may begin before the models are there
   const shown = bars("Probability of each digit", 10);
   const seen = canvas("What the networks see: the digit centred on 28 by 28 pixels", 28);
   const back = canvas("What the decoder makes of the 64 numbers", 28);
@@ -12,6 +12,9 @@ export async function mount(stage, { data }) {
   const message = el("p", { class: "message", "aria-live": "polite" });
 
   const read = (image) => {
+    last = image;
+    if (!models) return;
+    const [classify, encode, decode] = models;
     if (!image) {
       message.textContent = "Draw a digit in the black square.";
       shown.show(Array.from({ length: 10 }, (_, i) => [i, 0]));
@@ -48,4 +51,6 @@ export async function mount(stage, { data }) {
       el("figure", {}, back, el("figcaption", {}, "784 pixels back"))),
   );
   drawing.show(samples[3]);
+  models = await Promise.all(["classify", "encode", "decode"].map(load));
+  read(last);
 }

@@ -2,6 +2,8 @@
 import { cost, probabilities, slope, step } from "../solvers.js";
 import { button, choice, color, el, range } from "../ui.js";
 
+const minus = (text) => text.replaceAll("-", "−");
+
 export async function mount(stage, { data }) {
   const { inputs, labels, weights: first, solvers } = data.network;
   let solver = "SGD", kind = "mean-square", rate = 1, weights, state, costs, running = false;
@@ -20,7 +22,7 @@ export async function mount(stage, { data }) {
       cells[n].bar.style.width = `${100 * p}%`;
     });
     const slopes = slope(kind, weights, inputs, labels);
-    shown.replaceChildren(...weights.flatMap((w, i) => [el("dt", {}, `w${"₁₂₃"[i]}`), el("dd", {}, w.toFixed(4), el("small", {}, ` slope ${slopes[i].toExponential(1)}`))]));
+    shown.replaceChildren(...weights.flatMap((w, i) => [el("dt", {}, `w${"₁₂₃"[i]}`), el("dd", {}, minus(w.toFixed(4)), el("small", {}, ` slope ${minus(slopes[i].toExponential(1))}`))]));
     said.textContent = `Step ${(costs.length - 1).toLocaleString("en")}, cost ${costs.at(-1).toPrecision(3)}`;
     draw();
   };
@@ -37,7 +39,7 @@ export async function mount(stage, { data }) {
     context.fillStyle = context.strokeStyle = color("soft");
     context.globalAlpha = 0.9;
     for (let power = low; power <= high; power++) {
-      context.fillText(power === 0 ? "1" : `1e${power}`, 4, y(power) + 4);
+      context.fillText(power === 0 ? "1" : minus(`1e${power}`), 4, y(power) + 4);
       context.globalAlpha = 0.25;
       context.beginPath(), context.moveTo(44, y(power)), context.lineTo(width - 10, y(power)), context.stroke();
       context.globalAlpha = 0.9;
