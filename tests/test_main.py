@@ -23,9 +23,10 @@ def test_chapters_lists_what_is_there():
 def test_alone_it_lists_the_chapters_and_the_commands(zoo):
     done = zoo()
     assert done.status == 0
-    for words in ("python -m zoo.ch06_cnn", "data fetch", "data verify", "publish", "--help"):
+    for words in ("python -m zoo.ch06_cnn", "data fetch", "data verify", "publish", "visit"):
         assert words in done.out
     assert "Download data sets" in done.out
+    assert "--help" in done.out
 
 
 def test_version_is_that_of_the_package(zoo):

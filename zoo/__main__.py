@@ -3,6 +3,7 @@
 import inspect
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
 
@@ -14,6 +15,7 @@ if sys.argv[1:2] == ["doctor"]:
 
 from zoo.common import cli, runs, trained
 from zoo.common.data import commands
+from zoo.common.settings import Bounds
 
 CHAPTERS = {
     "ch01_graphs": "see the graph of any JAX function",
@@ -44,6 +46,21 @@ def publish(run: Positional[Path]) -> None:
     print(trained.publish(run))
 
 
+def visit(
+    out: Path | None = None, port: Annotated[int, Bounds(0, 65535)] = 0, browser: bool = True
+) -> None:
+    """Open a page on which the published models run in your browser, or write it as files.
+
+    Args:
+        out: folder to write the page to, for any host of static files; it must be new or empty
+        port: of the server on 127.0.0.1; 0 for any free one
+        browser: open it in the browser; else its address is printed alone
+    """
+    from zoo.visit import serve  # here, since it imports most of the chapters
+
+    serve.visit(out, port, browser)
+
+
 DATA: dict[str, cli.Command] = {
     "list": commands.list_data,
     "fetch": commands.fetch_data,
@@ -56,6 +73,7 @@ COMMANDS: cli.Commands = {
     "doctor": doctor.doctor,
     "publish": publish,
     "runs": RUNS,
+    "visit": visit,
 }
 
 

@@ -4,7 +4,7 @@ import importlib.util
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -23,16 +23,41 @@ _SERVING = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_c
 
 
 def export(
-    model: Annotated[str, Positional], which: cli.TrainedModel, out: str | None = None
+    model: Annotated[str, Positional],
+    which: cli.TrainedModel,
+    out: str | None = None,
+    format: Literal["jax", "onnx"] = "jax",
 ) -> None:
-    """Write a trained model as files: weights, functions, manifest with their hashes.
+    """Write a trained model as files: weights, functions, manifest with their hashes; or as ONNX.
 
     Args:
         model: name of the model, as in runs/NAME: ch06_cnn, ch08_vae/conv
         which: which run
-        out: folder or URL (s3://bucket/model) to write to; RUN/export if not given
+        out: folder or URL (s3://bucket/model) to write to; RUN/export if not given, RUN/onnx for
+            ONNX
+        format: jax can be served here; onnx is a file PREDICTION.onnx for other runtimes
     """
-    common.export(trained.choose(trained.find(model), which), out)
+    chosen = trained.choose(trained.find(model), which)
+    if format == "jax":
+        common.export(chosen, out)
+        return
+    from zoo.ch10_deploy import onnx, store
+
+    place = str(chosen.folder / "onnx") if out is None else out
+    place = place if store.is_url(place) else str(files.expand(place))
+    contents = onnx.files(chosen)
+    store.write_folder(place, contents)
+    checks = importlib.util.find_spec("onnxruntime") is not None
+    for prediction, (file, content) in zip(
+        chosen.predictions.values(), contents.items(), strict=True
+    ):
+        line = f"{store.join(place, file)}: {len(content):,} bytes"
+        if checks:
+            apart = onnx.difference(content, prediction, chosen.weights, onnx.example(prediction))
+            line += f", onnxruntime within {apart:.0e} of JAX"
+        print(line)
+    if not checks:
+        print("not compared with JAX: that needs onnxruntime, pip install -e '.[onnx]'")
 
 
 def serve(
