@@ -10,7 +10,7 @@ import http
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -192,12 +192,8 @@ def decode(file: bytes, shape: tuple[int, ...], max_pixels: int, own: bool = Fal
     Raises:
       Problem: 413 for too many pixels, 422 for what is no picture.
     """
-    limits: dict[str, Any] = {"formats": FORMATS, "max_pixels": max_pixels}
     try:
-        if shape == (images.SIDE, images.SIDE) and not own:
-            return images.read_digit(file, **limits)[0]
-        mode: Literal["L", "RGB"] = "RGB" if len(shape) == 3 else "L"
-        return images.read_square(file, shape[0], mode, **limits)
+        return images.read_for(file, shape, own, formats=FORMATS, max_pixels=max_pixels)
     except images.PixelsError as error:
         raise Problem(413, str(error)) from error
     except DataError as error:
