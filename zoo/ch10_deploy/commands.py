@@ -19,7 +19,7 @@ from zoo.common.settings import Bounds, NotNegative
 
 Positional = tyro.conf.Positional
 _KEYS = Path("keys.json")
-_SERVING = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
+_SERVING = ("uvicorn", "httptools", "pydantic_core", "python_multipart", "prometheus_client")
 
 
 def export(

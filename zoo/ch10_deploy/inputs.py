@@ -139,15 +139,18 @@ def _array(content: Any, name: str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
     """
     dtype = np.dtype(spec.dtype)
     try:
-        checked = _validator(spec.shape, dtype.name).validate_python(content)
+        checked = validator(spec.shape, dtype.name).validate_python(content)
     except ValueError as error:
         raise Problem(422, f'"{name}" must be {describe(spec)}') from error
     return np.array(checked, dtype).reshape(spec.shape)
 
 
 @functools.cache
-def _validator(shape: tuple[int, ...], dtype: str) -> pydantic_core.SchemaValidator:
-    """What checks nested lists of a shape, strictly: numbers of one kind within bounds."""
+def validator(shape: tuple[int | None, ...], dtype: str) -> pydantic_core.SchemaValidator:
+    """What checks nested lists of a shape, strictly: numbers of one kind within bounds.
+
+    Where a size is None, a list may have any length.
+    """
     schema, (low, high) = pydantic_core.core_schema, _bounds(np.dtype(dtype))
     kind = np.dtype(dtype).kind
     made: Any
@@ -198,3 +201,12 @@ def decode(file: bytes, shape: tuple[int, ...], max_pixels: int, own: bool = Fal
         raise Problem(413, str(error)) from error
     except DataError as error:
         raise Problem(422, f"this can't be read as a picture, or is blank: {_ADVICE}") from error
+
+
+def as_lists(array: np.ndarray) -> Any:
+    """Nested lists; JSON has no infinity and no NaN, so these become null."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        values = np.array(array, object)
+        values[~np.isfinite(array)] = None
+        return values.tolist()
+    return array.tolist()
