@@ -134,15 +134,22 @@ def _inference(model: Exported, shown: str, name: str, keys: bool) -> dict[str, 
     def tensors(specs: Specs, answer: bool) -> dict[str, Any]:
         ways = []
         for tensor, spec in specs.items():
-            flat = {"type": "array", "items": _array(jax.ShapeDtypeStruct((), spec.dtype), answer)}
-            nested = {"type": "array", "items": _array(spec, answer)}
-            sizes = [{"type": "integer", "minimum": 1}, *({"const": size} for size in spec.shape)]
-            shape = {"type": "array", "prefixItems": sizes, "items": False, "minItems": len(sizes)}
+            # One list, or nested; that it is as long as the shape says, no schema can tell.
+            data: dict[str, Any] = {"type": "array"}
+            if answer:
+                data["items"] = _array(jax.ShapeDtypeStruct((), spec.dtype), answer)
+            else:
+                one_value = inputs.describe(jax.ShapeDtypeStruct((), spec.dtype))
+                data["description"] = f"each {one_value}, in one list or nested"
+            size = {"type": "integer", "minimum": 1}
+            axes = 1 + len(spec.shape)
+            shape = {"type": "array", "items": size, "minItems": axes, "maxItems": axes}
+            shape["description"] = f"{[-1, *spec.shape]}, the first the number of examples"
             fields = {
                 "name": {"const": tensor},
                 "datatype": {"const": kserve.datatype(spec)},
                 "shape": shape,
-                "data": flat if answer or not spec.shape else {"anyOf": [nested, flat]},
+                "data": data,
             }
             one = _object(fields)
             one["properties"]["parameters"] = free
