@@ -1,24 +1,28 @@
-"""Chapter 10's server beside others, with clients on the same machine: needs the extra `serve`.
+"""Chapter 10's server beside others, loaded by wrk (apt-get); extras `serve` and `bench`.
 
 Chapter 6's network (recipe `modern`, weights as drawn) behind HTTP; 32 clients each send a PNG of
-32x32 pixels, wait for the answer and send the next. `batching off` is the same server with
---max-batch 1; `plain FastAPI` is what a tutorial would write: an endpoint that unpacks the picture
-and calls the compiled function for it. Clients and server share the machine's cores.
+32x32 pixels as base64 in JSON, which all contenders take, wait for the answer and send the next.
+`batching off` is the same server with --max-batch 1; `plain FastAPI` is what a tutorial would
+write: an endpoint that unpacks the picture and calls the compiled function for it; `LitServe` is a
+server of models that batches as zoo's does. wrk and the server share the machine's cores.
 """
 
-import asyncio
 import atexit
+import base64
 import io
+import json
+import math
+import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,12 +32,13 @@ from zoo import ch06_cnn
 from zoo.ch10_deploy import export, store
 
 CLIENTS = 32
-OFF, PLAIN = "batching off", "plain FastAPI"
+OFF, PLAIN, LIT = "batching off", "plain FastAPI", "LitServe"
 NOTE = (
-    f"{CLIENTS} clients in one process beside the server, each with one request at a time over a "
-    "connection that stays open; `compile s` is the time from the start until the server is ready."
+    f"wrk with {CLIENTS} connections beside the server, each with one request at a time; "
+    "`compile s` is the time from the start until the server is ready."
 )
 TASK = ch06_cnn.TASKS[0]
+READY = {LIT: "/health"}
 
 
 def exported(folder: Path) -> Path:
@@ -60,8 +65,9 @@ def plain_server(folder: str, port: int) -> None:
         return "ready"
 
     @app.post("/v1/predict")
-    async def answer(request: fastapi.Request) -> dict[str, float]:
-        image = PIL.Image.open(io.BytesIO(await request.body())).convert("RGB")
+    async def answer(content: dict[str, str]) -> dict[str, float]:
+        file = io.BytesIO(base64.b64decode(content["image"]))
+        image = PIL.Image.open(file).convert("RGB")
         values = predict({"image": np.asarray(image)[None]})["probabilities"][0]
         return dict(zip(loaded.classes, values.tolist(), strict=True))
 
@@ -78,96 +84,76 @@ def start(name: str) -> tuple[int, float]:
     if name == PLAIN:
         call = f"from benchmarks import ch10_deploy as b; b.plain_server({str(folder)!r}, {port})"
         command = [sys.executable, "-c", call]
+    elif name == LIT:
+        command = [sys.executable, "-m", "benchmarks.ch10_litserve", str(folder), str(port)]
     else:
         command = [sys.executable, "-m", "zoo.ch10_deploy", "serve", str(folder), "--open"]
         command += ["--port", str(port), *(["--max-batch", "1"] if name == OFF else [])]
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    atexit.register(process.terminate)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is ended, too
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    atexit.register(end, process)
     while process.poll() is None and time.perf_counter() - began < 120:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+            url = f"http://127.0.0.1:{port}{READY.get(name, '/readyz')}"
+            with urllib.request.urlopen(url, timeout=5):
                 return port, time.perf_counter() - began
         except OSError:
             time.sleep(0.05)
     raise RuntimeError(f"the server {name} did not get ready")
 
 
-def requests(count: int = 64) -> list[bytes]:
-    """Whole HTTP requests with drawn pictures, always the same."""
+def end(process: subprocess.Popen) -> None:
+    """Ends a server and the processes that it has started."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def script(folder: Path, count: int = 64) -> Path:
+    """What wrk runs: requests with drawn pictures, one after the other, always the same."""
     import PIL.Image
 
-    rng, made = np.random.default_rng(0), []
+    rng, bodies = np.random.default_rng(0), []
     for _ in range(count):
         coarse = PIL.Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
         file = io.BytesIO()
         coarse.resize((32, 32), PIL.Image.Resampling.BICUBIC).save(file, "PNG")
-        body = file.getvalue()
-        head = "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
-        made.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    return made
-
-
-class _Client(asyncio.Protocol):
-    """A connection that sends a request, waits for the answer and sends the next.
-
-    It speaks just enough HTTP/1.1 to cost little beside the server that it measures.
-    """
-
-    def __init__(self, requests: Sequence[bytes], first: int, until: float):
-        self.requests, self.number, self.until = requests, first, until
-        self.answers, self.buffer = 0, b""
-        self.done = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.send()
-
-    def send(self) -> None:
-        """The next request, or none if the time is up."""
-        if time.perf_counter() > self.until:
-            self.done.set_result(self.answers)
-            self.transport.close()
-            return
-        self.number += 1
-        self.transport.write(self.requests[self.number % len(self.requests)])
-
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        head, complete, body = self.buffer.partition(b"\r\n\r\n")
-        if not complete or len(body) < int(re.search(rb"(?i)content-length: *(\d+)", head)[1]):
-            return
-        if not head.startswith(b"HTTP/1.1 200"):
-            self.done.set_exception(RuntimeError(f"a request failed: {self.buffer!r}"))
-            self.transport.close()
-            return
-        self.answers, self.buffer = self.answers + 1, b""
-        self.send()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(RuntimeError(f"the server closed a connection: {exc}"))
+        content = {"image": base64.b64encode(file.getvalue()).decode()}
+        bodies.append(f"'{json.dumps(content)}'")
+    path = folder / "post.lua"
+    path.write_text(
+        f"bodies, n = {{{', '.join(bodies)}}}, 0\n"
+        'headers = {["Content-Type"] = "application/json"}\n'
+        "request = function()\n"
+        "  n = n % #bodies + 1\n"
+        '  return wrk.format("POST", "/v1/predict", headers, bodies[n])\n'
+        "end\n"
+    )
+    return path
 
 
 def load(port: int, seconds: float) -> int:
-    """Puts the server under load; returns the number of predictions."""
+    """Puts the server under load; returns the number of predictions.
 
-    async def measure() -> int:
-        loop, bodies = asyncio.get_running_loop(), requests()
-        until = time.perf_counter() + seconds
-        made = [
-            (await loop.create_connection(lambda n=n: _Client(bodies, 7 * n, until), *place))[1]
-            for n in range(CLIENTS)
-        ]
-        return sum(await asyncio.gather(*(client.done for client in made)))
-
-    place = ("127.0.0.1", port)
-    try:
-        import uvloop  # faster, where it is installed
-    except ImportError:
-        return asyncio.run(measure())
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(measure())
+    Raises:
+      RuntimeError: not every request got its prediction.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["wrk", "-t", "1", "-c", str(CLIENTS), "-d", f"{math.ceil(seconds)}s"]
+        command += ["--timeout", "30s", "--latency", "-s", str(script(Path(folder)))]
+        command.append(f"http://127.0.0.1:{port}")
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if failed := re.search(r"Non-2xx.*|Socket errors.*", said):
+        raise RuntimeError(f"wrk: {failed[0]}")
+    if seconds >= 1:
+        shares = re.findall(r"(50|99)%\s+(\S+)", said)
+        print(*(f"{share} % within {time}" for share, time in shares), sep=", ", file=sys.stderr)
+    return int(re.search(r"(\d+) requests in", said)[1])
 
 
 def contend(name: str, task: str) -> tuple[Run, float]:
@@ -181,13 +167,15 @@ ROW = harness.Row(
     title=f"Chapter 10, {CLIENTS} clients",
     unit="predictions",
     base=OFF,
-    contenders=(OFF, PLAIN),
+    contenders=(OFF, PLAIN, LIT),
     tasks=("serving",),
     contend=contend,
     note=NOTE,
     about=lambda: {"clients": CLIENTS, "max_batch": 32, "server_of_zoo": ZOO},
-    needs=("fastapi", "uvicorn"),
+    needs=("fastapi", "litserve", "uvicorn"),
 )
 
 if __name__ == "__main__":
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed: apt-get install wrk")
     harness.main(ROW, __doc__)

@@ -1,193 +1,38 @@
-import dataclasses
+"""Batches: what is read, what is written, and Ray with workers and nodes killed."""
+
 import io
 import json
+import os
+import re
+import threading
+import time
+from pathlib import Path
 
-import jax
 import numpy as np
+import PIL.Image
 import pytest
 
-from zoo.ch10_deploy import batch, export
+from zoo.ch10_deploy import batch, export, load, sources
+from zoo.common.data import DataError
+
+arrow = pytest.importorskip("pyarrow", reason="batches need the extra `batch`")
+parquet = pytest.importorskip("pyarrow.parquet")
+SHAPE = (32, 32, 3)
 
 
-@dataclasses.dataclass
-class Model:
-    """Stands for an exported model: its probabilities are the shares of the first bytes."""
-
-    digest: str = "model 1"
-    classes: tuple[str, ...] = ("cat", "dog", "ship")
-    calls: int = 0
-    labels: bool = True
-
-    @property
-    def manifest(self):
-        return {"model": "ch99_model"}
-
-    @property
-    def predictions(self):
-        picture = {"picture": jax.ShapeDtypeStruct((32, 32, 3), np.uint8)}
-        return {"main": export.Signature("", picture, {})}
-
-    def classifies(self, name):
-        return self.labels
-
-    def predict(self, name, inputs):
-        assert name == "main"
-        self.calls += 1
-        return {"probabilities": self.probabilities(inputs["picture"])}
-
-    def probabilities(self, images):
-        scores = images.reshape(len(images), images[:1].size or 3072)[:, :3].astype(np.float32) + 1
-        return scores / scores.sum(axis=1, keepdims=True)
+def pixels(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *SHAPE), np.uint8)
 
 
-@pytest.fixture
-def model(monkeypatch):
-    made = Model()
-    monkeypatch.setattr(export, "load", lambda location: made)
-    return made
+def records(images, labels):
+    rows = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+    return np.concatenate([np.uint8(labels)[:, None], rows], 1).tobytes()
 
 
-@pytest.fixture(autouse=True)
-def no_job(monkeypatch):
-    monkeypatch.delenv("JOB_COMPLETION_INDEX", raising=False)
-
-
-@pytest.fixture(scope="module")
-def records():
-    rng = np.random.default_rng(3)
-    content = rng.integers(0, 256, (11, batch.RECORD), np.uint8)
-    content[:, 0] %= 3
-    return content
-
-
-@pytest.fixture
-def file(tmp_path, records):
-    (tmp_path / "a.bin").write_bytes(records[:7].tobytes())
-    (tmp_path / "b.bin").write_bytes(records[7:].tobytes())
-    return f"{tmp_path / 'a.bin'},{tmp_path / 'b.bin'}"
-
-
-def merged(out):
-    return np.load(out / "predictions.npz", allow_pickle=False)
-
-
-@pytest.mark.parametrize("shards", [1, 3, 13])
-def test_merged_shards_equal_one_pass_in_order(shards, model, file, records, tmp_path):
-    out = tmp_path / "out"
-    for shard in reversed(range(shards)):
-        batch.run("model", file, str(out), shard, shards)
-    batch.run("model", file, str(out), shards=shards, merge=True)
-    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    expected = Model().probabilities(images)
-    np.testing.assert_array_equal(merged(out)["probability"], expected)
-    np.testing.assert_array_equal(merged(out)["label"], expected.argmax(-1))
-    assert merged(out)["classes"].tolist() == ["cat", "dog", "ship"]
-    about = json.loads((out / "predictions.json").read_text())
-    assert about["agree"] == (expected.argmax(-1) == records[:, 0]).sum()
-    assert about["count"] == 11
-
-
-def test_the_merged_bytes_do_not_depend_on_the_number_of_shards(model, file, tmp_path):
-    for shards in (1, 4):
-        out = tmp_path / str(shards)
-        for shard in range(shards):
-            batch.run("model", file, str(out), shard, shards)
-        batch.run("model", file, str(out), shards=shards, merge=True)
-    for name in ("predictions.npz", "predictions.json"):
-        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "4" / name).read_bytes()
-
-
-def test_a_shard_that_is_there_is_not_predicted_again(model, file, tmp_path, capsys):
-    batch.run("model", file, str(tmp_path / "out"), 1, 3)
-    batch.run("model", file, str(tmp_path / "out"), 1, 3)
-    assert model.calls == 1
-    assert "predicted before" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("change", ["model", "images", "bytes", "rubbish", "half"])
-def test_it_is_predicted_again_after_a_change(change, model, file, records, tmp_path):
-    out = tmp_path / "out"
-    batch.run("model", file, str(out), 1, 3)
-    path = out / "shard-00001-of-00003.npz"
-    if change == "model":
-        model.digest = "model 2"
-    elif change == "images":
-        (tmp_path / "b.bin").write_bytes(records[6:].tobytes())
-    elif change == "bytes":
-        content = bytearray(path.read_bytes())
-        content[150] ^= 1  # within the probabilities
-        path.write_bytes(content)
-    elif change == "rubbish":
-        path.write_bytes(b"rubbish")
-    else:
-        path.write_bytes(path.read_bytes()[:200])
-    batch.run("model", file, str(out), 1, 3)
-    assert model.calls == 2
-    assert np.load(path)["probability"].shape == (4, 3)
-
-
-def test_only_a_classifier_of_pictures_is_run(model, file, tmp_path):
-    model.labels = False
-    with pytest.raises(batch.ShardError, match="ch99_model does not classify pictures"):
-        batch.run("model", file, str(tmp_path / "out"))
-
-
-@pytest.mark.parametrize(("count", "shards"), [(0, 1), (1, 1), (11, 3), (10, 4), (2, 5), (100, 7)])
-def test_shards_are_even_and_leave_nothing_out(count, shards):
-    cuts = [batch.bounds(count, shard, shards) for shard in range(shards)]
-    assert [n for start, end in cuts for n in range(start, end)] == [*range(count)]
-    sizes = [end - start for start, end in cuts]
-    assert max(sizes) - min(sizes) <= 1
-
-
-def test_a_shard_that_is_missing_is_named(model, file, tmp_path):
-    out = tmp_path / "out"
-    batch.run("model", file, str(out), 0, 2)
-    batch.run("model", file, str(out), 1, 2)
-    (out / "shard-00001-of-00002.npz").unlink()
-    with pytest.raises(batch.ShardError, match="lacks shard 1 of 2"):
-        batch.run("model", file, str(out), shards=2, merge=True)
-
-
-def test_shards_of_different_models_are_not_merged(model, file, tmp_path):
-    batch.run("model", file, str(tmp_path), 0, 2)
-    model.digest = "model 2"
-    batch.run("model", file, str(tmp_path), 1, 2)
-    with pytest.raises(batch.ShardError, match="is of other model than shard 0"):
-        batch.run("model", file, str(tmp_path), shards=2, merge=True)
-
-
-def test_damaged_predictions_are_not_merged(model, file, tmp_path):
-    batch.run("model", file, str(tmp_path))
-    path = tmp_path / "shard-00000-of-00001.npz"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(batch.ShardError, match="lacks shard 0 of 1, or it is damaged"):
-        batch.run("model", file, str(tmp_path), merge=True)
-
-
-def test_an_indexed_job_gives_the_number_of_the_shard(monkeypatch):
-    assert batch.which(None, None) == (0, 1)
-    monkeypatch.setenv("JOB_COMPLETION_INDEX", "7")
-    assert batch.which(None, 10) == (7, 10)
-    assert batch.which(2, 10) == (2, 10)
-    with pytest.raises(batch.ShardError, match="give --shards N"):
-        batch.which(None, None)
-    with pytest.raises(batch.ShardError, match="got shard 7 of 5, expected 0 to 4"):
-        batch.which(None, 5)
-    monkeypatch.setenv("JOB_COMPLETION_INDEX", "-1")
-    with pytest.raises(batch.ShardError, match="JOB_COMPLETION_INDEX is '-1'"):
-        batch.which(None, 5)
-
-
-def test_archives_and_arrays_are_read_with_and_without_labels(tmp_path):
-    images = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
-    np.savez(tmp_path / "a.npz", image=images, label=np.array([1, 2]))
-    np.save(tmp_path / "b.npy", images)
-    labelled = batch.read_images([str(tmp_path / "a.npz")])
-    assert labelled.labels.tolist() == [1, 2]
-    both = batch.read_images([str(tmp_path / "a.npz"), str(tmp_path / "b.npy")])
-    assert both.labels is None
-    np.testing.assert_array_equal(both.pixels, np.concatenate([images, images]))
+def png(image):
+    file = io.BytesIO()
+    PIL.Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
 
 
 def saved(save, *arrays, **named):
@@ -196,35 +41,349 @@ def saved(save, *arrays, **named):
     return content.getvalue()
 
 
+def in_parquet(images, labels=None):
+    columns = {"image": arrow.array(images)}
+    if labels is not None:
+        columns["label"] = arrow.array(labels)
+    content = io.BytesIO()
+    parquet.write_table(arrow.table(columns), content)
+    return content.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Files of every kind with 7, 6, 5, 4, 3 and 8 images; what the model is to see, in order."""
+    images = pixels(33)
+    parts = np.split(images, [7, 13, 18, 22, 25])
+    place = tmp_path / "images"
+    (place / "e").mkdir(parents=True)
+    (place / "a.bin").write_bytes(records(parts[0], np.arange(7)))
+    np.save(place / "b.npy", parts[1])
+    np.savez_compressed(place / "c.npz", image=parts[2], label=np.arange(5))
+    (place / "d.parquet").write_bytes(in_parquet([png(one) for one in parts[3]], range(4)))
+    for number, one in enumerate(parts[4]):
+        (place / "e" / f"{number}.png").write_bytes(png(one))
+    (place / "e" / "notes.txt").write_text("passed over")
+    (place / "e" / ".hidden.png").write_text("passed over")
+    (place / "f.parquet").write_bytes(in_parquet(list(parts[5].reshape(8, -1))))
+    return place, images
+
+
+@pytest.fixture
+def job(exported, tmp_path):
+    _, digest = export.read_manifest(exported)
+    return batch.Job(str(exported), digest, str(tmp_path / "out"), SHAPE, False, 64)
+
+
+def work(job, found):
+    """Reads and classifies in this process, as one worker does."""
+    worker = batch.Worker(job, "cpu")
+    made = []
+    for number, paths in enumerate(found):
+        for block in batch.read({"unit": number, "paths": paths}, job):
+            done = worker({name: [value] for name, value in block.items()})
+            made.append(json.loads(done["about"][0]))
+    return made
+
+
+def table(out):
+    found = [parquet.read_table(path) for path in sorted(Path(out).glob("part-*.parquet"))]
+    return arrow.concat_tables(found)
+
+
+def probabilities(rows):
+    return np.stack(rows["probabilities"].to_numpy())
+
+
+def test_every_kind_of_file_is_read_in_order(folder, job, exported, main):
+    place, images = folder
+    made = work(job, sources.units([str(place)], 2))
+    rows, model = table(job.out), load(exported)
+    expected = model.predict(main, {"image": images})["probabilities"]
+    np.testing.assert_allclose(probabilities(rows), expected, rtol=1e-5, atol=1e-7)
+    names = [Path(path).name for path in rows["path"].to_pylist()]
+    counts = {"a.bin": 7, "b.npy": 6, "c.npz": 5, "d.parquet": 4, "f.parquet": 8}
+    assert names == [
+        *["a.bin"] * 7,
+        *["b.npy"] * 6,
+        *["c.npz"] * 5,
+        *["d.parquet"] * 4,
+        *["0.png", "1.png", "2.png"],
+        *["f.parquet"] * 8,
+    ]
+    index = rows["index"].to_pylist()
+    assert index == [n for name in dict.fromkeys(names) for n in range(counts.get(name, 1))]
+    assert rows["label"].to_pylist() == [model.classes[n] for n in expected.argmax(-1)]
+    assert set(rows["model"].to_pylist()) == {job.digest}
+    assert [part["count"] for part in made] == [7, 6, 5, 4, 2, 1, 8]
+    agree = (expected.argmax(-1)[:7] == np.arange(7)).sum()
+    assert made[0]["agree"] == agree
+    assert made[1]["agree"] is None
+    assert not any(part["faults"] for part in made)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("a.bin", b"12345", "has 5 bytes, expected whole records of 3,073"),
         ("a.bin", b"", "has 0 bytes"),
-        ("a.txt", b"hello", "is none of .bin, .npz and .npy"),
-        ("a.npy", b"hello", "can't be read as images"),
-        ("a.npz", b"hello", "can't be read as images"),
-        ("a.npz", saved(np.savez, picture=np.zeros(3)), "can't be read as images"),
-        ("a.npy", saved(np.save, np.zeros((2, 8, 8))), "float64 of shape .* expected uint8"),
-        ("a.npy", saved(np.save, np.array([{}], object)), "can't be read as images"),
+        ("a.npy", b"hello", "can't be read: .*magic string"),
+        ("a.npy", saved(np.save, pixels(3))[:-1], "cut off: it ends within image 2"),
+        ("a.npy", saved(np.save, np.zeros((2, 32, 32, 3))), "float64 of shape .* expected uint8"),
+        ("a.npy", saved(np.save, np.zeros((2, 8, 8), np.uint8)), r"\(2, 8, 8\), expected uint8"),
+        ("a.npy", saved(np.save, np.array([{}], object)), "expected uint8"),
+        ("a.npz", b"hello", "not a zip file"),
+        ("a.npz", saved(np.savez, picture=np.zeros(3)), "the arrays picture, expected image"),
+        ("a.npz", saved(np.savez, image=pixels(2), label=np.zeros((2, 3))), "expected 2 whole"),
+        ("a.parquet", b"hello", "can't be read: Parquet"),
+        ("a.parquet", in_parquet(["text"]), "has string, expected picture files"),
+        ("a.parquet", in_parquet([[1, 2]]), "expected picture files or uint8"),
+        ("a.parquet", in_parquet([[-1] * 3072]), "values from -1 to 0"),
+        ("a.png", b"hello", "can't be read as a picture"),
     ],
 )
-def test_what_is_no_file_of_images_is_refused(name, content, said, tmp_path):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(batch.ShardError, match=said):
-        batch.read_images([str(tmp_path / name)])
+def test_a_damaged_file_is_named_and_the_others_are_classified(name, content, said, job, tmp_path):
+    place = tmp_path / "images"
+    place.mkdir()
+    (place / name).write_bytes(content)
+    np.save(place / "b.npy", pixels(3))
+    made = work(job, sources.units([str(place)], 4))
+    (fault,) = (fault for one in made for fault in one["faults"])
+    assert fault.startswith(str(place / name))
+    assert re.search(said, fault), fault
+    rows = table(job.out)
+    assert rows["path"].to_pylist() == [str(place / "b.npy")] * 3
 
 
-def test_images_of_two_shapes_are_not_mixed(tmp_path):
-    for size in (8, 9):
-        np.save(tmp_path / f"{size}.npy", np.zeros((2, size, size), np.uint8))
-    with pytest.raises(batch.ShardError, match="put images of one shape together"):
-        batch.read_images([str(tmp_path / f"{size}.npy") for size in (8, 9)])
+def test_of_pictures_only_the_damaged_one_is_left_out(job, tmp_path):
+    images, place = pixels(4), tmp_path / "images"
+    place.mkdir()
+    for number in (0, 2, 3):
+        (place / f"{number}.png").write_bytes(png(images[number]))
+    (place / "1.png").write_bytes(b"rubbish")
+    (one,) = work(job, sources.units([str(place)], 4))
+    assert [Path(path).name for path in table(job.out)["path"].to_pylist()] == [
+        "0.png",
+        "2.png",
+        "3.png",
+    ]
+    (fault,) = one["faults"]
+    assert str(place / "1.png") in fault
+    (again,) = work(job, sources.units([str(place)], 4))
+    assert again["before"]
+    assert again["faults"] == one["faults"]
 
 
-def test_shards_lie_behind_a_url_as_well(model, file, tmp_path):
-    pytest.importorskip("fsspec")
-    batch.run("model", file, "memory://bucket/out", 0, 1)
-    batch.run("model", file, "memory://bucket/out", 0, 1)
-    assert model.calls == 1
-    batch.run("model", file, "memory://bucket/out", merge=True)
+def test_nothing_is_taken_from_an_archive_with_a_wrong_checksum(job, tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, image=pixels(200))
+    content = bytearray(path.read_bytes())
+    content[-5000] ^= 1  # in the last image
+    path.write_bytes(content)
+    (one,) = work(job, [[str(path)]])
+    assert "image.npy in it has another checksum" in one["faults"][0]
+    assert not list(Path(job.out).glob("part-*"))
+
+
+@pytest.mark.parametrize("change", ["nothing", "model", "images", "name", "copy", "bit", "half"])
+def test_what_is_written_whole_is_not_done_again(change, job, tmp_path):
+    first, second = tmp_path / "a.npy", tmp_path / "b.npy"
+    np.save(first, pixels(3))
+    np.save(second, pixels(3, seed=1))
+    found = [[str(first)], [str(second)]]
+    work(job, found)
+    part = Path(job.out) / "part-000000-000000.parquet"
+    content = bytearray(part.read_bytes())
+    if change == "model":
+        part.write_bytes(bytes(content).replace(job.digest.encode(), b"0" * 64))
+    elif change == "images":
+        np.save(first, pixels(3, seed=2))
+    elif change == "name":
+        found = [[str(first.rename(tmp_path / "c.npy"))], found[1]]
+    elif change == "copy":
+        part.write_bytes((Path(job.out) / "part-000001-000000.parquet").read_bytes())
+    elif change == "bit":
+        content[60] ^= 1
+        part.write_bytes(content)
+    elif change == "half":
+        part.write_bytes(content[: len(content) // 2])
+    before = ["before" in about for about in work(job, found)]
+    assert before == [change == "nothing", True]
+
+
+def test_units_are_files_of_images_and_groups_of_pictures(tmp_path):
+    for name in ("a.png", "b.jpg", "c.JPEG", "d.bin", "e.png", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    found = sources.units([str(tmp_path), str(tmp_path / "d.bin")], 2)
+    names = [[Path(path).name for path in unit] for unit in found]
+    assert names == [["a.png", "b.jpg"], ["c.JPEG"], ["d.bin"], ["e.png"], ["d.bin"]]
+    with pytest.raises(DataError, match=r"notes.txt is none of .bin"):
+        sources.units([str(tmp_path / "notes.txt")], 2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="there are no images"):
+        sources.units([str(tmp_path / "empty")], 2)
+    with pytest.raises(DataError, match="No such file"):
+        sources.units([str(tmp_path / "nowhere")], 2)
+
+
+def test_files_and_parts_lie_behind_urls_as_well(job, tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    images = pixels(3)
+    with fsspec.open("memory://bucket/in/a.npy", "wb") as file:
+        file.write(saved(np.save, images))
+    with fsspec.open("memory://bucket/in/b.png", "wb") as file:
+        file.write(png(images[0]))
+    found = sources.units(["memory://bucket/in"], 4)
+    assert found == [["memory://bucket/in/a.npy"], ["memory://bucket/in/b.png"]]
+    job = job._replace(out="memory://bucket/out")
+    assert [one["count"] for one in work(job, found)] == [3, 1]
+    assert all("before" in one for one in work(job, found))
+
+
+def test_a_folder_belongs_to_one_job(tmp_path):
+    record = {"model": "1", "images": ["a"], "rows": 64}
+    batch._claim(str(tmp_path), record)
+    batch._claim(str(tmp_path), record)
+    with pytest.raises(batch.JobError, match="for another job, its images differs"):
+        batch._claim(str(tmp_path), record | {"images": ["b"]})
+    (tmp_path / "record.json").write_text("{}")
+    with pytest.raises(batch.JobError, match="can't be read"):
+        batch._claim(str(tmp_path), record)
+
+
+def test_predictions_are_not_written_among_the_images(exported, tmp_path):
+    pytest.importorskip("ray", reason="batches need the extra `batch`")
+    with pytest.raises(batch.JobError, match=r"images/out lies within .*images"):
+        batch.run(str(exported), str(tmp_path / "images"), str(tmp_path / "images" / "out"))
+
+
+def test_without_ray_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(batch.JobError, match=r"pip install -e '\.\[batch\]'"):
+        batch.run("model", "images", "out")
+
+
+# ---- with Ray: two nodes on this machine
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    pytest.importorskip("ray", reason="batches need the extra `batch`")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+    from ray.cluster_utils import Cluster
+
+    size = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    made = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
+    node = made.add_node(**size)
+    ray.init(address=made.address, log_to_driver=False)
+    yield made, node
+    ray.shutdown()
+    made.shutdown()
+
+
+PARTS = 60
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch):
+    """A folder with a file of 60 parts and one of three images; what the model is to see."""
+    monkeypatch.setattr(batch, "ROWS", 64)
+    images, place = pixels(PARTS * 64 - 5), tmp_path / "images"
+    place.mkdir()
+    (place / "a.bin").write_bytes(records(images[:-3], np.zeros(len(images) - 3)))
+    np.save(place / "b.npy", images[-3:])
+    return place, images
+
+
+def disturbed(out, disturb, run):
+    """Runs a job, and disturbs it when its first parts are written."""
+    found = []
+
+    def watch():
+        while len(list(out.glob("part-*"))) < 3:
+            time.sleep(0.02)
+        disturb()
+        found.append(len(list(out.glob("part-*"))))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    run()
+    thread.join()
+    assert found[0] < PARTS
+
+
+def check(out, images, exported, main):
+    """Each image once, in order, as one process predicts it, but for rounding."""
+    rows = table(out)
+    assert rows["index"].to_pylist() == [*range(len(images) - 3), 0, 1, 2]
+    expected = load(exported).predict(main, {"image": images})["probabilities"]
+    np.testing.assert_allclose(probabilities(rows), expected, rtol=1e-5, atol=1e-6)
+    about = json.loads((out / "record.json").read_text())
+    assert about["count"] == len(images)
+    assert [part["part"] for part in about["parts"]] == sorted(p.name for p in out.glob("part-*"))
+
+
+def kill_a_worker():
+    psutil = pytest.importorskip("psutil")
+    for process in psutil.process_iter(["cmdline"]):
+        ours = os.getpid() in (parent.pid for parent in process.parents())
+        if ours and "MapWorker" in " ".join(process.info["cmdline"] or ()):
+            process.kill()
+            return
+    raise AssertionError("there is no worker")
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_and_doubles_nothing_and_a_job_goes_on(
+    cluster, many, exported, main, tmp_path, capsys
+):
+    (place, images), out = many, tmp_path / "out"
+
+    def run():
+        batch.run(str(exported), str(place), str(out), device="cpu")
+
+    disturbed(out, kill_a_worker, run)
+    check(out, images, exported, main)
+    assert f"{len(images):,} images classified" in capsys.readouterr().out
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    lost, *others, _ = sorted(times)
+    (out / lost).unlink()
+    (place / "b.npy").write_bytes(b"rubbish")
+    with pytest.raises(batch.JobError, match="1 of the files or pictures could not be read"):
+        run()
+    said = capsys.readouterr()
+    assert str(place / "b.npy") in said.err
+    assert f"{len(others)} of {len(others) + 1} parts were there" in said.out
+    again = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert again.keys() == {lost, *others}  # what was made of the damaged file is gone as well
+    assert all(again[name] == times[name] for name in others)
+    assert table(out)["index"].to_pylist() == [*range(len(images) - 3)]
+
+
+@pytest.mark.slow
+def test_a_killed_node_loses_and_doubles_nothing(cluster, many, exported, main, tmp_path):
+    (place, images), out, (made, node) = many, tmp_path / "out", cluster
+    disturbed(
+        out,
+        lambda: made.remove_node(node, allow_graceful=False),
+        lambda: batch.run(str(exported), str(place), str(out), device="cpu"),
+    )
+    check(out, images, exported, main)
+
+
+@pytest.mark.slow
+def test_the_command_starts_ray_and_ends_it(zoo, exported, tmp_path):
+    pytest.importorskip("ray", reason="batches need the extra `batch`")
+    psutil = pytest.importorskip("psutil")
+    place = tmp_path / "images"
+    place.mkdir()
+    np.save(place / "a.npy", pixels(3))
+    (place / "b.bin").write_bytes(b"123")
+    done = zoo("ch10_deploy", "batch", exported, place, tmp_path / "out", "--device", "cpu")
+    assert done.returncode == 1
+    assert "3 images classified" in done.stdout
+    assert f"error: {place / 'b.bin'}: has 3 bytes" in done.stderr
+    assert "Traceback" not in done.stderr
+    mine = psutil.Process().children(recursive=True)
+    assert not [one for one in mine if str(tmp_path) in " ".join(one.cmdline())]

@@ -55,6 +55,13 @@ def templates(document):
     """The pod templates in a manifest."""
     if document["kind"] == "JobSet":
         return [job["template"]["spec"]["template"] for job in document["spec"]["replicatedJobs"]]
+    if document["kind"] == "RayJob":
+        spec = document["spec"]
+        groups = (
+            spec["rayClusterSpec"]["headGroupSpec"],
+            *spec["rayClusterSpec"]["workerGroupSpecs"],
+        )
+        return [spec["submitterPodTemplate"], *(group["template"] for group in groups)]
     template = document.get("spec", {}).get("template")
     return [template] if template else []
 
@@ -66,6 +73,12 @@ def validate(document):
             about = {"name": job["name"], "namespace": document["metadata"]["namespace"]}
             job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": about, **job["template"]}
             validate(job)
+        return
+    if document["kind"] == "RayJob":
+        jsonschema.validate(document, json.loads((K8S / "batch/rayjob-schema.json").read_text()))
+        for number, template in enumerate(templates(document)):
+            about = {**template["metadata"], "name": f"pod-{number}", "namespace": "zoo"}
+            validate({**template, "apiVersion": "v1", "kind": "Pod", "metadata": about})
         return
     for version in KUBERNETES:
         kubernetes.validate(document, version, strict=True)
@@ -93,6 +106,13 @@ def test_the_validation_can_fail():
     jobset["spec"]["successPolicy"]["operator"] = "Most"
     with pytest.raises(jsonschema.ValidationError):
         validate(jobset)
+    rayjob = documents((K8S / "batch/rayjob.yaml").read_text())[0]
+    templates(rayjob)[2]["spec"]["containers"][0]["portz"] = []
+    with pytest.raises(kubernetes.ValidationError):
+        validate(rayjob)
+    rayjob["spec"]["entrypoints"] = "python"
+    with pytest.raises(jsonschema.ValidationError):
+        validate(rayjob)
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +147,14 @@ def test_what_kustomize_makes_is_valid_too(rendered):
     [
         ("overlays/cpu", "Deployment", "cpu"),
         ("overlays/cuda", "Deployment", "cuda"),
-        ("batch", "Job", "cpu"),
+        ("batch", "RayJob", "cpu"),
         ("training", "JobSet", "cpu"),
     ],
 )
 def test_kustomize_puts_the_registrys_image_everywhere(name, kind, variant, rendered):
-    (template,) = templates(of_kind(rendered, name, kind))
-    images = [container["image"] for container in template["spec"]["containers"]]
-    assert images == [f"registry.example/zoo:{VERSION}-{variant}"]
+    found = templates(of_kind(rendered, name, kind))
+    images = [container["image"] for one in found for container in one["spec"]["containers"]]
+    assert set(images) == {f"registry.example/zoo:{VERSION}-{variant}"}
 
 
 def test_the_secret_is_named_by_its_content_and_holds_hashes_alone(rendered):
@@ -206,17 +226,17 @@ def test_the_servers_parts_belong_together():
     assert network[1]["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
 
 
-def test_the_batch_has_as_many_completions_as_shards():
-    job, merge = (
-        documents((K8S / f"batch/{name}.yaml").read_text())[0] for name in ("job", "merge")
-    )
-    completions = job["spec"]["completions"]
-    assert job["spec"]["completionMode"] == "Indexed"
-    assert job["spec"]["parallelism"] <= completions
-    for one in (job, merge):
-        args = templates(one)[0]["spec"]["containers"][0]["args"]
-        assert args[args.index("--shards") + 1] == str(completions)
-    assert "--merge" in args
+def test_the_rayjob_has_the_images_ray_and_the_networks_labels():
+    rayjob = documents((K8S / "batch/rayjob.yaml").read_text())[0]
+    policy = documents((K8S / "batch/networkpolicy.yaml").read_text())[0]
+    labels = policy["spec"]["podSelector"]["matchLabels"]
+    assert all(labels.items() <= one["metadata"]["labels"].items() for one in templates(rayjob))
+    cluster = rayjob["spec"]["rayClusterSpec"]
+    assert cluster["rayVersion"] == pins(DEPLOY / "constraints.txt")["ray"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    config = documents((K8S / "batch/configmap.yaml").read_text())[0]["data"]
+    assert set(re.findall(r"\$(\w+)", rayjob["spec"]["entrypoint"])) <= config.keys()
 
 
 def test_the_jobset_is_what_jax_looks_for():
@@ -298,7 +318,7 @@ def from_lists():
         yield f"compose {name}", service["command"]
     for path in PLAIN:
         for document in documents(path.read_text()):
-            for template in templates(document):
+            for template in templates(document) if document["kind"] != "RayJob" else ():
                 yield path.name, template["spec"]["containers"][0]["args"]
 
 
@@ -426,7 +446,7 @@ def test_the_books_targets_work(target):
         ("gpu-push", "--target cuda"),
         ("cpu-deploy", "kustomize k8s/overlays/cpu"),
         ("gpu-deploy", "kustomize k8s/overlays/cuda"),
-        ("batch", "wait --for condition=complete job/zoo-batch "),
+        ("batch", "wait --for jsonpath={.status.jobStatus}=SUCCEEDED rayjob/zoo-batch "),
         ("train", "kustomize k8s/training"),
         ("cluster-up", "kops/up.sh"),
         ("cluster-down", "kops/down.sh"),
@@ -452,7 +472,8 @@ def test_without_a_registry_nothing_is_built_or_sent(target):
 def test_the_manifests_get_the_registry_and_the_version():
     done = make("-n", "cpu-deploy", "REGISTRY=registry.test/me", "VERSION=9.9.9")
     command = re.search(r"sed '[^']*'", done.stdout)[0]
-    changed = shell("sh", "-c", f"{command} {K8S / 'batch/merge.yaml'}").stdout
+    line = "image: registry.example/zoo:0.1.0-cpu"
+    changed = shell("sh", "-c", f"echo {line!r} | {command}").stdout
     assert "image: registry.test/me/zoo:9.9.9-cpu" in changed
     assert "registry.example" not in changed
 

@@ -106,12 +106,28 @@ def test_what_is_wrong_is_said_on_the_page(page, keyfile):
     assert page.locator("#bars").is_hidden()
 
 
+def test_example_pictures_are_there_to_try(page, keyfile, client):
+    page.get_by_label("API key").fill(keyfile[1])
+    examples = page.locator("#examples button")
+    assert examples.count() == 3
+    for name in ("circle", "star", "triangle"):
+        page.get_by_role("button", name=f"a drawn {name}").click()
+        content = client.get(f"/page/{name}.png").content
+        first = client.post("/v1/predict", files={"image": content}).json()["predictions"][0]
+        playwright.expect(page.locator("#message")).to_have_text(first["label"])
+        top = page.locator("#bars progress").first
+        assert float(top.get_attribute("value")) == pytest.approx(first["probability"], abs=1e-5)
+    assert not page.complaints
+
+
 def test_a_digit_is_drawn_and_read(browser, start, tmp_path):
     model = trained.published("ch03_mnist_ae_rbm")
     folder = export.export_run(model, str(tmp_path / "digits")).location
     page = browser.new_page()
     page.goto(start(folder, "--open", "--max-batch", 1).wait_ready().url)
     canvas = page.locator("#canvas")
+    playwright.expect(canvas).to_be_visible()
+    assert page.locator("#examples").is_hidden()
     for digit, line in (
         ("1", [(140, 50), (140, 230)]),
         ("7", [(80, 60), (200, 60), (120, 230)]),

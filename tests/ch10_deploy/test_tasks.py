@@ -95,9 +95,8 @@ def test_its_code_and_weights_do_the_same(model, exported):
 async def serving(exported):
     """A client of the app, without a port."""
     service = Service(exported, Limits(max_batch=1), None)
-    app = server.Front(server.make_app(service), service)
     await service.start()
-    transport = httpx.ASGITransport(app)
+    transport = httpx.ASGITransport(server.App(service))
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
         yield client
     await service.close()

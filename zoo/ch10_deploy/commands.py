@@ -19,7 +19,7 @@ from zoo.common.settings import Bounds, NotNegative
 
 Positional = tyro.conf.Positional
 _KEYS = Path("keys.json")
-_SERVING = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
+_SERVING = ("uvicorn", "httptools", "pydantic_core", "python_multipart", "prometheus_client")
 
 
 def export(
@@ -116,7 +116,8 @@ def keys_add(
     Args:
         name: to revoke it by
         file: of the keys, made if it does not exist
-        rate: requests per second that it may make; 0 for any number
+        rate: requests per second that it may make to each server process, as servers do not share
+            their counts; 0 for any number
     """
     print(keyfiles.add(file, name, rate))
     print(f"this is shown once: {file} has only its hash", file=sys.stderr)

@@ -18,7 +18,7 @@ import json
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -63,6 +63,11 @@ class Signature(NamedTuple):
         alone = not others and _is_picture(first, np.uint8) and first.shape[0] == first.shape[1]
         return first.shape if alone else None
 
+    def classifies(self, classes: Sequence[str]) -> bool:
+        """Whether one output is the probabilities of these classes."""
+        found = self.outputs.get("probabilities")
+        return found is not None and found.shape == (len(classes),)
+
     @property
     def drawn(self) -> str | None:
         """The first output that is a picture: float in [0, 1], [H, W] or [H, W, 3]."""
@@ -100,12 +105,11 @@ class Exported:
     @functools.cached_property
     def predictions(self) -> dict[str, Signature]:
         """What the model computes, by name; the first one is the main one."""
-        return _signatures(self.manifest)
+        return signatures(self.manifest)
 
     def classifies(self, name: str) -> bool:
         """Whether a prediction gives the probabilities of the model's classes."""
-        found = self.predictions[name].outputs.get("probabilities")
-        return found is not None and found.shape == (len(self.classes),)
+        return self.predictions[name].classifies(self.classes)
 
     @device.in_float32
     def compiled(self, name: str, size: int) -> Callable[[Arrays], Arrays]:
@@ -324,11 +328,7 @@ def load(location: str | Path, digest: str | None = None) -> Exported:
       ExportError: something is missing or changed, or neither the functions nor the code here fit.
       StoreError: a file can't be read.
     """
-    raw = store.read(store.join(location, MANIFEST), files.MIB)
-    found = store.sha256(raw)
-    if digest is not None and found != digest:
-        raise ExportError(f"{location}: the manifest's SHA-256 is {found}, expected {digest}")
-    manifest = _read_manifest(location, raw)
+    manifest, found = read_manifest(location, digest)
     contents = {}
     for name, about in manifest["files"].items():
         contents[name] = store.read(store.join(location, name), min(_limit(name), about["bytes"]))
@@ -355,13 +355,22 @@ def _limit(name: str) -> int:
     return {WEIGHTS: 4096, CONFIG: 1}.get(name, 256) * files.MIB
 
 
-def _read_manifest(location: str | Path, raw: bytes) -> dict[str, Any]:
-    """The manifest, checked as far as `load` and the server rely on it."""
+def read_manifest(location: str | Path, digest: str | None = None) -> tuple[dict[str, Any], str]:
+    """The manifest of an exported model, checked as far as others rely on it, and its SHA-256.
+
+    Raises:
+      ExportError: it is damaged, of another format, or its SHA-256 is not `digest`.
+      StoreError: it can't be read.
+    """
+    raw = store.read(store.join(location, MANIFEST), files.MIB)
+    found = store.sha256(raw)
+    if digest is not None and found != digest:
+        raise ExportError(f"{location}: the manifest's SHA-256 is {found}, expected {digest}")
     try:
         manifest = json.loads(raw)
         format_ = manifest["format"]
         if format_ == FORMAT:
-            names = _signatures(manifest)
+            names = signatures(manifest)
             manifest |= {
                 "model": str(manifest["model"]),
                 "classes": [str(name) for name in manifest["classes"]],
@@ -379,10 +388,12 @@ def _read_manifest(location: str | Path, raw: bytes) -> dict[str, Any]:
     expected = {WEIGHTS, CONFIG, *(name + FUNCTION for name in names)}
     if not names or set(manifest["files"]) != expected or not all(map(_NAME.fullmatch, names)):
         raise ExportError(f"{location}: manifest.json lacks files or predictions")
-    return manifest
+    return manifest, found
 
 
-def _signatures(manifest: Mapping[str, Any]) -> dict[str, Signature]:
+def signatures(manifest: Mapping[str, Any]) -> dict[str, Signature]:
+    """What a manifest says of each prediction; the main one is the first."""
+
     def specs(described: Mapping[str, Any]) -> Specs:
         made = {}
         for name, about in described.items():
@@ -405,7 +416,7 @@ def _from_functions(contents: Mapping[str, bytes], manifest: Mapping[str, Any]) 
     low = jax.export.minimum_supported_calling_convention_version
     high = jax.export.maximum_supported_calling_convention_version
     functions, weights = {}, None
-    for name, signature in _signatures(manifest).items():
+    for name, signature in signatures(manifest).items():
         exported = jax.export.deserialize(bytearray(contents[name + FUNCTION]))
         version = exported.calling_convention_version
         if not low <= version <= high:
@@ -431,7 +442,7 @@ def _from_code(location, contents, manifest, cause: Exception) -> tuple[Any, Any
         task = trained_models.find(about["task"])
         config = run.make_config(task.config_type, about["config"], Path(CONFIG))
         predictions = task.predictions(config)  # of today's code, which may have changed
-        for name, signature in _signatures(manifest).items():
+        for name, signature in signatures(manifest).items():
             _check_takes(name, predictions[name].inputs, signature)
         functions = {name: predictions[name].function for name in manifest["predictions"]}
         like = jax.eval_shape(task.weights, task.like(config))

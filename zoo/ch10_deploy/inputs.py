@@ -10,7 +10,7 @@ import http
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -139,15 +139,18 @@ def _array(content: Any, name: str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
     """
     dtype = np.dtype(spec.dtype)
     try:
-        checked = _validator(spec.shape, dtype.name).validate_python(content)
+        checked = validator(spec.shape, dtype.name).validate_python(content)
     except ValueError as error:
         raise Problem(422, f'"{name}" must be {describe(spec)}') from error
     return np.array(checked, dtype).reshape(spec.shape)
 
 
 @functools.cache
-def _validator(shape: tuple[int, ...], dtype: str) -> pydantic_core.SchemaValidator:
-    """What checks nested lists of a shape, strictly: numbers of one kind within bounds."""
+def validator(shape: tuple[int | None, ...], dtype: str) -> pydantic_core.SchemaValidator:
+    """What checks nested lists of a shape, strictly: numbers of one kind within bounds.
+
+    Where a size is None, a list may have any length.
+    """
     schema, (low, high) = pydantic_core.core_schema, _bounds(np.dtype(dtype))
     kind = np.dtype(dtype).kind
     made: Any
@@ -192,13 +195,18 @@ def decode(file: bytes, shape: tuple[int, ...], max_pixels: int, own: bool = Fal
     Raises:
       Problem: 413 for too many pixels, 422 for what is no picture.
     """
-    limits: dict[str, Any] = {"formats": FORMATS, "max_pixels": max_pixels}
     try:
-        if shape == (images.SIDE, images.SIDE) and not own:
-            return images.read_digit(file, **limits)[0]
-        mode: Literal["L", "RGB"] = "RGB" if len(shape) == 3 else "L"
-        return images.read_square(file, shape[0], mode, **limits)
+        return images.read_for(file, shape, own, formats=FORMATS, max_pixels=max_pixels)
     except images.PixelsError as error:
         raise Problem(413, str(error)) from error
     except DataError as error:
         raise Problem(422, f"this can't be read as a picture, or is blank: {_ADVICE}") from error
+
+
+def as_lists(array: np.ndarray) -> Any:
+    """Nested lists; JSON has no infinity and no NaN, so these become null."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        values = np.array(array, object)
+        values[~np.isfinite(array)] = None
+        return values.tolist()
+    return array.tolist()

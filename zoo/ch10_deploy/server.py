@@ -1,63 +1,122 @@
-"""Predictions over HTTP: FastAPI on uvicorn, see README.md.
+"""Predictions over HTTP, plain ASGI on uvicorn, see README.md.
 
-`make_app` puts a `Service` behind routes; `serve` runs it until SIGTERM: /readyz then says no,
-what was accepted is answered, and the process ends with status 0.
+`App` puts a `Service` behind addresses; `serve` runs it until SIGTERM: /readyz then says no, what
+was accepted is answered, and the process ends with status 0.
 """
 
 import asyncio
 import contextlib
 import functools
 import ipaddress
+import json
 import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
-from zoo.ch10_deploy import openapi
+from zoo.ch10_deploy import kserve, openapi
 from zoo.ch10_deploy.connections import Deadlines, LimitedProtocol
 from zoo.ch10_deploy.inputs import PROBLEM, Problem
 from zoo.ch10_deploy.keys import KeyRing
 from zoo.ch10_deploy.service import Gone, Limits, Service
 from zoo.common.data import DataError
 
-__all__ = ["KeyRing", "Limits", "Server", "Service", "is_loopback", "make_app", "serve"]
+__all__ = ["App", "KeyRing", "Limits", "Server", "Service", "is_loopback", "serve"]
 
 PAGE = Path(__file__).parent / "page"
-PREDICT = "/v1/predict"
+PREDICT, V2 = "/v1/predict", "/v2"
 SWITCH_SECONDS = 0.0005
+_JSON = "application/json"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_DETAILS = {
-    404: "there is nothing at this address",
-    405: "not with this method",
-    500: "the server failed; its log has the reason",
-}
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css",
     ".js": "text/javascript",
+    ".png": "image/png",
     ".svg": "image/svg+xml",
 }
 
 
-def make_app(service: Service) -> FastAPI:
-    """The routes of a service."""
+class Answer(NamedTuple):
+    """Of a request."""
 
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> Any:
+    content: bytes
+    kind: str
+    headers: Mapping[str, str] = {}
+    status: int = 200
+
+
+Handler = Callable[[Any, Any], Awaitable[Answer]]
+"""ASGI's scope and `receive` to an answer; raises a `Problem` or `Gone`."""
+
+
+class App:
+    """The addresses of a service: a table of handlers, by path and method.
+
+    Every request is counted and timed, and every refusal made here; nothing else knows HTTP.
+    """
+
+    def __init__(self, service: Service):
+        self.service = service
+        gets = {**_api(service), **_protocol(service), **_pages(service)}
+        posts = {**_predictions(service), **_inferences(service)}
+        self.handlers = {path: {"GET": answer, "HEAD": answer} for path, answer in gets.items()}
+        self.handlers |= {path: {"POST": answer} for path, answer in posts.items()}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answers a request, or starts and ends the service."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        service, began, path = self.service, time.perf_counter(), scope["path"]
+        service.accepted += 1
+        status = 500
+        try:
+            answer = await self._answer(scope, receive)
+            status = answer.status
+            await _send(send, answer, service.draining)
+        finally:
+            service.answered += 1
+            # Other paths share a name: callers must not be able to fill the metrics.
+            known = path if path in self.handlers else "other"
+            service.metrics.answered(known, status, time.perf_counter() - began)
+
+    async def _answer(self, scope: Any, receive: Any) -> Answer:
+        try:
+            hosts = [name for name, _ in scope["headers"] if name == b"host"]
+            if len(hosts) != 1 and (hosts or scope["http_version"] == "1.1"):
+                detail = f"a request must have one Host header, this has {len(hosts)}"
+                raise Problem(400, detail)
+            methods = self.handlers.get(scope["path"])
+            if methods is None:
+                raise Problem(404, "there is nothing at this address")
+            if scope["method"] not in methods:
+                raise Problem(405, "not with this method", {"allow": ", ".join(methods)})
+            return await methods[scope["method"]](scope, receive)
+        except Gone:
+            return Answer(b"", "text/plain", status=400)  # nobody reads it
+        except Problem as problem:
+            return _refusal(scope["path"], problem)
+        except Exception as error:  # its trace goes to the log; no answer holds one
+            logging.getLogger("zoo.serve").error("a request failed", exc_info=error)
+            return _refusal(
+                scope["path"], Problem(500, "the server failed; its log has the reason")
+            )
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        """ASGI's lifespan: the port answers while the model compiles."""
+        service = self.service
+
         async def start() -> None:
             try:
                 await service.start()
@@ -65,27 +124,87 @@ def make_app(service: Service) -> FastAPI:
                 service.failure = error  # raised by `serve`, once uvicorn has ended
                 signal.raise_signal(signal.SIGTERM)
 
-        starting = asyncio.create_task(start())  # the port answers while the model compiles
-        yield
+        await receive()  # lifespan.startup
+        starting = asyncio.create_task(start())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()  # lifespan.shutdown
         starting.cancel()  # a signal while the model compiles: nobody waits for it
         await asyncio.wait([starting])
         await service.close()
+        await send({"type": "lifespan.shutdown.complete"})
 
-    manifest = service.model.manifest
-    app = FastAPI(
-        title=f"zoo: {manifest['model']}",
-        description=str(manifest.get("about", "")),
-        version=str(manifest["versions"].get("zoo", "")),
-        docs_url=None,  # FastAPI's page fetches its scripts from a CDN; /docs below does not
-        redoc_url=None,
-        redirect_slashes=False,  # clients would drop the body, or send it twice
-        lifespan=lifespan,
-    )
-    _add_api(app, service)
-    _add_pages(app, service)
-    _add_refusals(app)
-    _complete_schema(app, service)
-    return app
+
+def _refusal(path: str, problem: Problem) -> Answer:
+    """As RFC 9457 has it, or under /v2 as that protocol has it."""
+    if path == V2 or path.startswith(f"{V2}/"):
+        content = json.dumps({"error": problem.detail}).encode()
+        return Answer(content, _JSON, problem.headers, problem.status)
+    return Answer(problem.body(), PROBLEM, problem.headers, problem.status)
+
+
+async def _send(send: Any, answer: Answer, last: bool) -> None:
+    headers = {"content-type": answer.kind, **answer.headers}
+    headers["content-length"] = str(len(answer.content))
+    if last:
+        headers["connection"] = "close"
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": lines})
+    await send({"type": "http.response.body", "body": answer.content})
+
+
+def _json(make: Callable[[], Any]) -> Handler:
+    """Answers with what a function returns, as JSON."""
+
+    async def handle(scope: Any, receive: Any) -> Answer:
+        return Answer(json.dumps(make()).encode(), _JSON)
+
+    return handle
+
+
+def _ready(service: Service, about: Mapping[str, Any]) -> Handler:
+    def make() -> Any:
+        if not service.ready:
+            raise Problem(503, "shutting down" if service.draining else "compiling")
+        return about
+
+    return _json(make)
+
+
+def _api(service: Service) -> dict[str, Handler]:
+    schema = openapi.document(service.model, service.about(), paths(service))
+
+    async def metrics(scope: Any, receive: Any) -> Answer:
+        return Answer(service.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
+
+    return {
+        "/v1/model": _json(service.about),
+        "/healthz": _json(lambda: {"status": "alive"}),
+        "/readyz": _ready(service, {"status": "ready"}),
+        "/metrics": metrics,
+        "/openapi.json": _json(lambda: schema),
+    }
+
+
+def _pages(service: Service) -> dict[str, Handler]:
+    main, signature = next(iter(service.model.predictions.items()))
+    for_pictures = signature.picture and service.model.classifies(main)
+    names = {"/": "classify.html" if for_pictures else "form.html", "/docs": "docs.html"}
+    names |= {f"/page/{path.name}": path.name for path in PAGE.iterdir() if path.suffix != ".html"}
+    headers = {
+        "content-security-policy": _POLICY,
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-cache",
+    }
+
+    def page(name: str) -> Handler:
+        answer = Answer((PAGE / name).read_bytes(), _TYPES[Path(name).suffix], headers)
+
+        async def handle(scope: Any, receive: Any) -> Answer:
+            return answer
+
+        return handle
+
+    return {url: page(name) for url, name in names.items()}
 
 
 def paths(service: Service) -> dict[str, str]:
@@ -94,170 +213,47 @@ def paths(service: Service) -> dict[str, str]:
     return {PREDICT: names[0]} | {f"{PREDICT}/{name}": name for name in names}
 
 
-def _complete_schema(app: FastAPI, service: Service) -> None:
-    """Adds the predictions, which are no routes of FastAPI (see `Front`), to /openapi.json."""
-    plain = app.openapi
+def _predictions(service: Service) -> dict[str, Handler]:
+    def handler(name: str) -> Handler:
+        async def handle(scope: Any, receive: Any) -> Answer:
+            given = dict(scope["headers"]), scope["query_string"], receive, _address(scope)
+            return Answer(*await service.predict(name, *given))
 
-    def schema() -> dict[str, Any]:
-        made = plain()
-        if service.keys is not None:
-            made.setdefault("components", {})["securitySchemes"] = openapi.SECURITY
-        for path, name in paths(service).items():
-            described = openapi.operation(service.model, name, service.keys is not None)
-            if path == PREDICT:
-                described["operationId"] = "predict"
-            made["paths"][path] = {"post": described}
-        return made
+        return handle
 
-    app.openapi = schema  # type: ignore[method-assign]  # as FastAPI's manual says
+    return {path: handler(name) for path, name in paths(service).items()}
 
 
-def _add_api(app: FastAPI, service: Service) -> None:
-    def get(path: str, **about: Any) -> Callable[[Callable], Callable]:
-        def add(answer: Callable) -> Callable:
-            app.head(path, include_in_schema=False)(answer)
-            return app.get(path, **about)(answer)
-
-        return add
-
-    about = {200: {"content": {"application/json": {"schema": openapi.about(service.about())}}}}
-
-    @get("/v1/model", summary="Which model this is, its predictions, limits", responses=about)
-    async def model() -> dict[str, Any]:
-        return service.about()
-
-    @get("/healthz", summary="200 while the process lives")
-    async def health() -> dict[str, str]:
-        return {"status": "alive"}
-
-    refused = {503: {"description": "it compiles or ends", "content": {PROBLEM: openapi.PROBLEM}}}
-
-    @get("/readyz", summary="200 while the server takes requests, else 503", responses=refused)
-    async def ready() -> dict[str, str]:
-        if not service.ready:
-            raise Problem(503, "shutting down" if service.draining else "compiling")
-        return {"status": "ready"}
-
-    @get("/metrics", summary="Counts and times for Prometheus", response_class=Response)
-    async def metrics() -> Response:
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+def _protocol(service: Service) -> dict[str, Handler]:
+    """What KServe's V2 protocol tells of the server and its models."""
+    version = str(service.model.manifest["versions"].get("zoo", ""))
+    server = {"name": "zoo", "version": version, "extensions": [kserve.EXTENSION]}
+    made = {
+        V2: _json(lambda: server),
+        f"{V2}/health/live": _json(lambda: {"live": True}),
+        f"{V2}/health/ready": _ready(service, {"ready": True}),
+    }
+    for shown, name in kserve.names(service.model).items():
+        about = kserve.metadata(shown, service.model.predictions[name])
+        made[f"{V2}/models/{shown}"] = _json(lambda about=about: about)  # type: ignore[misc]
+        made[f"{V2}/models/{shown}/ready"] = _ready(service, {"name": shown, "ready": True})
+    return made
 
 
-def _add_pages(app: FastAPI, service: Service) -> None:
-    main, signature = next(iter(service.model.predictions.items()))
-    for_pictures = signature.picture and service.model.classifies(main)
-    names = {"/": "classify.html" if for_pictures else "form.html", "/docs": "docs.html"}
-    names |= {f"/page/{path.name}": path.name for path in PAGE.iterdir() if path.suffix != ".html"}
+def _inferences(service: Service) -> dict[str, Handler]:
+    def handler(shown: str, name: str) -> Handler:
+        async def handle(scope: Any, receive: Any) -> Answer:
+            given = dict(scope["headers"]), receive, _address(scope)
+            return Answer(*await service.infer(name, shown, *given))
 
-    def page(name: str) -> Any:
-        content, kind = (PAGE / name).read_bytes(), _TYPES[Path(name).suffix]
-        headers = {
-            "content-security-policy": _POLICY,
-            "referrer-policy": "no-referrer",
-            "cache-control": "no-cache",
-        }
+        return handle
 
-        async def answer() -> Response:
-            return Response(content, headers=headers, media_type=kind)
-
-        return answer
-
-    for url, name in names.items():
-        app.api_route(url, methods=["GET", "HEAD"], include_in_schema=False)(page(name))
+    names = kserve.names(service.model)
+    return {f"{V2}/models/{shown}/infer": handler(shown, name) for shown, name in names.items()}
 
 
-def _add_refusals(app: FastAPI) -> None:
-    @app.exception_handler(Problem)
-    async def refused(request: Request, problem: Problem) -> Response:
-        return Response(problem.body(), problem.status, problem.headers, PROBLEM)
-
-    @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> Response:
-        detail = _DETAILS.get(error.status_code, "the request can't be answered")
-        headers = dict(error.headers or {})
-        if error.status_code == 405:  # FastAPI looks at the first route of a path alone
-            here = [r for r in app.routes if isinstance(r, Route) and r.path == request.url.path]
-            headers["allow"] = ", ".join(sorted({m for route in here for m in route.methods or ()}))
-        return await refused(request, Problem(error.status_code, detail, headers))
-
-    @app.exception_handler(Exception)
-    async def fault(request: Request, error: Exception) -> Response:  # uvicorn logs its trace
-        return await refused(request, Problem(500, _DETAILS[500]))
-
-
-class Front:
-    """The outermost layer, plain ASGI: counts and times requests, and answers predictions itself.
-
-    Predictions could pass through FastAPI as the rest does, but its layers take longer than
-    unpacking a picture of 32x32 pixels: 0.17 ms of 0.5 for each request.
-    """
-
-    def __init__(self, app: FastAPI, service: Service):
-        self.app, self.service = app, service
-        self.predictions = paths(service)
-        routes = {route.path for route in app.routes if isinstance(route, Route)}
-        self.paths = routes | set(self.predictions)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answers a request, or passes it on."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        service, began, status = self.service, time.perf_counter(), 500
-
-        async def sending(message: Any) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if service.draining:
-                    message["headers"].append((b"connection", b"close"))
-            await send(message)
-
-        service.accepted += 1
-        try:
-            hosts = [name for name, _ in scope["headers"] if name == b"host"]
-            if len(hosts) != 1 and (hosts or scope["http_version"] == "1.1"):
-                detail = f"a request must have one Host header, this has {len(hosts)}"
-                await _respond(sending, Problem(400, detail))
-            elif scope["path"] in self.predictions:
-                await self._predict(scope, receive, sending)
-            else:
-                await self.app(scope, receive, sending)
-        finally:
-            service.answered += 1
-            # Other paths share a name: callers must not be able to fill the metrics.
-            path = scope["path"] if scope["path"] in self.paths else "other"
-            service.metrics.answered(path, status, time.perf_counter() - began)
-
-    async def _predict(self, scope: Any, receive: Any, send: Any) -> None:
-        headers, service = dict(scope["headers"]), self.service
-        try:
-            if scope["method"] != "POST":
-                raise Problem(405, _DETAILS[405], {"allow": "POST"})
-            name, query = self.predictions[scope["path"]], scope["query_string"]
-            address = (scope.get("client") or ("",))[0]
-            content, kind = await service.predict(name, headers, query, receive, address)
-        except Gone:
-            await _send(send, 400, b"", {"content-type": "text/plain"})  # nobody reads it
-        except Problem as problem:
-            await _respond(send, problem)
-        except Exception as error:  # its trace goes to the log; no answer holds one
-            logging.getLogger("zoo.serve").error("a request failed", exc_info=error)
-            await _respond(send, Problem(500, _DETAILS[500]))
-        else:
-            await _send(send, 200, content, {"content-type": kind})
-
-
-async def _respond(send: Any, problem: Problem) -> None:
-    headers = {"content-type": PROBLEM, **problem.headers}
-    await _send(send, problem.status, problem.body(), headers)
-
-
-async def _send(send: Any, status: int, content: bytes, headers: Mapping[str, str]) -> None:
-    headers = {**headers, "content-length": str(len(content))}
-    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": lines})
-    await send({"type": "http.response.body", "body": content})
+def _address(scope: Any) -> str:
+    return (scope.get("client") or ("",))[0]
 
 
 class Server(uvicorn.Server):
@@ -338,7 +334,7 @@ def serve(service: Service, host: str, port: int) -> None:
     deadlines = Deadlines(request=service.limits.timeout + 5)  # the service's own comes first
     sys.setswitchinterval(SWITCH_SECONDS)  # else the batch's thread waits 5 ms for the interpreter
     config = uvicorn.Config(
-        Front(make_app(service), service),
+        App(service),
         http=functools.partial(LimitedProtocol, deadlines=deadlines),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",

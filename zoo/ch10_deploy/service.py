@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import PIL.Image
 
-from zoo.ch10_deploy import batcher, inputs
+from zoo.ch10_deploy import batcher, inputs, kserve
 from zoo.ch10_deploy.export import Arrays, Exported
 from zoo.ch10_deploy.inputs import Problem
 from zoo.ch10_deploy.keys import Key, KeyRing
@@ -30,6 +30,7 @@ SMALL_BODY = 16 * 1024  # smaller ones are taken apart at once: another thread w
 SMALL_PICTURE = 256 * 256  # pixels of one that is unpacked at once
 BODIES = 256 * 1024 * 1024  # bytes of all bodies that are being read
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LENGTH = kserve.LENGTH.encode()
 Wait = Annotated[float, Bounds(0, ceiling=1e6)]
 Headers = Mapping[bytes, bytes]
 Receive = Callable[[], Awaitable[Any]]
@@ -206,10 +207,66 @@ class Service:
           Problem: it is refused.
           Gone: nobody waits for the answer.
         """
+
+        async def work(body: bytes) -> tuple[bytes, str]:
+            top = _top(query)
+            example = await self._inputs(name, body, headers.get(b"content-type", b""))
+            outputs = await self.batchers[name].submit(example)
+            return self._answer(name, outputs, top, headers.get(b"accept", b""))
+
+        return await self._admit(headers, receive, address, work)
+
+    async def infer(
+        self, name: str, shown: str, headers: Headers, receive: Receive, address: str = ""
+    ) -> tuple[bytes, str, dict[str, str]]:
+        """The answer to a request of KServe's V2 protocol, its media type and headers.
+
+        Its examples wait in the same queue as all others, each by itself.
+
+        Args:
+          name: of the prediction.
+          shown: of the model in the protocol.
+          headers: of the request, names in lower case.
+          receive: ASGI's, for the body.
+          address: of the client.
+
+        Raises:
+          Problem: it is refused.
+          Gone: nobody waits for the answer.
+        """
+        signature = self.model.predictions[name]
+
+        async def work(body: bytes) -> tuple[bytes, str, dict[str, str]]:
+            kind, length = (
+                headers.get(field, b"").decode("latin-1") for field in (b"content-type", LENGTH)
+            )
+            given = body, kind, length or None, signature, self.limits.max_queue
+            request = await self._in_thread(len(body), kserve.parse, *given)
+            futures: list[asyncio.Future] = []
+            try:
+                for row in range(request.examples):
+                    example = {n: array[row] for n, array in request.arrays.items()}
+                    futures.append(self.batchers[name].submit(example))
+                rows = await asyncio.gather(*futures)
+            finally:
+                for future in futures:
+                    future.cancel()  # those behind one that found no place, or was too late
+            size = len(rows) * sum(array.nbytes for array in rows[0].values())
+            return await self._in_thread(size, kserve.answer, shown, request, rows, signature)
+
+        return await self._admit(headers, receive, address, work)
+
+    async def _admit(
+        self,
+        headers: Headers,
+        receive: Receive,
+        address: str,
+        work: Callable[[bytes], Awaitable[Any]],
+    ) -> Any:
+        """What `work` makes of a body, for a caller that may have it, within all limits."""
         key = self._check_key(headers)  # first: strangers cost no memory
         if not self.batchers:
             raise Problem(503, "the model is being compiled", {"retry-after": "5"})
-        top = _top(query)
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise Problem(415, "send the body as it is", {"accept-encoding": "identity"})
         client = address if key is None else key.name
@@ -223,7 +280,7 @@ class Service:
             async with asyncio.timeout(self.limits.timeout):
                 body = await self._body(headers, receive)
                 read = True
-                return await self._compute(name, body, headers, top)
+                return await self._compute(body, work)
         except TimeoutError as error:
             self.metrics.refused("time")
             if read:
@@ -234,18 +291,14 @@ class Service:
             if not self.clients[client]:
                 del self.clients[client]  # else every address ever seen would stay
 
-    async def _compute(
-        self, name: str, body: bytes, headers: Headers, top: int
-    ) -> tuple[bytes, str]:
+    async def _compute(self, body: bytes, work: Callable[[bytes], Awaitable[Any]]) -> Any:
         """The answer to a body that has come whole."""
         if self.under_way >= self.limits.max_queue:  # slow bodies take no place
             self.metrics.refused("busy")
             raise busy("too many requests are under way")
         self.under_way += 1
         try:
-            example = await self._inputs(name, body, headers.get(b"content-type", b""))
-            outputs = await self.batchers[name].submit(example)
-            return self._answer(name, outputs, top, headers.get(b"accept", b""))
+            return await work(body)
         except (batcher.Busy, batcher.Closed) as error:
             self.metrics.refused("busy")
             raise busy("too many examples wait") from error
@@ -301,20 +354,24 @@ class Service:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _inputs(self, name: str, body: bytes, kind: bytes) -> Arrays:
-        signature, loop = self.model.predictions[name], asyncio.get_running_loop()
+        signature = self.model.predictions[name]
         given = body, kind.decode("latin-1"), signature
-        small = len(body) <= SMALL_BODY
-        run = functools.partial(loop.run_in_executor, self._threads)
-        found = inputs.parse(*given) if small else await run(inputs.parse, *given)
+        found = await self._in_thread(len(body), inputs.parse, *given)
         if isinstance(found, dict):
             return found
         ((only, spec),) = signature.inputs.items()  # the picture alone
         own = self.model.manifest["data"]["source"] == "own"
-        picture = found, spec.shape, self.limits.max_pixels, own
         # A few bytes may hold millions of pixels, so their number decides.
-        if small and inputs.pixels(found) <= SMALL_PICTURE:
-            return {only: inputs.decode(*picture)}
-        return {only: await run(inputs.decode, *picture)}
+        large = len(body) > SMALL_BODY or inputs.pixels(found) > SMALL_PICTURE
+        size = SMALL_BODY + 1 if large else 0
+        picture = found, spec.shape, self.limits.max_pixels, own
+        return {only: await self._in_thread(size, inputs.decode, *picture)}
+
+    async def _in_thread(self, size: int, function: Callable[..., Any], *given: Any) -> Any:
+        """What a function returns: at once if it has little to do, else from another thread."""
+        if size <= SMALL_BODY:
+            return function(*given)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *given)
 
     def _answer(self, name: str, outputs: Arrays, top: int, accept: bytes) -> tuple[bytes, str]:
         """Labels for a classifier, a PNG where one is wanted and can be had, else all outputs."""
@@ -329,7 +386,7 @@ class Service:
                 f'{{"label":{self._labels[n]},"probability":{values[n]:.6f}}}' for n in best
             )
             return f'{{"predictions":[{rows}],{self._tail}'.encode(), "application/json"
-        lists = json.dumps({n: _as_lists(array) for n, array in outputs.items()})
+        lists = json.dumps({n: inputs.as_lists(array) for n, array in outputs.items()})
         return f'{{"outputs":{lists},{self._tail}'.encode(), "application/json"
 
     def about(self) -> dict[str, Any]:
@@ -403,12 +460,3 @@ def _png(pixels: np.ndarray) -> bytes:
     grey = np.rint(255 * np.clip(np.nan_to_num(pixels), 0, 1)).astype(np.uint8)
     PIL.Image.fromarray(grey).save(file, "PNG")
     return file.getvalue()
-
-
-def _as_lists(array: np.ndarray) -> Any:
-    """Nested lists; JSON has no infinity and no NaN, so these become null."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        values = np.array(array, object)
-        values[~np.isfinite(array)] = None
-        return values.tolist()
-    return array.tolist()

@@ -79,6 +79,67 @@ def read(location: str | Path, limit: int = files.MIB * 1024) -> bytes:
     return content
 
 
+@contextlib.contextmanager
+def opened(location: str | Path) -> Iterator[Any]:
+    """A file to be read a part at a time; it can seek.
+
+    Raises:
+      StoreError: there is no such file, or the store refuses, also while it is read.
+    """
+    if is_url(location):
+        with _remote(str(location)) as (system, path), system.open(path, "rb") as file:
+            yield file
+        return
+    try:
+        with Path(location).open("rb") as file:
+            yield file
+    except OSError as error:
+        raise StoreError(f"{location}: {error.strerror or error}") from error
+
+
+def find(location: str | Path) -> list[str] | None:
+    """All files in a folder and the folders in it, hidden ones apart, by name; None for a file.
+
+    Raises:
+      StoreError: there is neither, or the store refuses.
+    """
+    if is_url(location):
+        with _remote(str(location)) as (system, path):
+            if system.isfile(path):
+                return None
+            found = system.find(path)
+            if not found:
+                raise FileNotFoundError(path)
+            return _shown(str(location), [name[len(path.rstrip("/")) :] for name in found])
+    folder = Path(location)
+    if folder.is_file():
+        return None
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: No such file or directory")
+    found = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
+    return _shown(str(folder), [name[len(str(folder)) :] for name in found])
+
+
+def _shown(folder: str, names: list[str]) -> list[str]:
+    return sorted(folder.rstrip("/") + name for name in names if "/." not in name)
+
+
+def remove(location: str | Path) -> None:
+    """Removes a file.
+
+    Raises:
+      StoreError: there is none, or the store or the disk refuses.
+    """
+    if is_url(location):
+        with _remote(str(location)) as (system, path):
+            system.rm_file(path)
+        return
+    try:
+        Path(location).unlink()
+    except OSError as error:
+        raise StoreError(f"cannot remove {location}: {error.strerror or error}") from error
+
+
 def write(location: str | Path, content: bytes) -> None:
     """Writes one file, whole or not at all; folders are made if need be.
 

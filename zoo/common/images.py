@@ -331,6 +331,27 @@ def read_digit(path: Path | str | bytes, **limits: Any) -> tuple[np.ndarray, str
     return _centre(_name(path), grey), f"{note}, cut out, 20x20 in 28x28"
 
 
+def read_for(
+    path: Path | str | bytes, shape: tuple[int, ...], own: bool = False, **limits: Any
+) -> np.ndarray:
+    """A picture as a model of pictures of `shape` takes it, uint8: [S, S] or [S, S, 3].
+
+    The middle square in grey or colour; for [28, 28] a digit, brought to MNIST's form.
+
+    Args:
+      path: the file, or its bytes.
+      shape: of the picture.
+      own: whether the model was trained on a user's own pictures, which are shrunk alone.
+      **limits: `formats` and `max_pixels`, as `read` takes them.
+
+    Raises:
+      DataError: as `read`, or a digit is blank.
+    """
+    if shape == (SIDE, SIDE) and not own:
+        return read_digit(path, **limits)[0]
+    return read_square(path, shape[0], "RGB" if len(shape) == 3 else "L", **limits)
+
+
 def grey_reader(config: Any) -> Callable[[Path], tuple[np.ndarray, str]]:
     """What makes a picture file an image for a network of grey ones, and a note of how.
 

@@ -17,6 +17,7 @@ async function introduce() {
   at("about").textContent = `${model.model}, trained on ${data}: ${model.classes.join(", ")}`;
   at("key-line").hidden = !model.key_needed;
   at("sketch").hidden = model.image_shape.length !== 2; // grey: digits
+  at("examples").hidden = model.image_shape.length !== 3;
   at("photo-line").hidden = !window.matchMedia("(pointer: coarse)").matches;
 }
 
@@ -91,6 +92,14 @@ for (const id of ["file", "photo"]) {
   at(id).addEventListener("change", () => {
     if (at(id).files.length) predict(at(id).files[0]);
     at(id).value = ""; // so that the same picture can be chosen again
+  });
+}
+
+for (const button of at("examples").children) {
+  const image = button.firstElementChild;
+  button.addEventListener("click", async () => {
+    const content = await (await fetch(image.src)).blob();
+    predict(new File([content], image.alt, { type: content.type }));
   });
 }
 
