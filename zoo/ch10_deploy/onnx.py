@@ -21,6 +21,7 @@ import jax.export
 import numpy as np
 from jax.extend import core
 
+from zoo.ch01_graphs import equations
 from zoo.common import device
 from zoo.common.data import DataError
 from zoo.common.task import Prediction
@@ -543,8 +544,8 @@ def _gather(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Ope
 
 def _scan(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Operand]:
     """A Loop; the body of one round alone is written in its place."""
-    given, body = equation.params, equation.params["jaxpr"]
-    constants, carried = given["num_consts"], given["num_carry"]
+    given, body = equation.params, _closed(equation.params["jaxpr"])
+    constants, carried = equations.scanned(given)
     shapes = [var.aval.shape for var in equation.invars]
     fixed = operands[:constants]
     whole = [writer.whole(o, s) for o, s in zip(operands, shapes, strict=True)][constants:]
@@ -635,9 +636,14 @@ def _inner(equation: Any) -> Any:
     """The function that an equation calls, as `jit` and custom derivatives do."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if name in equation.params and equation.primitive.name not in ("scan", "while"):
-            found = equation.params[name]
-            return found if hasattr(found, "consts") else core.ClosedJaxpr(found, ())
+            return _closed(equation.params[name])
     return None
+
+
+def _closed(function: Any) -> Any:
+    """A function inside an equation with its constants; newer JAX has none there."""
+    closed = isinstance(function, core.ClosedJaxpr)
+    return function if closed else core.ClosedJaxpr(function, ())
 
 
 def _inline(writer: _Writer, closed: Any, operands: Sequence[Operand]) -> list[Operand]:
@@ -666,7 +672,8 @@ def _results(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Op
     if name == "cond":
         if not isinstance(operands[0], np.ndarray):
             raise OnnxError("a branch that depends on the input can't be written as ONNX")
-        return _inline(writer, equation.params["branches"][int(operands[0])], operands[1:])
+        branch = equation.params["branches"][int(operands[0])]
+        return _inline(writer, _closed(branch), operands[1:])
     if (inner := _inner(equation)) is not None:
         return _inline(writer, inner, operands)
     if (folded := _fold(equation, operands)) is not None:
