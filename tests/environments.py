@@ -60,6 +60,8 @@ OTHERS = [
     "zoo chapters",
     "zoo data list",
     "slow: zoo doctor",
+    "zoo visit --out page",
+    "zoo.ch10_deploy export ch07_dqn --run published --format onnx --out onnx",
     "zoo.ch01_graphs add --out add.png",
     "zoo.ch01_graphs draw zoo.ch02_basic_nn:loss --out loss.svg",
     "zoo.ch04_gpu devices",

@@ -77,6 +77,7 @@ def normal(*shape):
         lambda x: jnp.expm1(x) * jax.lax.rsqrt(1.0 + x * x),
         lambda x: jnp.where(x > 0, x, 0.5 * x)[:, ::-1],
         lambda x: x.argmax(-1),
+        lambda x: jnp.where(x.sum() > 0, x, -x) + x.max(),
         lambda x: jnp.einsum("bij,bkj->bik", x, x),
         lambda x: jnp.einsum("bij,ij->bj", x, normal(4, 6)),
         lambda x: jnp.tensordot(normal(4, 2), x, ((0,), (1,))).swapaxes(0, 1),
@@ -125,6 +126,15 @@ def test_weights_that_float16_holds_are_stored_so():
     given = {"x": normal(3, 64)}
     content = onnx.convert(prediction, {"kernel": halves})
     assert onnx.difference(content, prediction, {"kernel": halves}, given) < 1e-5
+
+
+def test_narrow_floats_are_refused():
+    one = {"x": jax.ShapeDtypeStruct((4,), np.float32)}
+    narrow = Prediction(
+        "", one, lambda w, given: {"y": given["x"].astype(jnp.bfloat16).astype(jnp.float32)}
+    )
+    with pytest.raises(onnx.OnnxError, match="bfloat16"):
+        onnx.convert(narrow, {})
 
 
 def test_what_cannot_be_written_is_named():

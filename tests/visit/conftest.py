@@ -24,7 +24,7 @@ def address(built):
         server.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # two at a time are not possible in one process
 def browser():
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="the browser is driven by playwright"

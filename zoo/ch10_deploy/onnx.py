@@ -21,6 +21,7 @@ import jax.export
 import numpy as np
 from jax.extend import core
 
+from zoo.ch01_graphs import equations
 from zoo.common import device
 from zoo.common.data import DataError
 from zoo.common.task import Prediction
@@ -28,7 +29,6 @@ from zoo.common.trained import Trained
 
 OPSET, IR_VERSION = 18, 8
 _HALVED = 64  # smaller arrays stay float32: a Cast would take more than it saves
-# Numbers of `TensorProto.DataType`.
 _TYPES = {
     **{"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9, "float16": 10},
     **{"uint32": 12},
@@ -76,18 +76,25 @@ def _field(number: int, value: int | float | str | bytes) -> bytes:
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
+def _type(dtype: Any) -> int:
+    """The number of a type in `TensorProto.DataType`."""
+    if (name := np.dtype(dtype).name) not in _TYPES:
+        raise OnnxError(f"numbers of type {name} can't be written as ONNX: train with float32")
+    return _TYPES[name]
+
+
 def _tensor(name: str, array: np.ndarray) -> bytes:
     """A `TensorProto`."""
     dims = b"".join(_field(1, size) for size in array.shape)
     content = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
-    return dims + _field(2, _TYPES[array.dtype.name]) + _field(8, name) + _field(9, content)
+    return dims + _field(2, _type(array.dtype)) + _field(8, name) + _field(9, content)
 
 
 def _value_info(name: str, shape: Sequence[Any], dtype: np.dtype) -> bytes:
     """A `ValueInfoProto`; sizes that are no numbers are given by name."""
     dims = (_field(1, size) if isinstance(size, int) else _field(2, str(size)) for size in shape)
     sizes = b"".join(_field(1, dim) for dim in dims)
-    tensor = _field(1, _TYPES[np.dtype(dtype).name]) + _field(2, sizes)
+    tensor = _field(1, _type(dtype)) + _field(2, sizes)
     return _field(1, name) + _field(2, _field(1, tensor))
 
 
@@ -236,24 +243,15 @@ _ELEMENTWISE = {
 
 
 def _broadcast(operands: Sequence[Operand]) -> tuple[Any, ...]:
-    """The shape of an operator's result."""
+    """The shape of an operator's result; a number goes with any shape."""
     shape: list[Any] = []
-    for sizes in zip(*(operand.shape for operand in operands), strict=True):
+    for sizes in zip(*(operand.shape for operand in operands if operand.shape), strict=True):
         longer = [size for size in sizes if not (isinstance(size, int) and size == 1)]
         shape.append(longer[0] if longer else 1)
     return tuple(shape)
 
 
-def _aligned(operands: Sequence[Operand]) -> list[Operand]:
-    """Scalars with as many axes as the others."""
-    rank = max(len(operand.shape) for operand in operands)
-    return [
-        o.reshape((1,) * rank) if isinstance(o, np.ndarray) and not o.shape else o for o in operands
-    ]
-
-
 def _elementwise(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Operand]:
-    operands = _aligned(operands)
     name, dtype = equation.primitive.name, np.dtype(equation.outvars[0].aval.dtype)
     operator, bits = _ELEMENTWISE[name], operands[0].dtype != np.dtype(bool)
     if name in ("and", "or", "not", "xor") and bits:
@@ -266,7 +264,6 @@ def _composed(make: Callable[[_Writer, list[str], Any], str]) -> Rule:
     """A rule of elementwise operations that are several nodes in ONNX."""
 
     def rule(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Operand]:
-        operands = _aligned(operands)
         output = make(writer, [writer.read(o) for o in operands], equation)
         dtype = np.dtype(equation.outvars[0].aval.dtype)
         return [Value(output, _broadcast(operands), dtype)]
@@ -297,7 +294,7 @@ _COMPOSED: dict[str, Callable[[_Writer, list[str], Any], str]] = {
     "select_n": lambda w, names, e: w.add("Where", [names[0], names[2], names[1]]),
     "clamp": lambda w, names, e: w.add("Min", [w.add("Max", names[:2]), names[2]]),
     "convert_element_type": lambda w, names, e: w.add(
-        "Cast", names, to=_TYPES[np.dtype(e.params["new_dtype"]).name]
+        "Cast", names, to=_type(e.params["new_dtype"])
     ),
 }
 
@@ -433,7 +430,7 @@ def _argmax(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Ope
     operand = writer.whole(operands[0], equation.invars[0].aval.shape)
     (axis,), result = equation.params["axes"], equation.outvars[0].aval
     name = writer.add("ArgMax", [writer.read(operand)], axis=axis, keepdims=0)
-    name = writer.add("Cast", [name], to=_TYPES[np.dtype(result.dtype).name])
+    name = writer.add("Cast", [name], to=_type(result.dtype))
     return [Value(name, result.shape, result.dtype)]
 
 
@@ -547,8 +544,8 @@ def _gather(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Ope
 
 def _scan(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Operand]:
     """A Loop; the body of one round alone is written in its place."""
-    given, body = equation.params, equation.params["jaxpr"]
-    constants, carried = given["num_consts"], given["num_carry"]
+    given, body = equation.params, _closed(equation.params["jaxpr"])
+    constants, carried = equations.scanned(given)
     shapes = [var.aval.shape for var in equation.invars]
     fixed = operands[:constants]
     whole = [writer.whole(o, s) for o, s in zip(operands, shapes, strict=True)][constants:]
@@ -600,6 +597,12 @@ def _scan(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Opera
     names = (writer.store(np.array(given["length"], np.int64)), "", *map(writer.read, state))
     outs = tuple(value.name for value in found)
     writer.nodes.append(_Node("Loop", names, outs, {"body": graph}, tuple(sorted(needs))))
+    if given["reverse"]:  # rows lie as they were read, from the first one on
+        bounds = [writer.ints(number) for number in (-1, -(2**31), 0, -1)]
+        found[carried:] = [
+            value._replace(name=writer.add("Slice", [value.name, *bounds]))
+            for value in found[carried:]
+        ]
     return list(found)
 
 
@@ -633,9 +636,14 @@ def _inner(equation: Any) -> Any:
     """The function that an equation calls, as `jit` and custom derivatives do."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if name in equation.params and equation.primitive.name not in ("scan", "while"):
-            found = equation.params[name]
-            return found if hasattr(found, "consts") else core.ClosedJaxpr(found, ())
+            return _closed(equation.params[name])
     return None
+
+
+def _closed(function: Any) -> Any:
+    """A function inside an equation with its constants; newer JAX has none there."""
+    closed = isinstance(function, core.ClosedJaxpr)
+    return function if closed else core.ClosedJaxpr(function, ())
 
 
 def _inline(writer: _Writer, closed: Any, operands: Sequence[Operand]) -> list[Operand]:
@@ -664,7 +672,8 @@ def _results(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Op
     if name == "cond":
         if not isinstance(operands[0], np.ndarray):
             raise OnnxError("a branch that depends on the input can't be written as ONNX")
-        return _inline(writer, equation.params["branches"][int(operands[0])], operands[1:])
+        branch = equation.params["branches"][int(operands[0])]
+        return _inline(writer, _closed(branch), operands[1:])
     if (inner := _inner(equation)) is not None:
         return _inline(writer, inner, operands)
     if (folded := _fold(equation, operands)) is not None:
@@ -681,7 +690,6 @@ def _fold(equation: Any, operands: list[Operand]) -> list[Operand] | None:
     if len(arrays) < len(operands) or name in ("broadcast_in_dim", "scan"):
         return None
     if name in _ELEMENTWISE or name in _COMPOSED:
-        arrays = [a for a in _aligned(arrays) if isinstance(a, np.ndarray)]
         shape = np.broadcast_shapes(*(array.shape for array in arrays))
         arrays = [np.broadcast_to(array, shape) for array in arrays]
     elif not all(_static(var.aval.shape) for var in (*equation.invars, *equation.outvars)):
@@ -802,7 +810,7 @@ def _model(
             half = array.astype(np.float16) if array.dtype == np.float32 else array
         if half is not array and array.size > _HALVED and np.array_equal(half, array):
             graph += _field(5, _tensor(f"{stored}/half", half))
-            cast = _Node("Cast", (f"{stored}/half",), (stored,), {"to": _TYPES["float32"]})
+            cast = _Node("Cast", (f"{stored}/half",), (stored,), {"to": _type(np.float32)})
             casts += _field(1, cast.encoded())
         else:
             graph += _field(5, _tensor(stored, array))
