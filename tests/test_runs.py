@@ -322,8 +322,11 @@ def test_the_solver_is_made_for_all_updates_of_a_run(name):
         seen.append(updates)
         return task.optimizer(config, updates)
 
-    with uncompiled():
-        dataclasses.replace(task, optimizer=optimizer).train(config, task.random(config, 8))
+    other, data = dataclasses.replace(task, optimizer=optimizer), task.random(config, 8)
+    state = jax.eval_shape(lambda: other.begin(config, data))
+    with mock.patch.object(fit, "iterate", return_value=[]):
+        list(other.iterate(config, state, data))
+    assert len(seen) == 2  # for the state and for the loop
     assert set(seen) == {3 * (8 // config.batch_size)}
 
 

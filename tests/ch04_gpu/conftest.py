@@ -15,6 +15,24 @@ def default_device():
     jax.config.update("jax_default_device", before)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def begin():
+    """How a measurement begins; after it, compiled programs are kept here as in other tests.
+
+    Commands turn that off for their process, and would do so for all tests that come after them.
+    """
+    begin = commands.Where.begin
+
+    def begin_and_keep(where):
+        names = begin(where)
+        jax.config.update("jax_enable_compilation_cache", True)
+        return names
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands.Where, "begin", begin_and_keep)
+        yield begin
+
+
 @pytest.fixture(scope="module")
 def small_peaks():
     """Within it peaks come from few numbers: those that no cache holds take half a minute."""

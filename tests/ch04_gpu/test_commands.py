@@ -52,6 +52,15 @@ def test_every_command_leaves_json_and_a_picture(measured):
     assert drawn == {f"{name}_cpu" for name in FIGURES}
 
 
+def test_compilation_is_timed_without_the_cache_of_programs(begin):
+    assert jax.config.jax_enable_compilation_cache
+    try:
+        assert begin(Where(("cpu",))) == ("cpu",)
+        assert not jax.config.jax_enable_compilation_cache
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+
+
 def test_bench_gives_rates_with_their_spread_and_the_books_times(measured):
     (row,) = read(measured, "bench")["rows"]
     assert row["book"] == [26.5, 23.5]
