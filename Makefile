@@ -16,7 +16,7 @@ SOURCES := pyproject.toml $(wildcard requirements/*.txt)
 MATRIX := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help train test quick test-matrix mutants lint format notebooks lock compile gpu-results clean
+.PHONY: help train test quick test-matrix mutants notebooks-run docs lint format notebooks lock compile gpu-results clean
 
 help:  ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ train: $(VENV)/train.stamp  ## train chapter 6; flags go in ARGS='--epochs 5'
 
 test: lint  ## check style and types, run all tests and the notebooks
 	$(PYTEST)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --nbmake --nbmake-timeout=300 notebooks
+	$(MAKE) --no-print-directory notebooks-run
 
 quick: $(VENV)/test.stamp  ## run what is quick: no processes, servers, real data or notebooks
 	$(PYTEST) -m 'not slow and not realdata'
@@ -44,6 +44,15 @@ test-matrix:  ## run the quick tests on each Python found of 3.11, 3.12 and 3.13
 
 mutants: $(VENV)/mutants.stamp  ## do tests notice wrong code? FILES=zoo/common/ops.py ARGS='--share 0.1'
 	$(BIN)/python tests/mutants.py $(ARGS) $(FILES)
+
+notebooks-run: $(VENV)/test.stamp  ## execute the notebooks, with their outputs in executed/
+	rm -rf executed && mkdir executed && cp notebooks/*.ipynb executed
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --nbmake --overwrite --nbmake-timeout=300 executed
+
+docs: $(VENV)/docs.stamp  ## build the documentation, in docs/build
+	test -d executed || $(MAKE) --no-print-directory notebooks-run
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -c docs . docs/build
+	@echo "open docs/build/docs/index.html"
 
 lint: $(VENV)/test.stamp  ## check style and types alone
 	$(BIN)/ruff check .
@@ -77,7 +86,7 @@ gpu-results: $(VENV)/train.stamp  ## measure on a GPU what the READMEs say of a 
 	$(BIN)/python -m studies.gpu_results $(ARGS)
 
 clean:  ## remove .venv and caches; runs/ stays
-	rm -rf .venv .venv-3.* dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-3.* dist executed docs/api docs/build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -95,6 +104,10 @@ $(VENV)/test.stamp: $(SOURCES) | $(BIN)/python
 	@echo "installing zoo and its test tools into $(VENV) (a minute or two, once)"
 	$(PIP) -e '.[test]'
 	@touch $(VENV)/train.stamp $@
+
+$(VENV)/docs.stamp: $(VENV)/test.stamp
+	$(PIP) -e '.[docs]'
+	@touch $@
 
 $(VENV)/mutants.stamp: $(VENV)/test.stamp
 	$(PIP) -e '.[mutants]'
