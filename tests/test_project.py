@@ -109,7 +109,7 @@ def test_locked_versions_of_jax_are_those_that_zoo_is_tested_with_and_compute_ri
         assert version("jaxlib") == str(_pins(HERE)["jaxlib"]), "make test installs the lock"
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".ci/run"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".ci/run"])
 def test_make_commands_in_the_texts_are_targets_of_the_makefile(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     commands = set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M))
