@@ -3,7 +3,7 @@
 #
 # The book builds one program twice, for a CPU and for a GPU, and finds 26.5 s against 23.5 s an
 # epoch. Here the same jitted functions run on either, and the question is what each device is
-# held up by. This notebook works on whatever is there; with a GPU, change `kinds` below. In a
+# held up by. This notebook runs on any machine; with a GPU, change `kinds` below. In a
 # terminal, `python -m zoo.ch04_gpu all` measures everything with more patience.
 
 # %%

@@ -306,7 +306,7 @@ def rankings(
 def split_at_random(
     whole: ratings.Table, share: float, seed: int, by_user: bool = False
 ) -> ratings.Table:
-    """Moves a share of the training ratings into the test matrix, in place of what is there.
+    """Moves a share of the training ratings into the test matrix, in place of its own.
 
     Args:
       whole: its test matrix is not looked at.

@@ -133,7 +133,7 @@ def sweep(
         learning_rates: peak (adamw) or constant rates
         weight_decays: of the kernels; one alone unless the solver is adamw
         seeds: runs of each setting, with seeds 0, 1, ...
-        data: the real data set, the built-in sample, or what is there
+        data: the real data set, the built-in sample, or whichever is found
         data_dir: folder to look in before $ZOO_DATA_DIR and the cache
         device: where to compute
         out: folder for the result; runs/ch03_mnist_ae_rbm/sweep/TIME if not given

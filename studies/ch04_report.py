@@ -56,7 +56,7 @@ def section(record: dict[str, Any], picture: str | None) -> str:
 
 
 def fill(text: str, sections: dict[str, list[str]]) -> str:
-    """README.md's text with the sections in their places; one without a measurement says so."""
+    """README.md's text with the sections in their places, a command in place of what is missing."""
 
     def replace(match: re.Match[str]) -> str:
         found = sections.get(match[2]) or [EMPTY.format(name=match[2]) + "\n"]

@@ -165,7 +165,7 @@ class Place(NamedTuple):
         return [*command, "--resume" if going else "--out", str(folder)]
 
     def whole(self, part: Part) -> bool:
-        """Whether its file is there, and of this command."""
+        """Whether its file exists, and is of this command."""
         try:
             found = json.loads(self.record(part).read_text(encoding="utf-8"))
             return found["command"] == self.command(part) and bool(found["results"])
@@ -182,7 +182,7 @@ def measure(
     tiny: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Measure all parts that are not there yet, or those that are named.
+    """Measure all missing parts, or the named ones.
 
     Args:
         names: parts, see --dry-run; all if none is named
@@ -190,7 +190,7 @@ def measure(
         out: folder for the results, with a folder for each card
         runs: folder for what the commands leave beside them: run folders, pictures, what they print
         limit: seconds after which a part is stopped; one that trains goes on the next time
-        tiny: sizes so small that it only shows whether all parts run; gives results of no use
+        tiny: sizes so small that it only shows whether all parts run; the results mean nothing
         dry_run: print the parts and their commands alone
     """
     if tiny:
@@ -319,7 +319,7 @@ def _run(command: list[str], environment: dict[str, str], log: Any, limit: float
 
 
 def _report(place: Place) -> None:
-    """Writes and prints a line for each part that is there."""
+    """Writes and prints a line for each part that was measured."""
     rows = []
     for part in parts(place.cards):
         if place.whole(part):

@@ -254,10 +254,10 @@ def rounded_product() -> Case:
 
 
 def filter_gradient() -> Case:
-    """The gradient of 5x5 kernels over images of three channels, with float32 products asked for.
+    """The gradient of 5x5 kernels over images of three channels, with float32 products requested.
 
     On an H100 XLA takes the fastest of cuDNN's algorithms, and one of them (its engine 17) is off
-    by a thousandth, whatever precision is asked for; no public report is known.
+    by a thousandth, whatever precision is requested; no public report is known.
     """
     images, grads = _normal(16, 32, 32, 3), _normal(16, 30, 30, 32)
 

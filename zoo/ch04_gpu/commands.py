@@ -109,7 +109,7 @@ def _each(
 ) -> list[dict[str, Any]]:
     """The rows of each model on each kind of device, with progress on the screen.
 
-    Ctrl-C ends it with those that are there.
+    Ctrl-C ends it with those measured so far.
     """
     rows: list[dict[str, Any]] = []
     for kind in kinds:

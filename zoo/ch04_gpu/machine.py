@@ -45,7 +45,7 @@ def _devices(name: device.Name) -> list[jax.Device]:
 
 
 def select(names: tuple[device.Name, ...]) -> tuple[device.Name, ...]:
-    """The kinds that were asked for, or all that are here.
+    """The requested kinds, or all that are present.
 
     Raises:
       DeviceError: one of them is not here; says which are and what to install.

@@ -67,7 +67,7 @@ def environment(wheels: Path | None = None) -> dict[str, str]:
     else the plugin is where JAX is.
 
     Raises:
-      DeviceError: it is not there, or does not belong to this version of JAX.
+      DeviceError: it does not exist, or does not belong to this version of JAX.
     """
     named = wheels or os.environ.get(VARIABLE)
     path = sys.path if named is None else [str(named)]

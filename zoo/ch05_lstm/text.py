@@ -79,7 +79,7 @@ def load(
     Where the file is no longer there, one of its name in `data_dir` is taken.
 
     Raises:
-      DataError: the file is missing, empty or not UTF-8, or the real data set is not to be had.
+      DataError: the file is missing, empty or not UTF-8, or the real data set is not available.
     """
     if not path:
         return text.load(dataset, data, data_dir)

@@ -229,7 +229,7 @@ def _block(about: Row, *arrays: np.ndarray) -> Row:
 
 
 def _written(out: str, about: Row) -> Row | None:
-    """What a part says of itself, if it is there, whole, and made of the same model and files."""
+    """The description in a part, if it exists, is whole, and is of the same model and files."""
     import pyarrow as arrow
     from pyarrow import parquet
 

@@ -180,7 +180,7 @@ def export_run(trained: Trained, out: str | None = None) -> Written:
         model.
 
     Raises:
-      ExportError: another model is there, or a package is missing.
+      ExportError: the folder holds another model, or a package is missing.
       StoreError: the place can't be read or written.
     """
     contents = build(trained.task, trained.config, trained.weights, trained.about["data"])

@@ -45,7 +45,7 @@ def add(path: Path, name: str, rate: float) -> str:
     """Makes a key and writes its hash into the file, mode 0600; gives the key, kept nowhere.
 
     Args:
-      path: the file; made if it is not there.
+      path: the file; created if it doesn't exist.
       name: to revoke it by.
       rate: requests per second that it may make; 0 for any number.
 

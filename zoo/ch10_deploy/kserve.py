@@ -27,7 +27,7 @@ _PREFIXES = {"b": "BOOL", "u": "UINT", "i": "INT", "f": "FP"}
 
 
 class Request(NamedTuple):
-    """What is asked for."""
+    """A request for a prediction."""
 
     arrays: Arrays  # [N, ...]
     examples: int  # N

@@ -161,7 +161,7 @@ def write_folder(location: str | Path, contents: Mapping[str, bytes]) -> None:
     """Writes the files of a new folder; the last one vouches for the others.
 
     Raises:
-      StoreError: the store or the disk refuses, or the folder is there already.
+      StoreError: the store or the disk refuses, or the folder exists already.
     """
     if is_url(location):
         for name, content in contents.items():

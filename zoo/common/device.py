@@ -99,8 +99,8 @@ def show_cores(count: int) -> None:
 def mesh(count: int, name: Name = "auto") -> jax.sharding.Mesh:
     """A mesh of `count` devices along one axis, `data`: batches are split, parameters repeated.
 
-    With several processes it has `count` devices of each. A CPU has one device a core, if that is
-    asked for before JAX computes for the first time, see `show_cores`.
+    With several processes it has `count` devices of each. A CPU has one device a core, if
+    `show_cores` is called before JAX computes for the first time.
 
     Raises:
       DeviceError: there are fewer devices than that.

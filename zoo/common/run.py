@@ -623,7 +623,7 @@ def _summarise(folder: Path, rows: list[dict[str, Any]], compile_seconds: float)
 
 
 def _check_shared(state: fit.State) -> None:
-    """Refuses several processes that each train alone, for want of a mesh."""
+    """Refuses several processes that would each train alone, without a mesh."""
     peers = jax.process_count()
     if peers > 1 and len(state.step.sharding.device_set) < peers:
         raise RunError("this model trains within one process only: start it without `launch`")

@@ -29,7 +29,7 @@ Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `autoencoder train` can be asked for."""
+    """All settings of `autoencoder train`."""
 
     recipe: Literal["modern", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""

@@ -27,7 +27,7 @@ Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `train` can be asked for."""
+    """All settings of `train`."""
 
     recipe: Literal["modern", "book"] = "modern"
     """the whole configuration to start from; other flags change single fields of it"""

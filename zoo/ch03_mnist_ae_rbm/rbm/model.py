@@ -42,7 +42,7 @@ Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that `rbm train` can be asked for."""
+    """All settings of `rbm train`."""
 
     recipe: Literal["modern", "item", "ranking", "book"] = "modern"
     """modern and item predict ratings, item better, ranking ranks movies of MovieLens 1M, book is

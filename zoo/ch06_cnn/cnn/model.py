@@ -40,7 +40,7 @@ class Config:
     size: Annotated[int, Bounds(22, ceiling=512)] = 32
     """rows and columns of the images; your own are shrunk to it"""
     split: Literal["auto", "official", "holdout"] = "auto"
-    """holdout trains on data_batch_1..4 and tests on 5; auto is official if it is there"""
+    """holdout trains on data_batch_1..4 and tests on 5; auto: official if it is found"""
     filters: tuple[Size, Size, Size] = (32, 64, 128)
     """filters of the three convolutions"""
     hidden: Size = 256

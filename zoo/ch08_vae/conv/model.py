@@ -50,7 +50,7 @@ class Config:
     latents: Size = 128
     """length of the code"""
     split: Literal["auto", "official", "holdout"] = "auto"
-    """holdout trains on data_batch_1..4 and tests on 5; auto is official if it is there"""
+    """holdout trains on data_batch_1..4 and tests on 5; auto: official if it is found"""
     learning_rate: NotNegative = 2e-3
     """Adam's at its peak; it falls to 0 as a cosine"""
     epochs: Count = 10

@@ -41,7 +41,7 @@ class Found:
     source: Path
     """A folder or a zip archive."""
     names: tuple[str, ...] = ()
-    """The files that are there, out of those looked for."""
+    """The files found, of those looked for."""
     reason: str = ""
     """Why it is the sample; empty for the real set."""
     unknown: list[Path] = dataclasses.field(default_factory=list)

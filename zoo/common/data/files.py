@@ -194,7 +194,7 @@ def write_bytes(path: Path, content: bytes, *, new: bool = False) -> None:
         new: Whether it must not be there yet; of several writers at once one succeeds.
 
     Raises:
-        FileExistsError: When a `new` file is there already.
+        FileExistsError: a `new` file exists already.
     """
     # In the same folder, since only there a rename replaces the file in one step.
     started = path.with_name(f".{secrets.token_hex(6)}.tmp")
@@ -219,7 +219,7 @@ def write_bytes(path: Path, content: bytes, *, new: bool = False) -> None:
 def _linked(started: Path, path: Path) -> bool:
     """Give a file a second name that must be free, or else take that name by an empty file."""
     try:
-        os.link(started, path)  # a rename would replace what is there
+        os.link(started, path)  # a rename would replace an existing file
     except FileExistsError:
         raise
     except OSError:  # the file system knows no links: whoever makes the empty file has the name

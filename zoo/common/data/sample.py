@@ -58,7 +58,7 @@ BEGIN = 978_300_000
 
 @contextlib.contextmanager
 def folder(name: str) -> Iterator[Path]:
-    """The folder with the files of sample `name`, in the cache, written when it is not there.
+    """The folder with the files of sample `name`, in the cache, written if it doesn't exist.
 
     Where the cache cannot be written the files are in a temporary folder, which is removed at the
     end. The folder appears whole or not at all, also with two processes at once.
