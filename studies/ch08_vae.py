@@ -123,7 +123,7 @@ def _trained(
     """The model of the run in `folder`: trained, taken up again, or finished before."""
     exists = (folder / "config.json").exists()
     options = dataclasses.replace(options, out=folder, resume=folder if exists else None)
-    run.train(task, config, options, dataset, run.devices(options))
+    run.train(task, config, options, dataset, run.devices(task, config, options))
     return trained.load(folder, task)
 
 

@@ -74,26 +74,23 @@ def test_all_bodies_together_have_a_limit_and_give_back_what_they_took(service, 
     asyncio.run(scenario())
 
 
-def test_max_queue_bounds_the_requests_under_way_and_the_examples_that_wait(
-    exported, main, monkeypatch
-):
+def test_max_queue_bounds_the_requests_under_way_and_the_examples_that_wait(exported, monkeypatch):
     service = Service(load(exported), Limits(max_queue=2), None)
     monkeypatch.setattr(service, "_compile", lambda name: (None, {1: 1.0}))
     monkeypatch.setattr(services.gc, "freeze", lambda: None)
     gate = asyncio.Event()
 
-    async def wait(*_):
+    async def wait(body):
         await gate.wait()
         raise batcher.Busy
 
     async def scenario():
         await service.start()
         assert {one.limit for one in service.batchers.values()} == {2}
-        monkeypatch.setattr(service, "_inputs", wait)
-        held = [asyncio.create_task(service._compute(main, b"", {}, 1)) for _ in range(2)]
+        held = [asyncio.create_task(service._compute(b"", wait)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Problem, match="too many requests are under way"):
-            await asyncio.wait_for(service._compute(main, b"", {}, 1), 10)
+            await asyncio.wait_for(service._compute(b"", wait), 10)
         gate.set()
         for problem in await asyncio.gather(*held, return_exceptions=True):
             assert "too many examples wait" in str(problem)
