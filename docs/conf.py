@@ -28,10 +28,11 @@ include_patterns = [
     *("zoo/ch10_deploy/SCALING.md", "deploy/README.md", "executed/*.ipynb"),
     *("docs/*.md", "docs/api.rst", "docs/api/*.rst"),
 ]
-templates_path = ["_templates"]
+templates_path = ["docs/_templates"]
 nb_execution_mode = "off"  # `make notebooks-run` executes them, two at a time
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
+suppress_warnings = ["ref.python"]  # types in docstrings are named without their modules
 html_theme = "furo"
 html_title = f"zoo {version}"
 autodoc_member_order = "bysource"

@@ -91,7 +91,7 @@ class Exported:
     weights: Any
     manifest: dict[str, Any]
     source: Literal["exported function", "code"]
-    """what runs: the files *.jaxexport, or zoo's code where this JAX can't read those"""
+    """what runs: the files `*.jaxexport`, or zoo's code where this JAX can't read those"""
     digest: str
     """SHA-256 of manifest.json, which names weights, functions and classes to the bit"""
     _compiled: dict[tuple[str, int], Callable] = dataclasses.field(default_factory=dict, repr=False)

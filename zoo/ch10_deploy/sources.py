@@ -201,7 +201,7 @@ def _numbers(column: Any, shape: Shape) -> np.ndarray:
 def decode(
     raw: Any, shape: Shape, own: bool, path: str
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """A piece as a model takes it: uint8 [n, *shape], where in the piece they are [n], faults.
+    """A piece as a model takes it: uint8 [n, ...], where in the piece they are [n], faults.
 
     Args:
       raw: of `chunks`.

@@ -110,7 +110,7 @@ def make_step(
     """One update as a pure function: (state, batch) -> (state, metrics).
 
     `loss(params, batch, key)` returns (value, metrics); where a state has running statistics or a
-    carry, it is `loss(params, batch, key, *kept)` and returns (value, (metrics, *kept)), see
+    carry, it is `loss(params, batch, key, *kept)` and returns `(value, (metrics, *kept))`, see
     `kept`. `average` makes the average that a state keeps follow the updated parameters.
 
     Where the batch is split over shards, see `iterate`, each draws from a key of its own, and loss,
@@ -414,7 +414,7 @@ def make_evaluate(loss: Loss, batch_size: int) -> Callable[[Weights, Batch], dic
 
 
 def repeatable(loss: Loss, seed: int) -> Loss:
-    """A loss of uint8 `image`s for tests, whose noise is that of the image and the seed.
+    """A loss of uint8 images for tests, whose noise is that of the image and the seed.
 
     An image has the same noise in each test and wherever in a batch it comes.
     """

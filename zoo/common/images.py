@@ -424,7 +424,7 @@ class Read(NamedTuple):
 
 
 class Answers:
-    """The answers for several pictures: each gets its own, whatever is wrong with the others.
+    """The answers for several pictures: each gets its own, whatever is wrong with the others. ::
 
         answers = Answers(paths)
         for picture in answers.read(read_digit):

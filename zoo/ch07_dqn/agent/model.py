@@ -240,8 +240,8 @@ def loss(
 ) -> tuple[jax.Array, Metrics]:
     """Mean cost of the errors of the values of the actions taken: squared, or Huber's.
 
-    Huber's is e^2 / 2 up to |e| = 1, then |e| - 1 / 2. The batch has `obs` as `apply` takes it,
-    `action`, integers [B], and `target`, float32 [B]; `errors` are of values and targets [B]; the
+    Huber's is `e^2 / 2` up to `|e| = 1`, then `|e| - 1 / 2`. The batch has `obs` as `apply` takes
+    it, `action`, integers [B], `target`, float32 [B]; `errors` are of values and targets [B]; the
     book's are of all pairs. Nothing is random, `key` is not used.
 
     Returns:

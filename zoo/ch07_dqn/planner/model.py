@@ -114,7 +114,7 @@ def image(exits: jax.Array, goal: jax.Array) -> jax.Array:
 def apply(
     params: Params, x: jax.Array, key: jax.Array | None = None, rounds: int = 26
 ) -> jax.Array:
-    """Values of all actions in all cells, [B, H, W, A], of `image`s [B, H, W, I].
+    """Values of all actions in all cells, [B, H, W, A], of images [B, H, W, I].
 
     They are of the parameters' type, float32. Nothing is random, `key` is not used.
     """

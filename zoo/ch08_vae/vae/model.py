@@ -187,7 +187,7 @@ def encode(
 def reparameterise(
     key: jax.Array, mean: jax.Array, logvar: jax.Array, count: tuple[int, ...] = ()
 ) -> jax.Array:
-    """Codes mean + deviation * noise, [*count, B, Z], through which gradients reach q(z | x)."""
+    """Codes `mean + deviation * noise`, [count, B, Z], through which gradients reach q(z | x)."""
     noise = jax.random.normal(key, (*count, *mean.shape), mean.dtype)
     return mean + jnp.exp(0.5 * logvar) * noise
 
