@@ -13,17 +13,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from benchmarks import harness
 from benchmarks.harness import ZOO, Run, repeat
 from zoo.ch05_lstm import generate, model, text
 from zoo.ch05_lstm.task import TASK, fill, load
-from zoo.common import bench, ops
+from zoo.common import bench, device, ops
 
 BATCH, CHUNK, WRITTEN, RATE = 32, 64, 256, 2e-3
 CONFIG = dataclasses.replace(model.RECIPES["modern"], hidden=256, embedding=64)
 WRITER = dataclasses.replace(CONFIG, hidden=100, embedding=20, vocabulary=64)
 TASKS = ("training", "writing")
+SHARDED = "zoo, a shard a core"
 BASE = "PyTorch eager"
 FLUSHED = f"{BASE}, denormals flushed"
 FUSED, COMPILED = f"{FLUSHED}, fused Adam", "PyTorch compiled, flushed"
@@ -54,12 +56,12 @@ def flops() -> dict[str, int]:
     return {"training": 3 * forward(CONFIG), "writing": forward(WRITER)}
 
 
-def zoo_contender(task: str) -> tuple[Run, float]:
-    """A task as `zoo` does it, and the seconds that compilation took."""
+def zoo_contender(task: str, mesh: Mesh | None = None) -> tuple[Run, float]:
+    """A task as `zoo` does it, and the seconds that compilation took; one core writes."""
     if task == "training":
         config, data = rows()
         task = dataclasses.replace(TASK, optimizer=lambda config, steps: optax.adam(RATE))
-        progress = bench.endless(task, config, data, BATCH)
+        progress = bench.endless(task, config, data, BATCH, mesh=mesh)
         compile_seconds = next(progress).compile_seconds
         return repeat(lambda: next(progress).steps * BATCH * CHUNK), compile_seconds
     params = model.init(jax.random.key(0), WRITER)
@@ -182,8 +184,11 @@ def torch_contender(name: str, task: str) -> tuple[Run, float]:
 
 def contend(name: str, task: str) -> tuple[Run, float]:
     """A contender's work on a task, and the seconds that compilation took."""
-    ops.check_choice("contender", name, (ZOO, *TORCH))
+    ops.check_choice("contender", name, (ZOO, SHARDED, *TORCH))
     ops.check_choice("task", task, TASKS)
+    if name == SHARDED:  # as `train --devices auto`
+        device.show_cores(device.threads())
+        return zoo_contender(task, device.mesh(device.threads()))
     return zoo_contender(task) if name == ZOO else torch_contender(name, task)
 
 
@@ -192,7 +197,7 @@ ROW = harness.Row(
     title=f"Chapter 5, batch {BATCH} x {CHUNK}",
     unit="characters",
     base=BASE,
-    contenders=TORCH,
+    contenders=(SHARDED, *TORCH),
     tasks=TASKS,
     contend=contend,
     note=NOTE,
