@@ -5,6 +5,7 @@ import io
 import numpy as np
 import PIL.Image
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from zoo.visit import build
 
@@ -40,6 +41,8 @@ def test_every_room_opens_without_a_complaint_or_a_foreign_request(visit, addres
     assert all(url.startswith((address, "blob:")) for url in page.fetched)
     models = {url for url in page.fetched if url.endswith(".onnx")}
     assert len(models) == 7
+    found = Axe().run(page)
+    assert not found.response["violations"], found.generate_report()
 
 
 def test_a_digit_drawn_by_mouse_is_read(visit):
