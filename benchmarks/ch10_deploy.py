@@ -151,7 +151,7 @@ def load(port: int, seconds: float) -> int:
     if failed := re.search(r"Non-2xx.*|Socket errors.*", said):
         raise RuntimeError(f"wrk: {failed[0]}")
     if seconds >= 1:
-        shares = re.findall(r"(50|99)%\s+(\S+)", said)
+        shares = re.findall(r"^\s+(50|99)%\s+(\S+)", said, re.MULTILINE)
         print(*(f"{share} % within {time}" for share, time in shares), sep=", ", file=sys.stderr)
     return int(re.search(r"(\d+) requests in", said)[1])
 
