@@ -14,6 +14,7 @@ import io
 import itertools
 import platform
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,23 @@ def getkey():
     numbers = itertools.count(2026)
     with jax.debug_key_reuse(True):
         yield lambda: jax.random.key(next(numbers))
+
+
+@pytest.fixture(scope="module")  # two at a time are not possible in one process
+def browser():
+    """Chromium without a window."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="the browser is driven by playwright"
+    )
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no chromium on this machine")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync"]
+    with playwright.sync_playwright() as started:
+        made = started.chromium.launch(executable_path=path, args=flags)
+        yield made
+        made.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The web page in a real browser: a picture is dropped, bars are drawn."""
 
 import io
-import shutil
 
 import numpy as np
 import PIL.Image
@@ -13,15 +12,7 @@ from zoo.common import trained
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="the browser is driven by playwright"
 )
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+
 # Playwright can't drag from outside the browser, so the drop is made where it would arrive.
 DROP = """async ([name, type, bytes]) => {
   const data = new DataTransfer();
@@ -31,14 +22,6 @@ DROP = """async ([name, type, bytes]) => {
       new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
   }
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        made = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield made
-        made.close()
 
 
 @pytest.fixture

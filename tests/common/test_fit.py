@@ -541,6 +541,8 @@ def test_each_of_several_devices_computes_its_share_of_a_batch():
             everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         placed = device.place((state, data), everywhere)
         call, _ = fit.compile_call(step, *placed, 32, form, mesh)
+        reductions = call.as_text().count(" all-reduce(")
+        assert reductions == (0 if mesh is None else 1)  # of all gradients and metrics at once
         return call.cost_analysis()["flops"]  # of one device
 
     # Two layers, forwards and backwards, without the gradient for the inputs.

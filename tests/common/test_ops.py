@@ -3,9 +3,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 from jax.test_util import check_grads
 
-from zoo.common import ops
+from zoo.common import device, ops
 
 # batch, height, width, channels, filters, kernel, stride, padding, dilation
 CONVOLUTIONS = {
@@ -230,6 +231,30 @@ def test_batch_norm_and_its_gradients_equal_flax(training, getkey):
         pullback(g),
         flax_pullback(g),
     )
+
+
+def test_batch_norm_has_the_moments_of_all_shards(getkey):
+    """Two shards of a batch give the values, the statistics and the gradients of the whole."""
+    x = 3 + 2 * jax.random.normal(getkey(), (6, 5, 4, 3)) * jnp.arange(1.0, 7)[:, None, None, None]
+    g = jax.random.normal(getkey(), x.shape)
+    params = {"scale": jnp.array([1.0, -2.0, 0.5]), "bias": jnp.array([0.0, 1.0, 2.0])}
+    stats = {"mean": jnp.zeros(3), "var": jnp.ones(3)}
+
+    def loss(params, x, g):
+        y, after = ops.batch_norm(params, stats, x, training=True)
+        return (jnp.tanh(y) * g).mean(), (y, after)
+
+    def gradients(params, x, g):
+        (d_params, d_x), (y, after) = jax.grad(loss, (0, 1), has_aux=True)(params, x, g)
+        return ops.mean_over_shards(d_params), d_x / ops.shards(), y, after
+
+    whole, split = PartitionSpec(), PartitionSpec(ops.SHARDS)
+    specs = {"in_specs": (whole, split, split), "out_specs": (whole, split, split, whole)}
+    shards = jax.shard_map(gradients, mesh=device.mesh(2), check_vma=False, **specs)
+    found, expected = jax.jit(shards)(params, x, g), jax.jit(gradients)(params, x, g)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert ops.shards() == 1  # outside of the program
 
 
 @pytest.mark.parametrize("operation", ["convolution", "pooling"])

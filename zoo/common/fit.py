@@ -279,8 +279,7 @@ def iterate(
     check_unfinished(state, epochs, per_epoch)
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
     data, state = device.place(device.narrow((data, jax.tree.map(jnp.copy, state))), everywhere)
-    if test is not None:  # measured on one device
-        test = jax.device_put(test, None if mesh is None else device.own(state.step).device)
+    test = jax.device_put(test, None if mesh is None else device.own(state.step).device)
     evaluate = make_evaluate(test_loss or loss, batch_size)
     step, target = make_step(loss, optimizer, average), call_seconds if form == "loop" else None
     call, compile_seconds = compile_call(step, state, data, batch_size, form, mesh)

@@ -374,16 +374,19 @@ def devices(task: Task, config: Any, options: Any) -> Mesh | None:
     With several processes `options.devices` are taken of each. "auto" is as many as the run had
     that goes on, so that it draws the same numbers, else what `Task.examples_per_shard` says.
     """
-    count, began = getattr(options, "devices", 1), None
-    if count == "auto" and options.resume is not None:
-        began = about(options.resume).get("devices", 1)
-    # JAX starts where its first question is answered, and then it is too late to show cores.
-    device.show_cores(_cores(task, config) if count == "auto" and began is None else began or count)
+    count = getattr(options, "devices", 1)
+    resumed = count == "auto" and options.resume is not None
+    chosen = count == "auto" and not resumed
+    if resumed:
+        count = about(options.resume).get("devices", 1)  # of all processes
+    elif chosen:
+        count = _cores(task, config)
+    device.show_cores(count)  # before JAX is asked anything, which starts it
     on_cpu, processes = device.use(options.device).platform == "cpu", jax.process_count()
-    if began is not None:
-        count = max(1, began // processes)
-    elif count == "auto":
-        count = _cores(task, config) if on_cpu and processes == 1 else 1
+    if resumed:
+        count = max(1, count // processes)
+    elif chosen and not (on_cpu and processes == 1):
+        count = 1
     return None if count == processes == 1 else device.mesh(count, options.device)
 
 

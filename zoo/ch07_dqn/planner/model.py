@@ -156,9 +156,8 @@ def loss(
     values = read(values, batch["site"])
     value = jnp.take_along_axis(values, batch["action"][..., None], -1)[..., 0]
     error, weight = batch["target"] - value, batch["weight"]
-    total = jnp.maximum(
-        ops.mean_over_shards(weight.sum()), 1.0
-    )  # a batch may consist of held-out mazes alone
+    # At least 1, since a batch may consist of held-out mazes alone.
+    total = jnp.maximum(ops.mean_over_shards(weight.sum()), 1.0)
     mean = (weight * optax.losses.huber_loss(error)).sum() / total
     return mean, {"td_error": (weight * jnp.abs(error)).sum() / total}
 
