@@ -336,9 +336,9 @@ def _finish(out: str, record: Row, parts: Sequence[Row], faults: Sequence[str]) 
         share = totals["agree"] / totals["labelled"]
         known = f", {share:.2%} of the {totals['labelled']:,} with a label as labelled"
     before = sum("before" in part for part in parts)
-    there = f"; {before} of {len(parts)} parts were there" if before else ""
+    older = f"; {before} of {len(parts)} parts were written before" if before else ""
     print(
-        f"{totals['count']:,} images classified{known}: {store.join(out, 'part-*.parquet')}{there}"
+        f"{totals['count']:,} images classified{known}: {store.join(out, 'part-*.parquet')}{older}"
     )
     for fault in faults:
         print(f"error: {files.printable(fault)}", file=sys.stderr)

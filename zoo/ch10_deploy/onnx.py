@@ -551,23 +551,16 @@ def _scan(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Opera
     whole = [writer.whole(o, s) for o, s in zip(operands, shapes, strict=True)][constants:]
     state, rows = whole[:carried], whole[carried:]
     if given["length"] == 1:
-        first = [
-            writer.reshape(row, var.aval.shape[1:])
-            for row, var in zip(rows, equation.invars[constants + carried :], strict=True)
-        ]
+        first = [writer.reshape(row, row.shape[1:]) for row in rows]
         results = _inline(writer, body, [*fixed, *state, *first])
+        inside, outside = body.jaxpr.outvars[carried:], equation.outvars[carried:]
         kept = [
             writer.reshape(writer.whole(result, inner.aval.shape), outer.aval.shape)
-            for result, inner, outer in zip(
-                results[carried:],
-                body.jaxpr.outvars[carried:],
-                equation.outvars[carried:],
-                strict=True,
-            )
+            for result, inner, outer in zip(results[carried:], inside, outside, strict=True)
         ]
         return [*results[:carried], *kept]
 
-    outside, writer.nodes = writer.nodes, []
+    before, writer.nodes = writer.nodes, []
     turn, going = writer.name("turn"), writer.name("going")
     inputs = [Value(writer.name("state"), o.shape, o.dtype) for o in state]
     place = turn
@@ -585,7 +578,7 @@ def _scan(writer: _Writer, equation: Any, operands: list[Operand]) -> list[Opera
     ]
     outputs = [writer.add("Identity", [name]) for name in (going, *map(writer.read, results))]
     nodes, needs = _used(writer.nodes, outputs)
-    writer.nodes = outside
+    writer.nodes = before
     graph = b"".join(_field(1, node.encoded()) for node in nodes) + _field(2, "body")
     graph += _field(11, _value_info(turn, (), np.dtype(np.int64)))
     graph += _field(11, _value_info(going, (), np.dtype(bool)))

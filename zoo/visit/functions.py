@@ -1,11 +1,13 @@
 """A function of numbers as a list of operations, which the page computes and differentiates."""
 
+import collections
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.extend import core
+
+from zoo.ch01_graphs import tracing
 
 OPERATIONS = (
     *("add", "sub", "mul", "div", "neg", "exp", "log", "tanh", "logistic", "sin", "cos"),
@@ -31,31 +33,27 @@ def program(
     Raises:
       ValueError: it has another operation, or other than scalars.
     """
-    closed = jax.make_jaxpr(function)(*(jax.ShapeDtypeStruct((), np.float32) for _ in inputs))
+    starts = [np.float32(start) for start, *_ in inputs.values()]
+    graph = tracing.trace(function, *starts, values=True)
+    sources = collections.defaultdict(list)
+    for edge in sorted(graph.edges, key=lambda edge: edge.operand):
+        sources[edge.target].append(edge.source)
+    places: list[Any] = []  # of each node of the graph
     nodes: list[dict[str, Any]] = []
-
-    def walk(jaxpr: Any, operands: Sequence[Any]) -> list[Any]:
-        known: dict[Any, Any] = dict(zip(jaxpr.invars, operands, strict=True))
-
-        def get(atom: Any) -> Any:
-            return [float(atom.val)] if isinstance(atom, core.Literal) else known[atom]
-
-        for equation in jaxpr.eqns:
-            name, given = equation.primitive.name, [get(atom) for atom in equation.invars]
-            inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
-            if inner is not None:
-                results = walk(getattr(inner, "jaxpr", inner), given)
-            elif name in ("convert_element_type", "copy"):
-                results = given
-            elif name in OPERATIONS and equation.outvars[0].aval.shape == ():
-                power = {"power": equation.params["y"]} if name == "integer_pow" else {}
-                nodes.append({"name": name, "operands": given, **power})
-                results = [len(inputs) + len(nodes) - 1]
-            else:
-                known_names = ", ".join(OPERATIONS)
-                raise ValueError(f"got {name}, expected operations on numbers: {known_names}")
-            known |= dict(zip(equation.outvars, results, strict=True))
-        return [get(atom) for atom in jaxpr.outvars]
-
-    walk(closed.jaxpr, range(len(inputs)))
+    for number, node in enumerate(graph.nodes):
+        given = [places[source] for source in sources[number]]
+        if node.kind == "input":
+            places.append(number)
+        elif node.kind == "constant" and node.arrays[0].value is not None:
+            places.append([node.arrays[0].value.item()])
+        elif node.kind == "output" or node.name in ("convert_element_type", "copy"):
+            places.append(given[0])
+        elif node.kind == "operation" and node.name in OPERATIONS and node.shape == ():
+            places.append(len(inputs) + len(nodes))
+            nodes.append({"name": node.name, "operands": given})
+            if node.name == "integer_pow":
+                nodes[-1]["power"] = int(node.detail.removeprefix("y="))
+        else:
+            known = ", ".join(OPERATIONS)
+            raise ValueError(f"got {node.name}, expected operations on numbers: {known}")
     return {"inputs": [[name, *ends] for name, ends in inputs.items()], "nodes": nodes}
